@@ -1,0 +1,3 @@
+//! retentiond
+pub mod audit;
+pub mod error;

@@ -1,0 +1,2 @@
+//! The `retentiond` program.
+fn main() {}
