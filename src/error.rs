@@ -56,11 +56,7 @@ impl Error {
     }
 
     /// An error with the error that caused it; the cause is printed after the message.
-    pub fn with_source(
-        kind: Kind,
-        message: impl Into<String>,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
+    pub fn with_source(kind: Kind, message: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self { kind, message: message.into(), source: Some(source.into()) }
     }
 

@@ -1,0 +1,37 @@
+//! Findings about schedules that need no store and no configuration.
+
+use jiff::civil::Date;
+
+use super::{Keep, Schedules};
+use crate::finding::Finding;
+
+/// What a person should know about the schedules themselves on the day `today` (of each schedule's own zone).
+pub fn check(schedules: &Schedules, today: impl Fn(&jiff::tz::TimeZone) -> Date) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for schedule in &schedules.all {
+        let today = today(&schedule.zone);
+        if let Some(day) = schedule.review_by.filter(|day| *day < today) {
+            findings.push(Finding::warning(
+                &schedule.file,
+                format!("the schedule was to be reviewed by {day}, which is past; review it and set a new `review-by`"),
+            ));
+        }
+        if let (Some(approved), Some(review)) = (schedule.approved, schedule.review_by)
+            && review <= approved
+        {
+            findings.push(Finding::warning(&schedule.file, format!("`review-by` {review} does not lie after `approved` {approved}")));
+        }
+        if let Some(day) = schedule.approved.filter(|day| *day > today) {
+            findings.push(Finding::warning(&schedule.file, format!("`approved` {day} lies in the future, yet the schedule is in force")));
+        }
+        for class in schedule.classes.values() {
+            if class.authority.is_none() && matches!(class.keep, Keep::For { .. }) {
+                findings.push(Finding::note(
+                    class.id.as_str(),
+                    "names no `authority`: an auditor will ask on which law or need the period rests",
+                ));
+            }
+        }
+    }
+    findings
+}

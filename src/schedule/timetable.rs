@@ -1,0 +1,174 @@
+//! When datasets are scanned: five cron fields as administrators know them.
+//!
+//! `minute hour day-of-month month day-of-week`, or one of `@hourly @daily @weekly @monthly @yearly`. When both days are restricted, either
+//! suffices (as in cron(8)); 0 and 7 are Sunday; months and weekdays may be named. Times are **civil** times: this file knows no time zone,
+//! the caller resolves the result in the schedule's zone. A timetable that never fires (31 February) is refused when it is read.
+//!
+//! The `cron` crate parses and steps; three of its ways differ from what administrators expect and are mended here: it wants a seconds field,
+//! counts Sunday as 1, and demands both day fields at once.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{Datelike, NaiveDate, TimeZone, Timelike, Utc};
+use jiff::civil::DateTime;
+
+/// A set of civil times at which something is to happen.
+#[derive(Clone, Debug)]
+pub struct Timetable {
+    written: String,
+    any_of: Vec<cron::Schedule>,
+}
+
+impl Timetable {
+    /// Parses the five fields.
+    ///
+    /// # Errors
+    /// A sentence that says which field is wrong and what to write.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        const EXAMPLE: &str = "write for example \"15 2 * * *\" for every night at 02:15";
+        let written = text.trim().to_owned();
+        let expanded = match written.as_str() {
+            "@hourly" => "0 * * * *",
+            "@daily" | "@midnight" => "0 0 * * *",
+            "@weekly" => "0 0 * * 0",
+            "@monthly" => "0 0 1 * *",
+            "@yearly" | "@annually" => "0 0 1 1 *",
+            other if other.starts_with('@') => {
+                let hint = crate::yaml::suggest(other, ["@hourly", "@daily", "@weekly", "@monthly", "@yearly"]);
+                return Err(format!("timetable \"{}\" is unknown{hint}", crate::error::escape(other.as_bytes())));
+            }
+            other => other,
+        };
+        let fields: Vec<&str> = expanded.split_whitespace().collect();
+        let [minute, hour, day, month, weekday] = fields[..] else {
+            return Err(format!("timetable has {} fields, expected 5 (minute hour day month weekday); {EXAMPLE}", fields.len()));
+        };
+        let refuse = |field: &str, found: &str| {
+            format!("timetable field {field} \"{}\" is not understood; {EXAMPLE}", crate::error::escape(found.as_bytes()))
+        };
+        for (name, found) in [("minute", minute), ("hour", hour), ("day", day), ("month", month), ("weekday", weekday)] {
+            if !found.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'*' | b',' | b'-' | b'/')) {
+                return Err(refuse(name, found));
+            }
+        }
+        let weekday = weekdays(weekday).ok_or_else(|| refuse("weekday", weekday))?;
+        let build = |day: &str, weekday: &str| {
+            cron::Schedule::from_str(&format!("0 {minute} {hour} {day} {month} {weekday}"))
+                .map_err(|_| format!("timetable \"{}\" is not understood; {EXAMPLE}", crate::error::escape(written.as_bytes())))
+        };
+        // As in cron(8), a field that begins with `*` restricts nothing for the question whether both days are given.
+        let any_of = if day.starts_with('*') || weekday.starts_with('*') {
+            vec![build(day, &weekday)?]
+        } else {
+            vec![build(day, "*")?, build("*", &weekday)?]
+        };
+        let timetable = Self { written, any_of };
+        if timetable.next_after(jiff::civil::date(2024, 1, 1).at(0, 0, 0, 0)).is_none() {
+            return Err(format!("timetable \"{}\" never comes: no year has that day", timetable.written));
+        }
+        Ok(timetable)
+    }
+
+    /// The first time of the table that lies after `civil`, to the minute; `None` at the end of the calendar.
+    pub fn next_after(&self, civil: DateTime) -> Option<DateTime> {
+        let year = i32::from(civil.year());
+        let (month, day) = (u32::try_from(civil.month()).ok()?, u32::try_from(civil.day()).ok()?);
+        let (hour, minute, second) =
+            (u32::try_from(civil.hour()).ok()?, u32::try_from(civil.minute()).ok()?, u32::try_from(civil.second()).ok()?);
+        let from = Utc.from_utc_datetime(&NaiveDate::from_ymd_opt(year, month, day)?.and_hms_opt(hour, minute, second)?);
+        let next = self.any_of.iter().filter_map(|schedule| schedule.after(&from).next()).min()?;
+        let small = |value: u32| i8::try_from(value).ok();
+        DateTime::new(
+            i16::try_from(next.year()).ok()?,
+            small(next.month())?,
+            small(next.day())?,
+            small(next.hour())?,
+            small(next.minute())?,
+            0,
+            0,
+        )
+        .ok()
+    }
+}
+
+/// Weekdays with Sunday as 0 or 7, or named, as the crate's 1 to 7; a step or a range is written out.
+fn weekdays(field: &str) -> Option<String> {
+    const NAMES: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+    if field == "*" {
+        return Some("*".into());
+    }
+    let number = |word: &str| -> Option<usize> {
+        let lower = word.to_ascii_lowercase();
+        NAMES.iter().position(|name| lower.starts_with(name) && lower.len() <= 9).or_else(|| word.parse().ok().filter(|n| *n <= 7))
+    };
+    let mut days = [false; 7];
+    for part in field.split(',') {
+        let (range, step) = match part.split_once('/') {
+            Some((range, step)) => (range, step.parse::<usize>().ok().filter(|step| *step > 0)?),
+            None => (part, 1),
+        };
+        let (first, last) = match range.split_once('-') {
+            _ if range == "*" => (0, 6),
+            Some((first, last)) => (number(first)?, number(last)?),
+            None if step > 1 => (number(range)?, 6),
+            None => (number(range)?, number(range)?),
+        };
+        if first > last {
+            return None;
+        }
+        (first..=last).step_by(step).for_each(|day| days[day % 7] = true);
+    }
+    let listed: Vec<String> = (0..7).filter(|day| days[*day]).map(|day| (day + 1).to_string()).collect();
+    Some(listed.join(","))
+}
+
+impl fmt::Display for Timetable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.written)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::civil::date;
+
+    fn next(table: &str, from: DateTime) -> String {
+        Timetable::parse(table).unwrap().next_after(from).map_or("never".into(), |next| next.to_string())
+    }
+
+    #[test]
+    fn the_five_fields_mean_what_administrators_expect() {
+        let sunday = date(2026, 11, 22).at(12, 0, 0, 0);
+        assert_eq!(next("15 2 * * *", sunday), "2026-11-23T02:15:00");
+        assert_eq!(next("0 3 * * 0", sunday), "2026-11-29T03:00:00");
+        assert_eq!(next("0 3 * * 7", sunday), "2026-11-29T03:00:00");
+        assert_eq!(next("0 3 * * mon-fri", sunday), "2026-11-23T03:00:00");
+        assert_eq!(next("0 3 * * 5-7", sunday), "2026-11-27T03:00:00");
+        assert_eq!(next("0 3 1 * 1", sunday), "2026-11-23T03:00:00", "day of month OR day of week");
+        assert_eq!(next("0 3 24 * 5", sunday), "2026-11-24T03:00:00", "day of month OR day of week");
+        assert_eq!(next("*/20 * * * *", sunday), "2026-11-22T12:20:00");
+        assert_eq!(next("0 0 29 2 *", sunday), "2028-02-29T00:00:00");
+        assert_eq!(next("@daily", sunday), "2026-11-23T00:00:00");
+    }
+
+    #[test]
+    fn what_never_comes_or_cannot_be_read_is_refused() {
+        let refused = |text: &str| Timetable::parse(text).unwrap_err();
+        assert!(refused("0 0 31 2 *").contains("never comes"));
+        assert!(refused("0 2 * *").contains("has 4 fields, expected 5"));
+        assert!(refused("0 0 2 * * *").contains("has 6 fields, expected 5"));
+        assert!(refused("61 2 * * *").contains("is not understood"));
+        assert!(refused("0 2 * * 8").contains("field weekday \"8\""));
+        assert!(refused("@dayly").contains("did you mean `@daily`?"));
+        assert!(refused("").contains("has 0 fields"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "[-0-9*/,a-zA-Z@? ]{0,24}") {
+            let _ = Timetable::parse(&text);
+        }
+    }
+}
