@@ -21,6 +21,7 @@ use super::erase::{DISCARDED, UNLINKED};
 use super::pattern::Pattern;
 use crate::error::escape;
 use crate::schedule::EventName;
+use crate::schedule::load::zone_named;
 use crate::store::{DatasetHead, EventPlace};
 use crate::yaml::{Fields, Mark, Node, Problems, suggest};
 
@@ -221,9 +222,7 @@ fn source(event: &EventName, node: &Node, pattern: &Pattern, problems: &mut Prob
             fields.need("field", "a sidecar", problems).and_then(|node| node.text("the name of a field such as meta.recorded", problems));
         let zone = fields.take("zone").map(|node| {
             let name = node.text("a time zone such as Europe/London", problems)?;
-            TimeZone::get(name)
-                .map_err(|_| problems.add(node.mark, format!("expected a time zone such as Europe/London, found {}", node.found())))
-                .ok()
+            zone_named(name).map_err(|message| problems.add(node.mark, message)).ok()
         });
         fields.finish("a sidecar", problems);
         // A zone that was written but is wrong must not become no zone.

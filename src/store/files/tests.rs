@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,7 +18,7 @@ use crate::judge::Bound;
 use crate::record::{Doubt, Key, Moment, Reading, Record};
 use crate::schedule::EventName;
 use crate::store::{Act, DatasetHead, EventHead, EventPlace, Evidence, Fate, Found, Kept, Order, Query, Scanned, Store, StoreHead};
-use crate::yaml::{Document, Mark, Problems, Value};
+use crate::yaml::{Document, Node, Problems, Value};
 
 const FOOTAGE: &str = r#"{ path: "{camera}/{recorded:%Y-%m-%d}/*.mp4", events: { recorded: path }, subject: camera }"#;
 const PLAIN: &str = r#"{ path: "**/*", events: { changed: modified } }"#;
@@ -69,8 +69,6 @@ fn configure(root: &Path, datasets: &str) -> Result<Arc<dyn Store>, Vec<String>>
     let lines = problems.lines();
     if lines.is_empty() { Ok(draft.finish()) } else { Err(lines) }
 }
-
-use crate::yaml::Node;
 
 fn store(root: &Path, dataset: &str) -> Arc<dyn Store> {
     configure(root, &format!("  data: {dataset}")).unwrap()
@@ -528,7 +526,7 @@ async fn records_of_other_datasets_that_are_the_same_thing_are_found() {
   folders: { path: "t/{tenancy}/**", record: directory, events: { changed: modified } }
   papers: { path: "**/*.pdf", events: { changed: modified }, companions: ["{stem}.txt"] }
   texts: { path: "t/*/*.txt", events: { changed: modified } }
-  apart: { path: "v/*", events: { changed: modified } }"#;
+  apart: { path: "v/*.doc", events: { changed: modified } }"#;
     let store = configure(root, datasets).unwrap();
     assert_eq!(store.overlaps(), [("folders".into(), "papers".into()), ("folders".into(), "texts".into())]);
     let found = |dataset: &'static str, key: &'static str| {
@@ -592,9 +590,35 @@ async fn another_file_system_inside_is_reported_and_not_entered() {
     assert!(foreign && at.join("file").exists());
 }
 
-/// A hostile user of the share swaps directories for symlinks, renames and rewrites, while records are scanned and removed.
+/// A hostile user of the share: swaps directories for symlinks, renames files over others and rewrites them, until told to stop.
+fn hostile(root: PathBuf, outside: PathBuf, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut turn = 0_usize;
+        while !stop.load(Ordering::Relaxed) {
+            turn += 1;
+            let dir = root.join(format!("d{}", turn % 4));
+            let away = root.join(format!(".away{}", turn % 4));
+            let file = dir.join(format!("{}", turn % 40));
+            match turn % 3 {
+                0 if std::fs::rename(&dir, &away).is_ok() => {
+                    let _ = symlink(&outside, &dir);
+                    std::thread::yield_now();
+                    let _ = std::fs::remove_file(&dir);
+                    let _ = std::fs::rename(&away, &dir);
+                }
+                1 => {
+                    let new = root.join(".new");
+                    let _ = std::fs::write(&new, "not due").and_then(|()| std::fs::rename(&new, &file));
+                }
+                // Only within the root: the symlink of turn 0 is gone by now.
+                _ => _ = std::fs::File::options().append(true).open(file).and_then(|mut file| std::io::Write::write_all(&mut file, b"NEW")),
+            }
+        }
+    })
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_a_hostile_user_does_nothing_outside_and_nothing_new_is_removed() {
+async fn whatever_a_hostile_user_does_nothing_outside_and_nothing_but_what_was_scanned_is_removed() {
     let temp = tempfile::tempdir().unwrap();
     let outside = tempfile::tempdir().unwrap();
     let root = temp.path().to_owned();
@@ -602,84 +626,63 @@ async fn whatever_a_hostile_user_does_nothing_outside_and_nothing_new_is_removed
         write(outside.path(), &format!("{name}"));
         write(outside.path(), &format!("sub/{name}"));
     }
-    let store = store(&root, r#"{ path: "**/*", events: { changed: modified }, prune-empty: true }"#);
+    let store = store(&root, r#"{ path: "**/*", events: { changed: modified } }"#);
+    for dir in 0..4 {
+        std::fs::create_dir(root.join(format!("d{dir}"))).unwrap();
+    }
     let stop = Arc::new(AtomicBool::new(false));
-    // Inodes that were born after the scan, or outside: none of them may ever vanish by our hand.
-    let precious: Arc<Mutex<Vec<std::fs::File>>> = Arc::default();
-    let hostile = {
-        let (stop, root, outside, precious) = (stop.clone(), root.clone(), outside.path().to_owned(), precious.clone());
-        std::thread::spawn(move || {
-            let mut turn = 0_usize;
-            while !stop.load(Ordering::Relaxed) {
-                turn += 1;
-                let dir = root.join(format!("d{}", turn % 4));
-                let away = root.join(format!(".away{}", turn % 4));
-                let name = format!("{}", turn % 40);
-                match turn % 3 {
-                    0 => {
-                        if std::fs::rename(&dir, &away).is_ok() {
-                            let _ = symlink(&outside, &dir);
-                            std::thread::yield_now();
-                            let _ = std::fs::remove_file(&dir);
-                            let _ = std::fs::rename(&away, &dir);
-                        }
-                    }
-                    1 => {
-                        let new = root.join(".new");
-                        if std::fs::write(&new, "not due").is_ok()
-                            && let Ok(file) = std::fs::File::open(&new)
-                            && std::fs::rename(&new, dir.join(&name)).is_ok()
-                        {
-                            let mut precious = precious.lock().unwrap();
-                            if precious.len() > 400 {
-                                precious.clear();
-                            }
-                            precious.push(file);
-                        }
-                    }
-                    _ => {
-                        _ = std::fs::File::options()
-                            .write(true)
-                            .open(dir.join(&name))
-                            .and_then(|mut file| std::io::Write::write_all(&mut file, b"NEW"))
-                    }
-                }
-            }
-        })
-    };
-    let (mut done, mut loud) = (0, 0);
-    for _ in 0..30 {
+    let hostile = hostile(root.clone(), outside.path().to_owned(), stop.clone());
+    let (mut done, mut proved, mut kept, mut loud) = (0, 0, 0, 0);
+    for round in 0..60 {
         for dir in 0..4 {
+            // Through a descriptor: the test itself must not write through the hostile user's symlink.
+            let Ok(dir) = super::root::Root::open(&root).unwrap().dir(format!("d{dir}").as_bytes()) else { continue };
             for name in 0..40 {
-                let path = root.join(format!("d{dir}/{name}"));
-                let _ = std::fs::create_dir(path.parent().unwrap());
-                // Through the directory only if it is one: the test itself must not write through the symlink.
-                if path.parent().unwrap().symlink_metadata().is_ok_and(|meta| meta.is_dir()) && !path.exists() {
-                    let _ = std::fs::File::create_new(&path);
-                }
+                let flags = rustix::fs::OFlags::CREATE | rustix::fs::OFlags::EXCL | rustix::fs::OFlags::WRONLY;
+                let _ = rustix::fs::openat(&dir, format!("{name}"), flags, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
             }
         }
         let (records, _, _) = scan_within(&store, "data", None).await;
-        // What the guard sees is what is removed: compare the inode that it was asked about with the one the scan saw.
-        let fates = store.remove(&Permit::for_test(), "data", &destroy(), &records, &|index, record| {
+        // Each record that was scanned, held open: what is reported as destroyed must be exactly that inode.
+        let held: Vec<Option<std::fs::File>> = records
+            .iter()
+            .map(|record| {
+                let file = std::fs::File::open(root.join(std::ffi::OsStr::from_bytes(record.key.as_bytes()))).ok()?;
+                let ino = u64::from_le_bytes(record.fingerprint[10..18].try_into().unwrap());
+                (file.metadata().ok()?.ino() == ino).then_some(file)
+            })
+            .collect();
+        let guard = |index: usize, record: &Record| {
             assert_eq!(record.fingerprint, records[index].fingerprint);
-            None
-        });
-        for fate in fates.await {
-            done += usize::from(is_done(&fate));
-            loud += usize::from(matches!(&fate, Fate::Failed { error, .. } if error.contains("VERY MOMENT")));
+            (index % 5 == round % 5).then(|| Kept::Held("h-1".into()))
+        };
+        let fates = store.remove(&Permit::for_test(), "data", &destroy(), &records, &guard).await;
+        for (fate, held) in fates.iter().zip(held) {
+            loud += usize::from(matches!(fate, Fate::Failed { error, .. } if error.contains("VERY MOMENT")));
+            kept += usize::from(is_changed(fate));
+            if is_done(fate) {
+                done += 1;
+                if let Some(held) = held {
+                    assert_eq!(held.metadata().unwrap().nlink(), 0, "a record was reported as destroyed and is not");
+                    proved += 1;
+                }
+            }
         }
     }
     stop.store(true, Ordering::Relaxed);
     hostile.join().unwrap();
-    assert!(done > 0, "the test removed nothing, so it showed nothing");
     for name in 0..40 {
         for path in [format!("{name}"), format!("sub/{name}")] {
-            assert_eq!(std::fs::read(outside.path().join(&path)).ok().map(|content| content.len()), Some(7), "{path} outside the root");
+            assert!(
+                std::fs::read(outside.path().join(&path)).is_ok_and(|content| content.starts_with(b"content")),
+                "{path} outside the root"
+            );
         }
     }
-    assert!(loud <= done, "{loud} swaps at the very moment were told");
-    let mark = Mark::default();
-    assert_eq!(mark.line, 0);
-    let _ = root.metadata().map(|meta| meta.ino());
+    eprintln!("{done} done, {proved} proved, {kept} changed, {loud} swapped at the very moment");
+    // A swap within the last microsecond cannot be prevented, but it is told, and it is rare.
+    assert!(
+        proved > 0 && kept > 0 && loud * 100 <= done,
+        "{done} done, {proved} proved, {kept} changed, {loud} swapped at the very moment"
+    );
 }
