@@ -132,14 +132,14 @@ impl Dataset {
                 fail(message, problems);
                 return None;
             }
-            Ok(whole) if record == Some("directory") => match whole.directory() {
-                Some(directory) => (directory, Some(whole)),
-                None => {
+            Ok(whole) if record == Some("directory") => {
+                let Some(directory) = whole.directory() else {
                     let message = "with `record: directory` expected one `**`, at the end, after the directory that is the record, such as `{tenancy}/**`";
                     fail(message.into(), problems);
                     return None;
-                }
-            },
+                };
+                (directory, Some(whole))
+            }
             Ok(whole) => (whole, None),
         };
         let capture = |name: &str, mark: Mark, problems: &mut Problems| {

@@ -169,7 +169,7 @@ impl Removal<'_> {
         match Facts::at(dir, name) {
             Ok(last) if last == facts => {}
             Ok(last) => return changed(last.differs(&seen.fingerprint).unwrap_or("it was linked or unlinked elsewhere")),
-            Err(Errno::NOENT) => return Fate::Absent,
+            Err(Errno::NOENT) => return self.remains(index, seen, dir, parent, name),
             Err(error) => return failed(&words(error), false),
         }
         account.links(&facts);
