@@ -1,5 +1,6 @@
 //! retentiond
 pub mod audit;
+pub mod config;
 pub mod dispose;
 pub mod error;
 pub mod finding;
