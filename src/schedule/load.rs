@@ -137,7 +137,7 @@ fn schedule_of(document: &Document, marks: &mut BTreeMap<ClassId, Mark>, problem
         classes,
         file: document.name.clone(),
         text: document.text.clone(),
-        sha256: hex(&Sha256::digest(document.text.as_bytes())),
+        sha256: hex(&Sha256::digest(document.text.as_bytes())).into(),
     })
 }
 
