@@ -222,6 +222,11 @@ pub trait Store: Send + Sync {
     /// The grades of destruction that this store knows, from the lowest up.
     fn grades(&self) -> &'static [&'static str];
 
+    /// How many batches may be removed side by side. Databases want one; file systems gain from a few.
+    fn lanes(&self) -> usize {
+        1
+    }
+
     /// Pairs of datasets that may match the same record, as far as can be told without reading any.
     fn overlaps(&self) -> Vec<(String, String)> {
         Vec::new()
