@@ -68,6 +68,15 @@ fn one_bad_file_among_good_ones_loads_nothing() {
 }
 
 #[test]
+fn a_file_whose_ending_is_in_capitals_is_not_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(self::folder().join("period-six-m.yaml"), folder.path().join("LEGAL.YAML")).unwrap();
+    std::fs::copy(self::folder().join("folder-one-bad-among-good/1-good.yaml"), folder.path().join("good.yml")).unwrap();
+    let error = Schedules::load(folder.path()).map(|_| ()).expect_err("one of the two is broken").to_string();
+    assert!(error.contains("LEGAL.YAML:10:11: "), "{error}");
+}
+
+#[test]
 fn all_problems_of_all_files_are_reported_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();

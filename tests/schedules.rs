@@ -141,6 +141,20 @@ fn what_the_organisation_must_decide_stands_in_the_list_of_decisions() {
 }
 
 #[test]
+fn check_warns_of_a_period_that_counts_the_last_day_of_the_year_it_should_follow() {
+    let text = |word: &str| {
+        format!(
+            "schedule: a\ntime-zone: UTC\nclasses:\n  pay: {{ keep: 3 years, {word}: {{ year-end: 04-05, of: paid }}, then: destroy, authority: PAYE }}\n"
+        )
+    };
+    let found = |word| check::check(&Schedules::parse("a.yaml", &text(word)).unwrap(), |_| date(2026, 11, 1));
+    assert_eq!(found("after"), []);
+    let [finding] = &found("from")[..] else { panic!("one finding") };
+    assert_eq!((finding.about.as_str(), finding.severity.as_str()), ("pay", "warning"));
+    assert!(finding.message.contains("ends a day early; write `after`"));
+}
+
+#[test]
 fn check_finds_nothing_until_the_review_date_is_past() {
     let schedules = shipped();
     for today in [date(2026, 11, 1), date(2027, 11, 1)] {
