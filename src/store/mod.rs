@@ -32,6 +32,7 @@ use crate::schedule::EventName;
 use crate::yaml::{Fields, Mark, Node, Problems};
 
 pub mod files;
+pub mod memory;
 
 /// Records per message between a store and the pipeline: large enough that passing them costs nothing, small enough to hold in memory.
 pub const BATCH: usize = 512;
