@@ -1,8 +1,18 @@
 //! The audit log.
 
 pub mod checkpoint;
+mod disk;
 pub mod entry;
+mod journal;
+pub mod log;
 pub mod pseudonym;
+mod publish;
 mod secret;
 pub mod tile;
 pub mod tree;
+mod writer;
+
+pub use checkpoint::{Checkpoint, SigningKey, Verifier};
+pub use entry::{Draft, Entry, Kind};
+pub use log::{AuditLog, Committed, Opened, Recovery};
+pub use pseudonym::{EpochKey, Pseudonyms, plain_record};
