@@ -426,7 +426,7 @@ impl<D: Disk> Journal<D> {
 }
 
 /// What reading all segments found.
-struct Replayed {
+pub(super) struct Replayed {
     /// The segment to go on with.
     last: (u64, PathBuf),
     /// The length of its whole frames.
@@ -434,17 +434,18 @@ struct Replayed {
     /// Index behind the last whole frame.
     next: u64,
     /// Bytes of the torn frame.
-    cut: u64,
+    pub(super) cut: u64,
     /// The segments before the last.
     closed: VecDeque<(PathBuf, u64)>,
     /// Empty files of a new segment that did not come to be.
     leftover: Vec<PathBuf>,
 }
 
-fn replay_all(found: &[(u64, PathBuf)], published: u64, mut replay: impl FnMut(&Frame) -> Result<()>) -> Result<Replayed> {
+/// Reads all segments, giving every frame to `replay`; `published` entries are covered by a checkpoint. Nothing is written.
+pub(super) fn replay_all(found: &[(u64, PathBuf)], published: u64, mut replay: impl FnMut(&Frame) -> Result<()>) -> Result<Replayed> {
     let mut this = Replayed { last: found[0].clone(), length: 0, next: found[0].0, cut: 0, closed: VecDeque::new(), leftover: Vec::new() };
     for (i, (first, path)) in found.iter().enumerate() {
-        let unread = |e: io::Error| lost(path, "cannot be read", e);
+        let unread = |e: io::Error| Error::with_source(error::Kind::Io, format!("{}: cannot be read", shown(path)), e);
         let empty = fs::metadata(path).map_err(unread)?.len() == 0;
         if empty && *first <= this.next && i > 0 && !(*first == this.next && i + 1 == found.len() && this.cut == 0) {
             this.leftover.push(path.clone());
