@@ -350,7 +350,7 @@ pub fn verified(log: &Path, verified: &Verified) -> String {
         &format!(
             "  log {}, {}, root {}",
             verified.origin,
-            count(verified.size, "entr").replace("entrs", "entries").replace("1 entr", "1 entry"),
+            if verified.size == 1 { "1 entry".to_owned() } else { format!("{} entries", verified.size) },
             verified.root
         ),
     );
