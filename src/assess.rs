@@ -225,7 +225,7 @@ fn by_value(record: &Record, at: usize) -> Option<&str> {
 
 /// Why a verdict keeps the record, as the audit log says it; nothing when it is due.
 pub fn why_kept(verdict: &Verdict) -> Option<Kept> {
-    let text = || verdict.reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let text = || verdict.reasons.iter().map(crate::judge::Reason::without_values).collect::<Vec<_>>().join("; ");
     match verdict.standing {
         Standing::Due => None,
         Standing::Held => match verdict.reasons.first() {

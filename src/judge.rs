@@ -265,6 +265,18 @@ impl Standing {
     }
 }
 
+impl Reason {
+    /// The reason without any value that came out of a record: what the audit log and counts may hold, which personal data must not enter.
+    pub fn without_values(&self) -> String {
+        match self {
+            Self::Doubt { class, event, doubt } => format!("{class}: {event}: {}", doubt.kind()),
+            Self::NoClass(_) => "no class applies to the value that picks it".to_owned(),
+            Self::Elsewhere { dataset, reason } => format!("also in {dataset}: {}", reason.without_values()),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -105,23 +105,11 @@ impl Tally {
     }
 
     fn count_doubt(&mut self, reason: &Reason) {
-        let text = match reason {
-            Reason::Doubt { event, doubt, .. } => {
-                use crate::record::Doubt;
-                // Without the value itself: thousands of different bad values are one kind of trouble.
-                let kind = match doubt {
-                    Doubt::Missing(what) => format!("{what} is missing"),
-                    Doubt::Unparsable(_) => "not a date of the declared form".into(),
-                    Doubt::NoZone(_) => "a timestamp without time zone, and none is declared".into(),
-                    Doubt::Future(_) => "lies in the future".into(),
-                    Doubt::Failed(why) => format!("the look-up failed: {why}"),
-                };
-                format!("{event}: {kind}")
-            }
-            Reason::NoClass(_) => "no class applies to the value that picks it".into(),
-            Reason::Elsewhere { dataset, .. } => format!("also in {dataset}, which keeps it"),
-            _ => return,
-        };
+        if !matches!(reason, Reason::Doubt { .. } | Reason::NoClass(_) | Reason::Elsewhere { .. }) {
+            return;
+        }
+        // Without the value itself: thousands of different bad values are one kind of trouble.
+        let text = reason.without_values();
         if self.doubts.len() < DOUBTS || self.doubts.contains_key(&text) {
             *self.doubts.entry(text).or_default() += 1;
         } else {

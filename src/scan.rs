@@ -10,8 +10,9 @@ use std::sync::atomic::AtomicU64;
 use tokio::sync::mpsc;
 
 use crate::assess::{Assessment, Assessor};
+use crate::config::Dataset;
 use crate::error::{Error, Kind, Result};
-use crate::finding::Finding;
+use crate::finding::{Finding, Severity};
 use crate::judge::Standing;
 use crate::plan::Tally;
 use crate::record::Record;
@@ -34,6 +35,13 @@ pub struct Planned {
     pub findings: Vec<Finding>,
 }
 
+impl Planned {
+    /// No plan, because the store could not be scanned.
+    pub fn failed(why: String) -> Self {
+        Self { plan: None, tally: Tally::default(), incomplete: Some(why), findings: Vec::new() }
+    }
+}
+
 /// Called for each record that the scan was sent, in listings.
 pub type Listen<'a> = dyn FnMut(&Record, &Assessment) + Send + 'a;
 
@@ -47,6 +55,10 @@ pub async fn scan(
     mut listen: Option<&mut Listen<'_>>,
 ) -> Result<Planned> {
     let dataset = Arc::clone(assessor.dataset());
+    let (mut findings, blocked) = look_at_store(&dataset).await?;
+    if let Some(why) = blocked {
+        return Ok(Planned { findings, ..Planned::failed(why) });
+    }
     let now = assessor.today().instant();
     let query = Query { bound: if everything { None } else { Some(assessor.bound()) }, now, seen };
     let (out, mut batches) = mpsc::channel::<Vec<Record>>(IN_FLIGHT);
@@ -98,7 +110,19 @@ pub async fn scan(
         None => Some(writer.finish(dataset.store.name(), &dataset.name, made, tally.clone())?),
         Some(_) => None,
     };
-    Ok(Planned { plan, tally, incomplete: scanned.incomplete, findings: scanned.findings })
+    findings.extend(scanned.findings);
+    Ok(Planned { plan, tally, incomplete: scanned.incomplete, findings })
+}
+
+/// What the store finds about this dataset before it is read; and whether something keeps the dataset from being run.
+async fn look_at_store(dataset: &Dataset) -> Result<(Vec<Finding>, Option<String>)> {
+    let about_this = |finding: &Finding| finding.about == dataset.address || finding.about == dataset.store.name();
+    let found: Vec<Finding> = dataset.store.check().await?.into_iter().filter(about_this).collect();
+    let blocks: Vec<String> =
+        found.iter().filter(|finding| finding.severity == Severity::Blocks).map(|finding| finding.message.clone()).collect();
+    // Notes are for `check`; a run repeats what a person should act on.
+    let findings = found.into_iter().filter(|finding| finding.severity == Severity::Warning).collect();
+    Ok((findings, (!blocks.is_empty()).then(|| blocks.join("; "))))
 }
 
 /// Whether a plan holds anything that would be done to records, as opposed to told about them.

@@ -1,13 +1,23 @@
-//! The audit log (stub until merged).
-/// stub
-pub struct Pseudonyms;
-impl Pseudonyms {
-    /// stub
-    pub fn all_for(&self, _s: &str, _d: &str, _k: &[u8]) -> Vec<String> {
-        Vec::new()
-    }
-    /// stub
-    pub fn all_for_subject(&self, _s: &[u8]) -> Vec<String> {
-        Vec::new()
-    }
-}
+//! The audit log.
+
+pub mod checkpoint;
+mod disk;
+pub mod entry;
+mod journal;
+pub mod log;
+mod meaning;
+pub mod pseudonym;
+mod publish;
+pub mod read;
+mod secret;
+pub mod tile;
+pub mod tree;
+pub mod verify;
+mod writer;
+
+pub use checkpoint::{Checkpoint, SigningKey, Verifier};
+pub use entry::{Draft, Entry, Kind};
+pub use log::{AuditLog, Committed, Opened, Recovery};
+pub use pseudonym::{EpochKey, Pseudonyms, plain_record};
+pub use read::{Entries, Reader};
+pub use verify::{Verified, verify};

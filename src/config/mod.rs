@@ -16,6 +16,7 @@ pub use dataset::{ClassChoice, Dataset, EventSource, KeyNames, Lookup};
 pub use limits::Limits;
 
 use crate::error::{Error, Kind, Result, escape};
+use crate::finding::Finding;
 use crate::schedule::{Period, Schedules, Timetable};
 use crate::store::{KINDS, Store, StoreHead};
 use crate::yaml::{Document, Fields, Node, Problems, join, suggest};
@@ -110,6 +111,36 @@ impl Config {
         let config = Self { file: document.name.clone(), node, state, schedules, stores, datasets };
         config.refuse_the_same_place_twice()?;
         Ok(config)
+    }
+
+    /// What a person should know about how schedule and stores fit together; opens nothing.
+    pub fn check(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for schedule in &self.schedules.all {
+            for class in schedule.classes.values() {
+                let used = self.datasets.iter().any(|dataset| dataset.rules().iter().any(|rule| rule.class.id == class.id));
+                if !used {
+                    findings.push(Finding::note(
+                        class.id.as_str(),
+                        "no dataset has this class: its records are not looked after by this service",
+                    ));
+                }
+            }
+        }
+        for store in &self.stores {
+            for (one, other) in store.overlaps() {
+                let text =
+                    format!("may match the same records as {}/{other}; such a record is kept until it is due under both", store.name());
+                findings.push(Finding::warning(format!("{}/{one}", store.name()), text));
+            }
+        }
+        for dataset in &self.datasets {
+            let unlimited = dataset.limits.records.is_none() && dataset.limits.share.is_none();
+            if unlimited && dataset.mode == Mode::Enforce {
+                findings.push(Finding::note(&dataset.address, "has no limits: a run may dispose of the whole dataset without asking"));
+            }
+        }
+        findings
     }
 
     /// The dataset with this address, if there is one.

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row, Sqlite, Transaction};
 
-pub use projection::{OpenIntent, Projected};
+pub use projection::{OpenIntent, Projected, Unfinished};
 
 use crate::error::{Error, Kind, Result};
 use crate::hold::{Hold, Scope};
@@ -117,7 +117,11 @@ impl Register {
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.map_err(fail(path))?;
         if create {
             sqlx::raw_sql(TABLES).execute(&pool).await.map_err(fail(path))?;
-            sqlx::query("INSERT OR REPLACE INTO state VALUES ('version', ?)").bind(VERSION.to_string()).execute(&pool).await.map_err(fail(path))?;
+            sqlx::query("INSERT OR REPLACE INTO state VALUES ('version', ?)")
+                .bind(VERSION.to_string())
+                .execute(&pool)
+                .await
+                .map_err(fail(path))?;
         }
         Ok(Self { pool, path: path.to_owned() })
     }
@@ -127,7 +131,8 @@ impl Register {
     }
 
     async fn state(&self, name: &str) -> Result<Option<String>> {
-        let row = sqlx::query("SELECT value FROM state WHERE name = ?").bind(name).fetch_optional(&self.pool).await.map_err(fail(&self.path))?;
+        let row =
+            sqlx::query("SELECT value FROM state WHERE name = ?").bind(name).fetch_optional(&self.pool).await.map_err(fail(&self.path))?;
         Ok(row.map(|row| row.get(0)))
     }
 
@@ -170,7 +175,8 @@ impl Register {
     pub async fn flags(&self, dataset: &str, records: &[String]) -> Result<HashMap<String, Flag>> {
         let mut found = HashMap::new();
         for record in records {
-            let query = sqlx::query("SELECT since, disposition, due FROM flags WHERE dataset = ? AND record = ?").bind(dataset).bind(record);
+            let query =
+                sqlx::query("SELECT since, disposition, due FROM flags WHERE dataset = ? AND record = ?").bind(dataset).bind(record);
             if let Some(row) = query.fetch_optional(&self.pool).await.map_err(fail(&self.path))? {
                 let flag = Flag { record: record.clone(), since: row.get(0), disposition: row.get(1), due: row.get(2) };
                 found.insert(record.clone(), flag);
@@ -204,7 +210,12 @@ impl Register {
     }
 }
 
-async fn insert_flag(transaction: &mut Transaction<'_, Sqlite>, dataset: &str, run: &str, flag: &Flag) -> std::result::Result<(), sqlx::Error> {
+async fn insert_flag(
+    transaction: &mut Transaction<'_, Sqlite>,
+    dataset: &str,
+    run: &str,
+    flag: &Flag,
+) -> std::result::Result<(), sqlx::Error> {
     // The first flag decides "since"; a later one says that the record is still due, perhaps for another reason.
     let text = "INSERT INTO flags (dataset, record, since, disposition, due, run) VALUES (?, ?, ?, ?, ?, ?)
         ON CONFLICT (dataset, record) DO UPDATE SET disposition = excluded.disposition, due = excluded.due, run = excluded.run";

@@ -35,8 +35,21 @@ pub struct Projected {
     pub entries: u64,
     /// Intents without outcome for some record, in the order of the log.
     pub open: Vec<OpenIntent>,
-    /// Runs that began and did not finish: run id, store, dataset.
-    pub unfinished: Vec<(String, String, String)>,
+    /// Runs that began and did not finish.
+    pub unfinished: Vec<Unfinished>,
+}
+
+/// A run that began and did not finish.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unfinished {
+    /// The run's id.
+    pub run: String,
+    /// Name of the store.
+    pub store: String,
+    /// Name of the dataset.
+    pub dataset: String,
+    /// How many entries of each kind of outcome it wrote.
+    pub counts: BTreeMap<&'static str, u64>,
 }
 
 impl Register {
@@ -44,14 +57,14 @@ impl Register {
     pub async fn project(&self, log: &Path) -> Result<Projected> {
         let mut from = self.applied().await?;
         let reader = Reader::open(log)?;
-        if reader.len() < from {
+        if from > 0 && reader.get(from - 1)?.is_none() {
             // Another log, or an older copy: what the register reflects is not this log's.
             self.forget().await?;
             from = 0;
         }
         let mut walk = Walk { entries: from, open: BTreeMap::new(), unfinished: BTreeMap::new() };
         let mut chunk: Vec<Entry> = Vec::with_capacity(CHUNK);
-        for item in reader.entries_from(from)? {
+        for item in reader.from(from) {
             let (index, bytes) = item?;
             let entry = Entry::parse(&bytes).map_err(|error| error.context(format!("entry {index} of the audit log")))?;
             walk.see(&entry)?;
@@ -67,12 +80,18 @@ impl Register {
         let projected = Projected {
             entries: walk.entries,
             open: walk.open.into_values().collect(),
-            unfinished: walk.unfinished.into_iter().map(|(run, (store, dataset))| (run, store, dataset)).collect(),
+            unfinished: walk.unfinished.into_values().collect(),
         };
         if projected.open.is_empty() && projected.unfinished.is_empty() {
             self.set_applied(projected.entries).await?;
         }
         Ok(projected)
+    }
+
+    /// Forgets everything and reads the whole log again.
+    pub async fn rebuild(&self, log: &Path) -> Result<Projected> {
+        self.forget().await?;
+        self.project(log).await
     }
 
     async fn forget(&self) -> Result<()> {
@@ -91,11 +110,14 @@ impl Register {
             let index = i64::try_from(entry.n).unwrap_or(i64::MAX);
             match entry.kind {
                 EntryKind::Schedule => {
-                    let query = sqlx::query("INSERT OR REPLACE INTO schedules VALUES (?, ?, ?)").bind(text("id")).bind(text("sha256")).bind(index);
+                    let query =
+                        sqlx::query("INSERT OR REPLACE INTO schedules VALUES (?, ?, ?)").bind(text("id")).bind(text("sha256")).bind(index);
                     query.execute(&mut *transaction).await.map_err(&fail)?;
                 }
                 EntryKind::HoldPlaced => {
-                    let scope = |name: &str| entry.fields.get("scope").and_then(|scope| scope.get(name)).and_then(|value| value.as_str()).map(str::to_owned);
+                    let scope = |name: &str| {
+                        entry.fields.get("scope").and_then(|scope| scope.get(name)).and_then(|value| value.as_str()).map(str::to_owned)
+                    };
                     let query = sqlx::query("INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
                         .bind(text("hold"))
                         .bind(text("hold_kind").unwrap_or_else(|| "other".into()))
@@ -132,19 +154,22 @@ impl Register {
 struct Walk {
     entries: u64,
     open: BTreeMap<u64, OpenIntent>,
-    unfinished: BTreeMap<String, (String, String)>,
+    unfinished: BTreeMap<String, Unfinished>,
 }
 
 impl Walk {
     fn see(&mut self, entry: &Entry) -> Result<()> {
         self.entries = entry.n + 1;
         let need = |name: &str| {
-            let missing = || Error::new(Kind::NotIntact, format!("entry {} of the audit log ({}) has no `{name}`", entry.n, entry.kind.as_str()));
+            let missing =
+                || Error::new(Kind::NotIntact, format!("entry {} of the audit log ({}) has no `{name}`", entry.n, entry.kind.as_str()));
             entry.str(name).map(str::to_owned).ok_or_else(missing)
         };
         match entry.kind {
             EntryKind::RunStarted => {
-                self.unfinished.insert(need("run")?, (need("store")?, need("dataset")?));
+                let run = need("run")?;
+                let begun = Unfinished { run: run.clone(), store: need("store")?, dataset: need("dataset")?, counts: BTreeMap::new() };
+                self.unfinished.insert(run, begun);
             }
             EntryKind::RunFinished => {
                 self.unfinished.remove(&need("run")?);
@@ -156,15 +181,29 @@ impl Walk {
                 let open = OpenIntent { entry: entry.n, run: need("run")?, store: need("store")?, dataset: need("dataset")?, act, records };
                 self.open.insert(entry.n, open);
             }
-            EntryKind::Destroyed | EntryKind::Anonymised | EntryKind::Absent | EntryKind::Kept | EntryKind::Failed | EntryKind::Recovered => {
+            EntryKind::Destroyed
+            | EntryKind::Anonymised
+            | EntryKind::Absent
+            | EntryKind::Kept
+            | EntryKind::Failed
+            | EntryKind::Recovered => {
                 let record = need("record")?;
+                if let Some(unfinished) = self.unfinished.get_mut(&need("run")?) {
+                    *unfinished.counts.entry(entry.kind.as_str()).or_default() += 1;
+                }
                 let intent = entry.fields.get("intent").and_then(serde_json::Value::as_u64);
-                let intent = intent.ok_or_else(|| Error::new(Kind::NotIntact, format!("entry {} of the audit log has no `intent`", entry.n)))?;
+                let intent =
+                    intent.ok_or_else(|| Error::new(Kind::NotIntact, format!("entry {} of the audit log has no `intent`", entry.n)))?;
                 if let Some(open) = self.open.get_mut(&intent) {
                     open.records.remove(&record);
                     if open.records.is_empty() {
                         self.open.remove(&intent);
                     }
+                }
+            }
+            EntryKind::Flagged => {
+                if let Some(unfinished) = self.unfinished.get_mut(&need("run")?) {
+                    *unfinished.counts.entry(entry.kind.as_str()).or_default() += 1;
                 }
             }
             _ => {}

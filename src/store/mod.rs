@@ -32,12 +32,14 @@ use crate::schedule::EventName;
 use crate::yaml::{Fields, Mark, Node, Problems};
 
 pub mod files;
+pub mod memory;
+pub mod sql;
 
 /// Records per message between a store and the pipeline: large enough that passing them costs nothing, small enough to hold in memory.
 pub const BATCH: usize = 512;
 
 /// Every kind of store: the key that names it in the configuration, and what reads the rest.
-pub const KINDS: &[Kind] = &[files::KIND];
+pub const KINDS: &[Kind] = &[files::KIND, sql::SQLITE];
 
 /// A kind of store.
 #[derive(Clone, Copy)]
