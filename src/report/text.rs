@@ -91,6 +91,10 @@ fn tally_lines(out: &mut String, tally: &Tally) {
     if tally.overdue > 0 {
         line(out, &format!("  {} overdue: present past the ceiling of the schedule", tally.overdue));
     }
+    let rest = tally.population.saturating_sub(tally.due() + tally.held + tally.undetermined);
+    if rest > 0 {
+        line(out, &format!("  {least}{rest} kept, because their period is running or has not begun"));
+    }
     if tally.undetermined > 0 {
         line(out, &format!("  {} kept because something cannot be told:", tally.undetermined));
         for (why, times) in &tally.doubts {
