@@ -1,0 +1,182 @@
+//! Finding single records again: by key, by a value that another store holds, and as members of other datasets.
+
+use super::config::Dataset;
+use super::session::{Failure, Outcome, Session};
+use super::shape::{Shape, deepest_first};
+use super::statement::{Name, Statement};
+use super::value::{Cell, key_of, parts_of, typed_key};
+use crate::record::{Doubt, Key, Moment, Reading, Record};
+use crate::schedule::EventName;
+use crate::store::Found;
+
+/// Keys or values asked for in one statement, well below what any engine accepts as parameters.
+const ASKED: usize = 100;
+
+/// Joins, or fails with everything that does not fit.
+async fn shape<'a>(session: &mut Session, dataset: &'a Dataset) -> Outcome<Shape<'a>> {
+    Shape::find(session, dataset).await?.map_err(|problems| Failure::other(problems.join("; ")))
+}
+
+/// Finds records by key, in the order of the keys.
+pub(super) async fn fetch(session: &mut Session, dataset: &Dataset, keys: &[Key]) -> Outcome<Vec<Found>> {
+    let shape = shape(session, dataset).await?;
+    let columns: Vec<Name> = shape.unique.terms.iter().map(|term| term.column.clone()).collect();
+    let mut out = Vec::with_capacity(keys.len());
+    for keys in keys.chunks(ASKED) {
+        let asked: Vec<_> = keys.iter().filter_map(|key| parts_of(key.as_bytes(), columns.len())).collect();
+        let rows = if asked.is_empty() {
+            Vec::new()
+        } else {
+            let mut statement = shape.select();
+            shape.from(&mut statement).sql(" WHERE ").condition(dataset.filter.as_ref()).sql(" AND ");
+            any_of(&mut statement, &columns, &asked);
+            session.map(&statement, |row| shape.record(&row)).await?
+        };
+        for key in keys {
+            let mut matching = rows.iter().filter(|record| record.key == *key);
+            out.push(match (matching.next(), matching.next()) {
+                _ if std::str::from_utf8(key.as_bytes()).is_err() => Found::Unknown("the key is not UTF-8 text".into()),
+                (None, _) => Found::Absent,
+                (Some(one), None) => Found::Present(Box::new(one.clone())),
+                (Some(_), Some(_)) => Found::Unknown("several rows have keys that are written alike".into()),
+            });
+        }
+    }
+    Ok(out)
+}
+
+/// Adds: the columns hold, in whatever type, values that are written like one of `asked`. May be true for more rows than that, because the
+/// engine compares by affinity and collation; the caller compares texts.
+fn any_of(statement: &mut Statement, columns: &[Name], asked: &[Vec<String>]) {
+    if let [column] = columns {
+        let candidates: Vec<Cell> = asked.iter().flatten().flat_map(|text| Cell::candidates(text)).collect();
+        statement.name(column).sql(" IN (").bind(&candidates).sql(")");
+        return;
+    }
+    statement.sql("(").list(" OR ", asked, |statement, parts| {
+        statement.sql("(").list(" AND ", columns.iter().zip(parts), |statement, (column, text)| {
+            statement.name(column).sql(" IN (").bind(&Cell::candidates(text)).sql(")");
+        });
+        statement.sql(")");
+    });
+    statement.sql(")");
+}
+
+/// The reading of an event for each value. Rows outside the dataset's condition cannot answer alone, but they count for lateness: that one
+/// tenancy ended says nothing while another of the same tenant runs.
+pub(super) async fn lookup(
+    session: &mut Session,
+    dataset: &Dataset,
+    event: &EventName,
+    on: Option<&str>,
+    values: &[&str],
+) -> Outcome<Vec<Reading>> {
+    let shape = shape(session, dataset).await?;
+    let Some(event) = dataset.event(event) else {
+        return Err(Failure::other(format!("the dataset has no event `{event}`")));
+    };
+    let columns = match on {
+        None => shape.unique.terms.iter().map(|term| term.at).collect(),
+        Some(name) => vec![Name::new(name).and_then(|name| shape.layout.column(&name)).map_err(Failure::other)?],
+    };
+    let names: Vec<Name> = columns.iter().map(|at| shape.layout.columns[*at].name.clone()).collect();
+    let mut out = Vec::with_capacity(values.len());
+    for values in values.chunks(ASKED) {
+        let asked: Vec<_> = values.iter().filter_map(|value| parts_of(value.as_bytes(), names.len())).collect();
+        let mut found = Vec::new();
+        if !asked.is_empty() {
+            let mut statement = Statement::new("SELECT ");
+            statement.names(&names).sql(", ").name(&shape.layout.columns[shape.event_at(event)].name).sql(", ");
+            statement.condition(dataset.filter.as_ref());
+            shape.from(&mut statement).sql(" WHERE ");
+            any_of(&mut statement, &names, &asked);
+            found = session
+                .map(&statement, |mut row| {
+                    let member = row.pop().is_some_and(|cell| matches!(cell, Cell::Int(number) if number != 0));
+                    let date = row.pop().unwrap_or(Cell::Null);
+                    let reading = match &dataset.events[event].when {
+                        Some(when) => when.read(&date),
+                        None => Reading::Doubt(Doubt::Failed("the date itself lies in a third dataset".into())),
+                    };
+                    (key_of(&row), member, reading)
+                })
+                .await?;
+        }
+        for value in values {
+            let rows = found.iter().filter(|(key, _, _)| key.as_bytes() == value.as_bytes());
+            out.push(latest(rows.map(|(_, member, reading)| (*member, reading))));
+        }
+    }
+    Ok(out)
+}
+
+/// Of several rows the latest date; doubt when one of them has none.
+fn latest<'r>(rows: impl Iterator<Item = (bool, &'r Reading)>) -> Reading {
+    let rows: Vec<_> = rows.collect();
+    if !rows.iter().any(|(member, _)| *member) {
+        return Reading::Doubt(Doubt::Missing("a row with this value".into()));
+    }
+    if let [(_, only)] = rows.as_slice() {
+        return (*only).clone();
+    }
+    let mut best: Option<Moment> = None;
+    for (_, reading) in rows {
+        let moment = match reading {
+            Reading::At(moment) => *moment,
+            Reading::Doubt(doubt) => return Reading::Doubt(doubt.clone()),
+            Reading::NotYet | Reading::Elsewhere(_) => {
+                return Reading::Doubt(Doubt::Missing("the date in one of several rows with this value".into()));
+            }
+        };
+        best = Some(match (best, moment) {
+            (None, moment) => moment,
+            (Some(Moment::Date(one)), Moment::Date(two)) => Moment::Date(one.max(two)),
+            (Some(Moment::Instant(one)), Moment::Instant(two)) => Moment::Instant(one.max(two)),
+            _ => return Reading::Doubt(Doubt::Unparsable("dates in some rows and times in others, which have no common order".into())),
+        });
+    }
+    best.map_or_else(|| Reading::Doubt(Doubt::Missing("a row with this value".into())), Reading::At)
+}
+
+/// For each record of `dataset`, the records of the other datasets that are the same row, or rows that would go with it.
+pub(super) async fn elsewhere(
+    session: &mut Session,
+    dataset: &Dataset,
+    others: &[&Dataset],
+    records: &[Record],
+) -> Outcome<Vec<Vec<(String, Record)>>> {
+    let mut out = vec![Vec::new(); records.len()];
+    let mut paths = vec![];
+    deepest_first(&dataset.children, &[], &mut paths);
+    let concerned = |other: &Dataset| {
+        other.table.same(&dataset.table) || paths.iter().any(|path| path.last().is_some_and(|c| c.table.same(&other.table)))
+    };
+    if !others.iter().any(|other| concerned(other)) {
+        return Ok(out);
+    }
+    let own = shape(session, dataset).await?;
+    for other in others.iter().filter(|other| concerned(other)) {
+        let theirs = shape(session, other).await?;
+        for (record, out) in records.iter().zip(&mut out) {
+            let Some(key) = typed_key(&record.fingerprint, own.unique.terms.len()) else {
+                return Err(Failure::other("the record was not read by this store"));
+            };
+            let mut statement = theirs.select();
+            theirs.from(&mut statement).sql(" WHERE ").condition(other.filter.as_ref()).sql(" AND (1 = 0");
+            if other.table.same(&dataset.table) {
+                statement.sql(" OR (");
+                own.key_is(&mut statement, &key);
+                statement.sql(")");
+            }
+            for path in paths.iter().filter(|path| path.last().is_some_and(|child| child.table.same(&other.table))) {
+                statement.sql(" OR (");
+                own.belongs(&mut statement, path, &key);
+                statement.sql(")");
+            }
+            statement.sql(")");
+            let found = session.map(&statement, |row| theirs.record(&row)).await?;
+            out.extend(found.into_iter().map(|record| (other.name.clone(), record)));
+        }
+    }
+    Ok(out)
+}

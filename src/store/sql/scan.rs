@@ -1,0 +1,296 @@
+//! Walking a table.
+//!
+//! **One walk, in one order, in short reads.** The table is cut into stretches of [`STRETCH`] rows along a unique order: the key's, or (event,
+//! key) where an index gives that order for free. For each stretch one statement counts and one or more fetch what may be due or is in
+//! doubt. No read transaction spans two statements, so an application's writers and WAL checkpoints wait for one stretch at the most.
+//!
+//! **Rows that change meanwhile.** In key order the cursor only moves up and a row has one place, so a row is seen at most once unless its key
+//! is changed, and a row that exists throughout is seen. In (event, key) order a row whose date moves *up* past the cursor is seen again,
+//! with another fingerprint: that is counted, never destroyed twice, for removal takes only the row as it is at that moment, and the
+//! stale sighting is reported as changed. A row whose date moves *down* behind the cursor is found by the next scan, a day later. The event
+//! order is taken only where the dataset is the whole table, because otherwise counting would read the rows anyway.
+//!
+//! **What is sent**: rows within the bound; rows whose date is not plainly of the declared form; rows of the future; rows whose date lies in
+//! another store and that name nothing to look it up by. Null dates are counted and not sent, unless everything is asked for.
+
+use tokio::sync::mpsc;
+
+use super::config::Dataset;
+use super::session::{Outcome, Session, Trouble};
+use super::shape::{Shape, compare, not_null, order_by};
+use super::sqlite::catalog::Term;
+use super::sqlite::push;
+use super::statement::Statement;
+use super::value::Cell;
+use crate::error::{Error, Kind, Result};
+use crate::finding::Finding;
+use crate::judge::Bound;
+use crate::record::{Moment, Reading, Record};
+use crate::store::{BATCH, Query, Scanned};
+
+/// Rows looked at in one statement: some tens of milliseconds.
+const STRETCH: i64 = 10_000;
+
+/// How often a statement is tried again when another connection holds the lock; each try waits for the connection's own time-out.
+const TRIES: usize = 3;
+
+/// Scans one dataset.
+pub(super) async fn scan(
+    session: &mut Session,
+    about: &str,
+    dataset: &Dataset,
+    query: &Query,
+    out: &mpsc::Sender<Vec<Record>>,
+) -> Result<Scanned> {
+    let shape = match Shape::find(session, dataset).await? {
+        Ok(shape) => shape,
+        Err(problems) => return Err(Error::new(Kind::Store, format!("{about}: {}", problems.join("; ")))),
+    };
+    let mut scanned = Scanned::default();
+    let mut walk = Walk::new(&shape, query);
+    match walk.run(session, query, out, &mut scanned).await {
+        Ok(true) => {}
+        Ok(false) => scanned.incomplete = Some("the scan was stopped".into()),
+        Err(failure) => scanned.incomplete = Some(format!("{about}: {failure}")),
+    }
+    if scanned.incomplete.is_none() && shape.unique.nullable {
+        match unaddressable(session, &shape).await {
+            Ok(0) => {}
+            Ok(rows) => scanned
+                .findings
+                .push(Finding::warning(about, format!("{rows} rows have no key (null) and are kept for ever; give them one"))),
+            Err(failure) => scanned.incomplete = Some(format!("{about}: {failure}")),
+        }
+    }
+    Ok(scanned)
+}
+
+async fn unaddressable(session: &mut Session, shape: &Shape<'_>) -> Outcome<u64> {
+    let mut statement = Statement::new("SELECT count(*)");
+    shape.from(&mut statement).sql(" WHERE NOT (");
+    not_null(&mut statement, shape.unique.terms.iter().map(|term| &term.column));
+    statement.sql(") AND ").condition(shape.dataset.filter.as_ref());
+    session.number(&statement).await
+}
+
+struct Walk<'s> {
+    shape: &'s Shape<'s>,
+    order: Vec<Term>,
+    /// Whether the order begins with the event's column.
+    by_event: bool,
+    /// The condition for being sent; `None` when every row is.
+    wanted: Option<Statement>,
+    /// The condition for being a row of the dataset.
+    member: Statement,
+}
+
+impl<'s> Walk<'s> {
+    fn new(shape: &'s Shape<'s>, query: &Query) -> Self {
+        let mut member = Statement::default();
+        member.condition(shape.dataset.filter.as_ref());
+        // With `class-by` some rows may be due for destruction, and those are wanted whether anonymised or not.
+        if shape.dataset.anonymises && shape.dataset.class_by.is_none() {
+            let mut done = Statement::default();
+            if shape.anonymised(&mut done) {
+                member.sql(" AND NOT ").part(&done);
+            }
+        }
+        let wanted = query.bound.as_ref().map(|bound| wanted(shape, bound, query));
+        let by_event = single(query.bound.as_ref())
+            .filter(|()| shape.dataset.filter.is_none() && !shape.dataset.anonymises && shape.dataset.events.len() == 1)
+            .and_then(|()| shape.layout.event_order(shape.event_at(0), &shape.unique));
+        let by_event = by_event.filter(|_| shape.dataset.events[0].when.is_some());
+        let (order, by_event) = by_event.map_or_else(|| (shape.unique.walk.clone(), false), |order| (order, true));
+        Self { shape, order, by_event, wanted, member }
+    }
+
+    /// Walks to the end; `false` when nobody listens any more.
+    async fn run(&mut self, session: &mut Session, query: &Query, out: &mpsc::Sender<Vec<Record>>, scanned: &mut Scanned) -> Outcome<bool> {
+        if self.by_event {
+            // Nulls stand before every date in the index and are never sent here.
+            let mut statement = Statement::new("SELECT count(*)");
+            self.shape.from(&mut statement).sql(" WHERE ").name(&self.order[0].column).sql(" IS NULL");
+            let nulls = patient(session, &statement, |row| number(&row)).await?.into_iter().sum();
+            scanned.population += nulls;
+            query.count(nulls);
+        }
+        let mut cursor: Option<Vec<Cell>> = None;
+        loop {
+            let end = self.stretch(session, cursor.as_deref()).await?;
+            let counted = match &self.wanted {
+                None => 0,
+                Some(_) => self.count(session, cursor.as_deref(), end.as_deref()).await?,
+            };
+            let mut sent = 0;
+            loop {
+                let rows = self.fetch(session, cursor.as_deref(), end.as_deref()).await?;
+                let full = rows.len() == BATCH;
+                sent += rows.len() as u64;
+                if full {
+                    cursor = rows.last().map(|(_, place)| place.clone());
+                }
+                let due: Vec<Record> =
+                    rows.into_iter().map(|(record, _)| record).filter(|record| possibly(self.shape, query, record)).collect();
+                if !due.is_empty() && out.send(due).await.is_err() {
+                    return Ok(false);
+                }
+                if !full {
+                    break;
+                }
+            }
+            // Rows may come and go between the two statements; what was sent was there.
+            let seen = counted.max(sent);
+            scanned.population += seen;
+            query.count(seen);
+            match end {
+                None => return Ok(true),
+                end => cursor = end,
+            }
+        }
+    }
+
+    /// The last place of the next stretch; `None` when the rest of the table is shorter than one.
+    async fn stretch(&self, session: &mut Session, cursor: Option<&[Cell]>) -> Outcome<Option<Vec<Cell>>> {
+        let mut statement = Statement::new("SELECT ");
+        statement.names(self.order.iter().map(|term| &term.column));
+        self.shape.from(&mut statement).sql(" WHERE ");
+        self.range(&mut statement, cursor, None);
+        order_by(&mut statement, &self.order);
+        statement.sql(" LIMIT 1 OFFSET ").value(&Cell::Int(STRETCH - 1));
+        Ok(patient(session, &statement, |row| row).await?.into_iter().next())
+    }
+
+    async fn count(&self, session: &mut Session, cursor: Option<&[Cell]>, end: Option<&[Cell]>) -> Outcome<u64> {
+        let mut statement = Statement::new("SELECT count(*)");
+        self.shape.from(&mut statement).sql(" WHERE ");
+        self.range(&mut statement, cursor, end);
+        statement.sql(" AND ").part(&self.member);
+        Ok(patient(session, &statement, |row| number(&row)).await?.into_iter().sum())
+    }
+
+    /// Up to [`BATCH`] records of the stretch, each with its place.
+    async fn fetch(&self, session: &mut Session, cursor: Option<&[Cell]>, end: Option<&[Cell]>) -> Outcome<Vec<(Record, Vec<Cell>)>> {
+        let mut statement = self.shape.select();
+        self.shape.from(&mut statement).sql(" WHERE ");
+        self.range(&mut statement, cursor, end);
+        statement.sql(" AND ").part(&self.member);
+        if let Some(wanted) = &self.wanted {
+            statement.sql(" AND (").part(wanted).sql(")");
+        }
+        order_by(&mut statement, &self.order);
+        statement.sql(" LIMIT ").value(&Cell::Int(i64::try_from(BATCH).unwrap_or(i64::MAX)));
+        patient(session, &statement, |row| {
+            let place = self.order.iter().map(|term| row.get(term.at).cloned().unwrap_or(Cell::Null)).collect();
+            (self.shape.record(&row), place)
+        })
+        .await
+    }
+
+    fn range(&self, statement: &mut Statement, cursor: Option<&[Cell]>, end: Option<&[Cell]>) {
+        not_null(statement, self.order.iter().map(|term| &term.column));
+        if let Some(cursor) = cursor {
+            statement.sql(" AND ");
+            compare(statement, &self.order, " > ", cursor);
+        }
+        if let Some(end) = end {
+            statement.sql(" AND ");
+            compare(statement, &self.order, " <= ", end);
+        }
+    }
+}
+
+/// Runs a query again for a while when another connection holds the lock: an application's write passes.
+async fn patient<T: Send + Unpin>(
+    session: &mut Session,
+    statement: &Statement,
+    mut each: impl FnMut(Vec<Cell>) -> T + Send,
+) -> Outcome<Vec<T>> {
+    let mut tries = 1;
+    loop {
+        match session.map(statement, &mut each).await {
+            Err(failure) if failure.trouble == Trouble::Busy && tries < TRIES => tries += 1,
+            other => return other,
+        }
+    }
+}
+
+fn number(row: &[Cell]) -> u64 {
+    if let Some(Cell::Int(number)) = row.first() { u64::try_from(*number).unwrap_or(0) } else { 0 }
+}
+
+/// The one event bound that a bound comes down to, if it does.
+fn single(bound: Option<&Bound>) -> Option<()> {
+    match bound? {
+        Bound::AtMost { .. } => Some(()),
+        Bound::All(bounds) | Bound::Any(bounds) if bounds.len() == 1 => single(bounds.first()),
+        _ => None,
+    }
+}
+
+/// The condition under which a row is fetched at all.
+fn wanted(shape: &Shape<'_>, bound: &Bound, query: &Query) -> Statement {
+    let mut out = Statement::default();
+    within(shape, bound, &mut out);
+    for event in &shape.dataset.events {
+        match &event.when {
+            Some(when) => {
+                out.sql(" OR NOT ");
+                push::plain(&mut out, &event.column, when);
+                out.sql(" OR ");
+                push::future(&mut out, &event.column, &when.form, query.now);
+            }
+            None => {
+                out.sql(" OR ").name(&event.column).sql(" IS NULL");
+            }
+        }
+    }
+    out
+}
+
+fn within(shape: &Shape<'_>, bound: &Bound, out: &mut Statement) {
+    match bound {
+        Bound::AtMost { event, date, before } => match shape.dataset.event(event).map(|at| &shape.dataset.events[at]) {
+            Some(event) => match &event.when {
+                Some(when) => push::within(out, &event.column, &when.form, *date, *before),
+                None => {
+                    out.name(&event.column).sql(" IS NOT NULL");
+                }
+            },
+            // The dataset does not have the event: every record is in doubt.
+            None => {
+                out.sql("1 = 1");
+            }
+        },
+        Bound::Never => {
+            out.sql("1 = 0");
+        }
+        Bound::All(bounds) | Bound::Any(bounds) => {
+            let (between, none) = if matches!(bound, Bound::All(_)) { (" AND ", "1 = 1") } else { (" OR ", "1 = 0") };
+            out.sql("(").list(between, bounds, |out, bound| within(shape, bound, out));
+            if bounds.is_empty() {
+                out.sql(none);
+            }
+            out.sql(")");
+        }
+    }
+}
+
+/// Whether a fetched record is worth sending: the database was asked a wider question than it had to be.
+fn possibly(shape: &Shape<'_>, query: &Query, record: &Record) -> bool {
+    let Some(bound) = &query.bound else { return true };
+    // Somewhere it is still yesterday.
+    let today = query.now.to_zoned(jiff::tz::TimeZone::UTC).date();
+    let today = today.yesterday().unwrap_or(today);
+    let doubtful = record.readings.iter().any(|reading| match reading {
+        Reading::Doubt(_) | Reading::Elsewhere(None) => true,
+        Reading::At(Moment::Date(date)) => *date > today,
+        Reading::At(Moment::Instant(instant)) => *instant > query.now,
+        Reading::NotYet | Reading::Elsewhere(Some(_)) => false,
+    });
+    doubtful
+        || bound.may_hold(&mut |event, date, before| match shape.dataset.event(event).map(|at| &record.readings[at]) {
+            Some(Reading::At(moment)) => Bound::admits(*moment, date, before),
+            Some(Reading::NotYet) => false,
+            Some(Reading::Doubt(_) | Reading::Elsewhere(_)) | None => true,
+        })
+}
