@@ -172,6 +172,11 @@ impl Store for Files {
         erase::GRADES
     }
 
+    fn lanes(&self) -> usize {
+        // Unlinking is the kernel's work; a second and third thread shorten it, more only wait for the journal.
+        4
+    }
+
     fn overlaps(&self) -> Vec<(String, String)> {
         let datasets = &self.inner.datasets;
         let pairs = self.inner.related.iter().filter(|(one, other)| one < other).map(|(one, other)| (&datasets[*one], &datasets[*other]));
