@@ -44,6 +44,8 @@ pub(super) struct When {
 /// The Julian day number of the start of 1970.
 const JULIAN_1970: f64 = 2_440_587.5;
 const DAY_MS: f64 = 86_400_000.0;
+/// Earlier years are no events of records: 0001-01-01 is how some programs write that there is no date, and 26 is half a year number.
+const FIRST_YEAR: i16 = 1000;
 const WORDS: [&str; 5] = ["date", "datetime", "unix", "unix-ms", "julian"];
 
 impl Form {
@@ -124,12 +126,13 @@ impl When {
             (Form::Pattern(pattern), Cell::Text(text)) => return self.by_pattern(pattern, text).unwrap_or_else(wrong),
             _ => None,
         };
-        moment.map_or_else(wrong, Reading::At)
+        moment.filter(plausible).map_or_else(wrong, Reading::At)
     }
 
     fn by_pattern(&self, pattern: &str, text: &str) -> Option<Reading> {
         let parts = BrokenDownTime::parse(pattern, text).ok()?;
-        let date = parts.to_date().ok()?;
+        // `%Y` reads the 26 of 1/2/26 as the year 26.
+        let date = parts.to_date().ok().filter(|date| date.year() >= FIRST_YEAR)?;
         if parts.offset().is_some() {
             return parts.to_timestamp().ok().map(|instant| Reading::At(Moment::Instant(instant)));
         }
@@ -145,10 +148,14 @@ impl When {
             return Reading::Doubt(Doubt::NoZone("a time without offset; declare its `zone:`".into()));
         };
         match zone.to_ambiguous_zoned(local).later() {
-            Ok(zoned) => Reading::At(Moment::Instant(zoned.timestamp())),
-            Err(_) => Reading::Doubt(Doubt::Unparsable("a time outside the calendar".into())),
+            Ok(zoned) if zoned.year() >= FIRST_YEAR => Reading::At(Moment::Instant(zoned.timestamp())),
+            _ => Reading::Doubt(Doubt::Unparsable("a time outside the calendar".into())),
         }
     }
+}
+
+fn plausible(moment: &Moment) -> bool {
+    moment.date_in(&TimeZone::UTC).year() >= FIRST_YEAR
 }
 
 /// An ISO text as far as it can be understood without a zone.
@@ -364,9 +371,8 @@ mod tests {
         }
 
         #[test]
-        fn every_iso_time_that_jiff_writes_is_read_back(second in -60_000_000_000_i64..250_000_000_000) {
+        fn every_iso_time_that_jiff_writes_is_read_back(second in -30_500_000_000_i64..250_000_000_000) {
             let instant = Timestamp::from_second(second).unwrap();
-            proptest::prop_assume!(instant.to_zoned(TimeZone::UTC).year() >= 0);
             proptest::prop_assert_eq!(text("", None, &instant.to_string()), Reading::At(Moment::Instant(instant)));
         }
     }

@@ -177,6 +177,7 @@ fn failure(error: &sqlx::Error) -> Failure {
         (19, 787) => (Trouble::Refused, "a foreign key of another table refers to the record; name that table under `children:`".into()),
         (19, 1811) => (Trouble::Refused, "a trigger or a foreign key of the database refused".into()),
         (19, _) => (Trouble::Refused, "a constraint of the database refused".into()),
+        (8, 1032) => (Trouble::Other, "the database file was moved or replaced while it was open".into()),
         (8, _) => (Trouble::Other, "the database, or the folder it lies in, cannot be written".into()),
         (10, _) => (Trouble::Other, format!("reading or writing the file failed (SQLite error {code})")),
         (11, _) => (Trouble::Other, "the database file is damaged; run `PRAGMA integrity_check` and restore it".into()),
