@@ -1,21 +1,457 @@
-//! The one door (stub).
+//! The one door: everything that destroys or anonymises a record comes through [`spend`].
+//!
+//! For each batch of a plan: the **intent** is committed to the audit log (durable before anything else happens) → the facts are **assessed**
+//! again (look-ups, other datasets, holds) → the store **removes**, re-reading each record in its own transaction and asking the guard once more
+//! → the **outcome** of every record is committed. There is no other caller of [`crate::store::Store::remove`]; a [`Permit`] can be made only
+//! here, and only from the proof that the intent is durable.
+//!
+//! Several batches are on their way at once, where the store gains from it. The log gathers whatever is waiting into one write and one sync, so the
+//! intent of the next batch and the outcomes of the last share it, and the disk's latency hides behind the removals.
+//!
+//! **When the log is lost** (disk full, I/O error) the guard stops every record that has not been removed yet; no further intent is written.
+//! **When the process is killed**, each intent without outcome is resolved at the next start by looking ([`crate::recover`]): until then the log says
+//! no more than is true. One record's failure never stops the rest.
 
-/// Leave to destroy one batch of records, given out only by [`crate::dispose`] once the intent to do so is durable in the audit log.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+use crate::assess::{Assessor, why_kept};
+use crate::audit::{AuditLog, Committed, Draft, EpochKey, Kind as EntryKind, plain_record};
+use crate::config::{Dataset, KeyNames};
+use crate::error::{Error, Kind, Result};
+use crate::plan::Item;
+use crate::record::Record;
+use crate::schedule::Disposition;
+use crate::spool::Spool;
+use crate::store::{Act, BATCH, Evidence, Fate, Found, Kept, Order};
+
+/// An entry of the log holds at most 65,535 bytes; an intent stays well below that however long its keys are.
+const INTENT_BYTES: usize = 48 * 1024;
+
+/// Leave to destroy one batch of records, given out only here once the intent to do so is durable in the audit log.
 #[derive(Debug)]
 pub struct Permit {
-    /// Index of the intent's entry in the audit log.
     intent: u64,
 }
 
+/// One run over one dataset: who it is, what it may use.
+pub struct Run {
+    /// The run's id.
+    pub id: String,
+    /// The audit log.
+    pub log: AuditLog,
+    /// Judges, and judges again.
+    pub assessor: Assessor,
+    /// The key of the year in which the run began: intent and outcome of a record use the same pseudonym across midnight of New Year.
+    pub epoch: Arc<EpochKey>,
+    /// Set by a signal: finish the batches in hand and start no more.
+    pub stop: Arc<AtomicBool>,
+    /// Records with an outcome so far, for people who watch.
+    pub done: Arc<AtomicU64>,
+}
+
+/// How many records ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Destroyed.
+    pub destroyed: u64,
+    /// Anonymised.
+    pub anonymised: u64,
+    /// Flagged for the first time.
+    pub flagged: u64,
+    /// Gone already.
+    pub absent: u64,
+    /// Kept at the last moment.
+    pub kept: u64,
+    /// Failed; still there.
+    pub failed: u64,
+    /// Found gone after the store could not say what became of them.
+    pub recovered: u64,
+}
+
+/// What came of spending a plan.
+#[derive(Clone, Debug, Default)]
+pub struct Spent {
+    /// The numbers.
+    pub counts: Counts,
+    /// Bytes of destroyed records.
+    pub bytes: u64,
+    /// Records whose fate is not known: their intents stay open until recovery can look.
+    open: u64,
+    /// Whether a signal ended it before the plan was spent.
+    pub stopped: bool,
+    /// Different errors and reasons that occurred, at most a few, with how often.
+    pub troubles: Vec<(String, u64)>,
+}
+
 impl Permit {
+    fn new(intent: &Committed) -> Self {
+        Self { intent: intent.first() }
+    }
+
     /// Index of the intent's entry in the audit log.
     pub fn intent(&self) -> u64 {
         self.intent
     }
 
-    /// For the tests of stores, which have no log: not in the built program.
+    /// For the unit tests of stores, which have no log: not in the built program.
     #[cfg(test)]
     pub(crate) fn for_test() -> Self {
         Self { intent: 0 }
+    }
+}
+
+/// Spends a plan: disposes of its items, batch by batch. Fails only when the log is lost or the plan cannot be read; what was done until then is
+/// in the log, or an open intent.
+pub async fn spend(run: &Arc<Run>, plan: &Spool) -> Result<Spent> {
+    let lost = Arc::new(AtomicBool::new(false));
+    let lanes = run.dataset().store.lanes().max(1);
+    let mut batches = Batches { items: plan.items()?, run: Arc::clone(run), waiting: None };
+    let mut lane = JoinSet::new();
+    let mut spent = Spent::default();
+    let mut trouble: Option<Error> = None;
+    loop {
+        let stopping = run.stop.load(Ordering::Relaxed);
+        while trouble.is_none() && !stopping && lane.len() < lanes {
+            match batches.next_batch() {
+                Ok(Some((act, batch))) => {
+                    let (run, lost) = (Arc::clone(run), Arc::clone(&lost));
+                    lane.spawn(async move { run.batch(act, batch, &lost).await });
+                }
+                Ok(None) => break,
+                Err(error) => trouble = Some(error),
+            }
+        }
+        let Some(ended) = lane.join_next().await else {
+            spent.stopped = stopping && batches.next_batch().is_ok_and(|more| more.is_some());
+            break;
+        };
+        match ended {
+            Ok(Ok(part)) => spent.add(part),
+            Ok(Err(error)) => trouble = trouble.or(Some(error)),
+            Err(error) => {
+                trouble =
+                    trouble.or(Some(Error::with_source(Kind::Store, format!("{}: a batch ended abnormally", run.dataset().address), error)))
+            }
+        }
+    }
+    trouble.map_or(Ok(spent), Err)
+}
+
+impl Run {
+    /// The dataset of the run.
+    pub fn dataset(&self) -> &Arc<Dataset> {
+        self.assessor.dataset()
+    }
+
+    /// The name of a record in the log.
+    pub fn name(&self, record: &Record) -> String {
+        let dataset = self.dataset();
+        match dataset.keys {
+            KeyNames::Plain => plain_record(record.key.as_bytes()),
+            KeyNames::Pseudonym => self.epoch.record(dataset.store.name(), &dataset.name, record.key.as_bytes()),
+        }
+    }
+
+    /// One batch through the door.
+    async fn batch(&self, act: Act, batch: Vec<(String, Item)>, lost: &AtomicBool) -> Result<Spent> {
+        let result = self.through_the_door(act, batch, lost).await;
+        if result.is_err() {
+            lost.store(true, Ordering::SeqCst);
+        }
+        result
+    }
+
+    async fn through_the_door(&self, act: Act, batch: Vec<(String, Item)>, lost: &AtomicBool) -> Result<Spent> {
+        let dataset = self.dataset();
+        let (names, items): (Vec<String>, Vec<Item>) = batch.into_iter().unzip();
+        let intent = Intent { run: &self.id, store: dataset.store.name(), dataset: &dataset.name, act, records: &names };
+        let intent = self.log.commit(vec![Draft::new(EntryKind::Intent, &intent)?]).await?;
+        let permit = Permit::new(&intent);
+        let fates = self.remove(&permit, act, &items, lost).await;
+        let mut spent = Spent::default();
+        let mut drafts = Vec::with_capacity(items.len());
+        for ((name, item), fate) in names.iter().zip(&items).zip(fates) {
+            let fate = self.settle(item, fate).await;
+            if let Some(draft) = self.outcome(permit.intent, name, item, act, &fate)? {
+                drafts.push(draft);
+            }
+            spent.count(act, item, &fate);
+        }
+        self.log.commit(drafts).await?;
+        self.done.fetch_add(u64::try_from(items.len()).unwrap_or(0), Ordering::Relaxed);
+        Ok(spent)
+    }
+
+    /// Assesses the batch again and lets the store remove what is still due.
+    async fn remove(&self, permit: &Permit, act: Act, items: &[Item], lost: &AtomicBool) -> Vec<Fate> {
+        let dataset = self.dataset();
+        let records: Vec<Record> = items.iter().map(|item| item.record.clone()).collect();
+        let assessments = self.assessor.assess(&records).await;
+        let mut fates: Vec<Option<Fate>> = assessments.iter().map(|one| why_kept(&one.verdict).map(Fate::Kept)).collect();
+        let positions: Vec<usize> = (0..items.len()).filter(|at| fates[*at].is_none()).collect();
+        let due: Vec<Record> = positions.iter().map(|at| records[*at].clone()).collect();
+        let guard = |position: usize, fresh: &Record| {
+            if lost.load(Ordering::SeqCst) {
+                return Some(Kept::NotDue("the audit log was lost".into()));
+            }
+            let at = *positions.get(position)?;
+            self.assessor.still_due(fresh, &records[at], &assessments[at].looked_up)
+        };
+        let at_least = if dataset.accept_lower { None } else { dataset.at_least.clone() };
+        let order = Order { act, at_least };
+        let removed = if due.is_empty() { Vec::new() } else { dataset.store.remove(permit, &dataset.name, &order, &due, &guard).await };
+        let answered = removed.len() == due.len();
+        for (at, fate) in positions.into_iter().zip(removed) {
+            fates[at] = Some(fate);
+        }
+        // A store that answers for another number of records has broken its promise: nothing it said can be believed, so every record is looked at.
+        let missing = || Fate::Failed { error: "the store did not say what became of the record".into(), uncertain: true };
+        let due_again = |fate: Option<Fate>| fate.filter(|fate| answered || matches!(fate, Fate::Kept(_))).unwrap_or_else(missing);
+        fates.into_iter().map(due_again).collect()
+    }
+
+    /// A fate that the store was uncertain of is settled by looking. When looking fails too, it stays uncertain and the intent stays open.
+    async fn settle(&self, item: &Item, fate: Fate) -> Fate {
+        let Fate::Failed { error, uncertain: true } = fate else {
+            return fate;
+        };
+        let dataset = self.dataset();
+        let found = dataset.store.fetch(&dataset.name, std::slice::from_ref(&item.record.key)).await.ok().and_then(|mut found| found.pop());
+        match found {
+            Some(Found::Absent) => {
+                Fate::Done(Evidence { method: "found-gone", grade: "", verified: true, caveats: vec!["grade-unknown"], parts: 0 })
+            }
+            Some(Found::Present(_)) => Fate::Failed { error, uncertain: false },
+            Some(Found::Remains | Found::Unknown(_)) | None => Fate::Failed { error, uncertain: true },
+        }
+    }
+
+    /// The entry for one record; none while its fate is uncertain.
+    fn outcome(&self, intent: u64, name: &str, item: &Item, act: Act, fate: &Fate) -> Result<Option<Draft>> {
+        let dataset = self.dataset();
+        let mut body = Outcome {
+            run: &self.id,
+            intent,
+            store: dataset.store.name(),
+            dataset: &dataset.name,
+            class: item.deciding.class.as_str(),
+            record: name,
+            size: item.record.size,
+            schedule: &item.deciding.schedule,
+            event: item.deciding.event.as_str(),
+            event_date: item.deciding.event_date.to_string(),
+            due: item.deciding.due.to_string(),
+            holds_checked: true,
+            by: BY,
+            how: None,
+            accepted_below: None,
+            beyond_use_until: None,
+            why: None,
+            detail: None,
+            error: None,
+            found: None,
+        };
+        let kind = match fate {
+            Fate::Done(evidence) => {
+                body.how = Some(evidence);
+                body.beyond_use_until = self.beyond_use_until();
+                body.accepted_below =
+                    dataset.at_least.as_deref().filter(|least| !Evidence::reaches(evidence.grade, least, dataset.store.grades()));
+                match (evidence.method, act) {
+                    ("found-gone", _) => {
+                        body.found = Some("gone");
+                        EntryKind::Recovered
+                    }
+                    (_, Act::Destroy) => EntryKind::Destroyed,
+                    (_, Act::Anonymise) => EntryKind::Anonymised,
+                }
+            }
+            Fate::Absent => EntryKind::Absent,
+            Fate::Kept(kept) => {
+                body.why = Some(kept.code());
+                body.detail = Some(kept.detail());
+                EntryKind::Kept
+            }
+            Fate::Failed { uncertain: true, .. } => return Ok(None),
+            Fate::Failed { error, uncertain: false } => {
+                body.error = Some(error);
+                EntryKind::Failed
+            }
+        };
+        Draft::new(kind, &body).map(Some)
+    }
+
+    /// The day on which the last backup that may hold the record has aged out.
+    fn beyond_use_until(&self) -> Option<String> {
+        let dataset = self.dataset();
+        let zone = &dataset.rules().first()?.schedule.zone;
+        let today = self.assessor.today().date_in(zone);
+        let until = dataset.backups?.due(today, crate::schedule::Counting::After)?;
+        Some(until.to_string())
+    }
+}
+
+/// Who destroys: the program and its version.
+pub const BY: &str = concat!("retentiond ", env!("CARGO_PKG_VERSION"));
+
+#[derive(Serialize)]
+struct Intent<'a> {
+    run: &'a str,
+    store: &'a str,
+    dataset: &'a str,
+    act: Act,
+    records: &'a [String],
+}
+
+/// What an outcome entry answers: what, why, who, how, in which run.
+#[derive(Serialize)]
+struct Outcome<'a> {
+    run: &'a str,
+    intent: u64,
+    store: &'a str,
+    dataset: &'a str,
+    class: &'a str,
+    record: &'a str,
+    size: u64,
+    schedule: &'a str,
+    event: &'a str,
+    event_date: String,
+    due: String,
+    holds_checked: bool,
+    by: &'a str,
+    #[serde(flatten)]
+    how: Option<&'a Evidence>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accepted_below: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    beyond_use_until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    found: Option<&'a str>,
+}
+
+/// Cuts the items of a plan into batches of one act each that fit into one intent.
+struct Batches {
+    items: crate::spool::Items,
+    run: Arc<Run>,
+    /// The first item of the next batch, which did not fit into the last one.
+    waiting: Option<(Act, String, Item)>,
+}
+
+impl Batches {
+    fn next_batch(&mut self) -> Result<Option<(Act, Vec<(String, Item)>)>> {
+        let mut batch: Vec<(String, Item)> = Vec::new();
+        let mut bytes = 0;
+        let mut act = None;
+        loop {
+            let next = match self.waiting.take() {
+                Some(waiting) => Some(waiting),
+                None => self.next_item()?,
+            };
+            let Some((its_act, name, item)) = next else { break };
+            bytes += name.len() + 3;
+            let fits = act.is_none_or(|act| act == its_act) && (batch.is_empty() || (bytes <= INTENT_BYTES && batch.len() < BATCH));
+            if !fits {
+                self.waiting = Some((its_act, name, item));
+                break;
+            }
+            act = Some(its_act);
+            batch.push((name, item));
+        }
+        Ok(act.map(|act| (act, batch)))
+    }
+
+    fn next_item(&mut self) -> Result<Option<(Act, String, Item)>> {
+        for item in self.items.by_ref() {
+            let item = item?;
+            let act = match item.then {
+                Disposition::Destroy => Act::Destroy,
+                Disposition::Anonymise => Act::Anonymise,
+                Disposition::Review | Disposition::Flag => continue,
+            };
+            return Ok(Some((act, self.run.name(&item.record), item)));
+        }
+        Ok(None)
+    }
+}
+
+impl Counts {
+    /// All records with an outcome; those that were only flagged are not among them.
+    pub fn total(&self) -> u64 {
+        self.destroyed + self.anonymised + self.absent + self.kept + self.failed + self.recovered
+    }
+}
+
+/// The most different troubles that are told apart.
+const TROUBLES: usize = 10;
+
+impl Spent {
+    /// Records whose fate is not known.
+    pub fn open(&self) -> u64 {
+        self.open
+    }
+
+    fn count(&mut self, act: Act, item: &Item, fate: &Fate) {
+        let counts = &mut self.counts;
+        let trouble = match fate {
+            Fate::Done(evidence) => {
+                match (evidence.method, act) {
+                    ("found-gone", _) => counts.recovered += 1,
+                    (_, Act::Destroy) => counts.destroyed += 1,
+                    (_, Act::Anonymise) => counts.anonymised += 1,
+                }
+                self.bytes += if act == Act::Destroy { item.record.size } else { 0 };
+                return;
+            }
+            Fate::Absent => {
+                counts.absent += 1;
+                return;
+            }
+            Fate::Kept(kept) => {
+                counts.kept += 1;
+                kept.to_string()
+            }
+            Fate::Failed { error, uncertain } => {
+                counts.failed += u64::from(!uncertain);
+                self.open += u64::from(*uncertain);
+                error.clone()
+            }
+        };
+        self.trouble(trouble, 1);
+    }
+
+    fn trouble(&mut self, text: String, times: u64) {
+        if let Some((_, count)) = self.troubles.iter_mut().find(|(known, _)| *known == text) {
+            *count += times;
+        } else if self.troubles.len() < TROUBLES {
+            self.troubles.push((text, times));
+        } else if let Some((_, count)) = self.troubles.last_mut() {
+            *count += times;
+        }
+    }
+
+    fn add(&mut self, part: Self) {
+        let (mine, theirs) = (&mut self.counts, part.counts);
+        mine.destroyed += theirs.destroyed;
+        mine.anonymised += theirs.anonymised;
+        mine.flagged += theirs.flagged;
+        mine.absent += theirs.absent;
+        mine.kept += theirs.kept;
+        mine.failed += theirs.failed;
+        mine.recovered += theirs.recovered;
+        self.bytes += part.bytes;
+        self.open += part.open;
+        for (text, times) in part.troubles {
+            self.trouble(text, times);
+        }
     }
 }

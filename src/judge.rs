@@ -8,13 +8,14 @@
 //! and of several dispositions the most careful one is taken. Anything in doubt under any class keeps the record.
 
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::record::{Doubt, Moment, Reading};
 use crate::schedule::trigger::{Known, Start};
-use crate::schedule::{Disposition, EventName, Keep, Rule};
+use crate::schedule::{ClassId, Disposition, EventName, Keep, Rule};
 
 /// A rule together with today's date in the rule's zone.
 #[derive(Clone, Debug)]
@@ -61,9 +62,9 @@ pub enum Standing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deciding {
     /// The class id.
-    pub class: String,
+    pub class: ClassId,
     /// SHA-256 of the schedule's text.
-    pub schedule: String,
+    pub schedule: Arc<str>,
     /// The event that started the period.
     pub event: EventName,
     /// The local date on which it fell.
@@ -80,25 +81,25 @@ pub enum Reason {
     /// Under this class the period is running.
     Running(Deciding),
     /// Under this class the date leaves the calendar.
-    BeyondCalendar(String),
+    BeyondCalendar(ClassId),
     /// The event has not happened yet.
     NotStarted {
         /// The class id.
-        class: String,
+        class: ClassId,
         /// The event.
         event: EventName,
     },
     /// The event's date is in doubt.
     Doubt {
         /// The class id.
-        class: String,
+        class: ClassId,
         /// The event.
         event: EventName,
         /// Why.
         doubt: Doubt,
     },
     /// The class keeps its records permanently.
-    Permanent(String),
+    Permanent(ClassId),
     /// The value that picks the class is not in the map, or missing.
     NoClass(Option<String>),
     /// A hold protects the record.
@@ -173,7 +174,7 @@ pub fn judge<'r>(rules: &[RuleToday], reading: impl Fn(&EventName) -> Option<&'r
 }
 
 fn judge_class<'r>(rule: &Rule, today: Date, reading: &impl Fn(&EventName) -> Option<&'r Reading>) -> (Standing, Reason, Option<Date>) {
-    let class = || rule.class.id.as_str().to_owned();
+    let class = || rule.class.id.clone();
     let keep = &rule.class.keep;
     let Some(trigger) = keep.trigger() else {
         return (Standing::Permanent, Reason::Permanent(class()), None);
@@ -185,7 +186,7 @@ fn judge_class<'r>(rule: &Rule, today: Date, reading: &impl Fn(&EventName) -> Op
             let Some(due) = keep.due(event) else {
                 return (Standing::NotYetDue, Reason::BeyondCalendar(class()), None);
             };
-            let facts = Deciding { class: class(), schedule: rule.schedule.sha256.clone(), event: name, event_date: event, due };
+            let facts = Deciding { class: class(), schedule: Arc::clone(&rule.schedule.sha256), event: name, event_date: event, due };
             let after = keep.overdue_after(event);
             if due < today { (Standing::Due, Reason::Over(facts), after) } else { (Standing::NotYetDue, Reason::Running(facts), after) }
         }
@@ -260,6 +261,18 @@ impl Standing {
             Self::Permanent => "permanent",
             Self::Undetermined => "undetermined",
             Self::Held => "held",
+        }
+    }
+}
+
+impl Reason {
+    /// The reason without any value that came out of a record: what the audit log and counts may hold, which personal data must not enter.
+    pub fn without_values(&self) -> String {
+        match self {
+            Self::Doubt { class, event, doubt } => format!("{class}: {event}: {}", doubt.kind()),
+            Self::NoClass(_) => "no class applies to the value that picks it".to_owned(),
+            Self::Elsewhere { dataset, reason } => format!("also in {dataset}: {}", reason.without_values()),
+            other => other.to_string(),
         }
     }
 }

@@ -174,6 +174,19 @@ impl Moment {
     }
 }
 
+impl Doubt {
+    /// The kind of doubt, without the value that was found.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Missing(_) => "the date is missing",
+            Self::Unparsable(_) => "not a date of the declared form",
+            Self::NoZone(_) => "a timestamp without time zone, and none is declared",
+            Self::Future(_) => "lies in the future",
+            Self::Failed(_) => "the look-up failed",
+        }
+    }
+}
+
 impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -17,6 +17,9 @@ use saphyr_parser::{Event, Parser, ScalarStyle};
 
 use crate::error::{Error, Kind, Result, escape};
 
+/// What YAML makes of a scalar: null, a boolean, a number or a string.
+pub use serde_yaml::Value as Typed;
+
 /// Deeper nesting than this is refused: no schedule needs it, and a recursive reader must not be led to overflow its stack.
 const DEPTH: usize = 32;
 
@@ -140,8 +143,9 @@ impl Document {
         }
         let bytes = std::fs::read(path).map_err(fail)?;
         let text = String::from_utf8(bytes).map_err(|error| {
-            let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();
-            Error::new(Kind::Config, format!("{name}:{line}:1: expected UTF-8 text, found bytes that are not; save the file as UTF-8"))
+            let before = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]).into_owned();
+            let mark = Mark { line: 1 + before.matches('\n').count(), column: 1 + before.chars().rev().take_while(|c| *c != '\n').count() };
+            Error::new(Kind::Config, format!("{name}:{mark}: expected UTF-8 text, found bytes that are not; save the file as UTF-8"))
         })?;
         Self::parse(name, text)
     }
@@ -149,13 +153,17 @@ impl Document {
     /// Parses text. Fails with every structural problem that can be found before the reader loses its footing.
     pub fn parse(name: &str, text: String) -> Result<Self> {
         let mut problems = Problems::new(name);
-        let root = Builder { problems: &mut problems }.document(&text);
+        // Some editors begin a file with a byte order mark. It says nothing, and one of the two readers stumbles over it.
+        let yaml = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let root = Builder { problems: &mut problems }.document(yaml);
         problems.into_result()?;
         let Some(mut root) = root else {
-            return Err(Error::new(Kind::Config, format!("{name}:1:1: expected a mapping, found an empty file")));
+            let found = if yaml.trim().is_empty() { "an empty file" } else { "nothing but comments" };
+            return Err(Error::new(Kind::Config, format!("{name}:1:1: expected a mapping, found {found}")));
         };
-        let typed: serde_yaml::Value = serde_yaml::from_str(&text).map_err(|error| {
-            Error::new(Kind::Config, format!("{name}: expected well-formed YAML: {}", escape(error.to_string().as_bytes())))
+        let typed: serde_yaml::Value = serde_yaml::from_str(yaml).map_err(|error| {
+            let mark = error.location().map_or(root.mark, |place| Mark { line: place.line(), column: place.column() });
+            Error::new(Kind::Config, format!("{name}:{mark}: expected well-formed YAML: {}", escape(error.to_string().as_bytes())))
         })?;
         if let Err(mark) = adopt_types(&mut root, &typed) {
             let message = "two YAML readers disagree about this value; write it in a plainer way, with quotes where in doubt";
@@ -232,7 +240,7 @@ impl Builder<'_> {
             Ok((event, span)) => Some((event, Mark { line: span.start.line(), column: span.start.col() + 1 })),
             Err(error) => {
                 let mark = Mark { line: error.marker().line(), column: error.marker().col() + 1 };
-                self.problems.add(mark, format!("expected well-formed YAML: {}", escape(error.info().as_bytes())));
+                self.problems.add(mark, format!("expected well-formed YAML: {}{}", escape(error.info().as_bytes()), remedy(error.info())));
                 None
             }
         }
@@ -306,6 +314,22 @@ impl Builder<'_> {
             self.problems.add(mark, "expected a plain value, found a tag (`!name`); remove it");
         }
     }
+}
+
+/// What usually mends a file that the parser gives up on: it names what it saw, and people need to know what to type.
+fn remedy(info: &str) -> &'static str {
+    let remedies = [
+        ("tab", "; indent with spaces, not with tabs"),
+        ("unknown anchor", "; aliases (`*name`) are not accepted, write the value out"),
+        ("mapping values are not allowed", "; put quotes around a text that contains a colon, or mend the indentation"),
+        ("simple key", "; is the space after a colon missing, here or in the line before?"),
+        ("did not find expected key", "; keys that belong together begin in the same column"),
+        ("quoted scalar", "; is the closing quote missing?"),
+        ("flow sequence", "; is the closing bracket `]` missing?"),
+        ("flow construct", "; is a closing bracket or brace missing in the line before?"),
+        ("flow mapping", "; is the closing brace `}` missing?"),
+    ];
+    remedies.into_iter().find(|(sign, _)| info.contains(sign)).map_or("", |(_, remedy)| remedy)
 }
 
 impl Node {

@@ -2,7 +2,7 @@
 
 use jiff::civil::Date;
 
-use super::{Keep, Schedules};
+use super::{Counting, Keep, Schedules, Trigger};
 use crate::finding::Finding;
 
 /// What a person should know about the schedules themselves on the day `today` (of each schedule's own zone).
@@ -29,6 +29,13 @@ pub fn check(schedules: &Schedules, today: impl Fn(&jiff::tz::TimeZone) -> Date)
                 findings.push(Finding::note(
                     class.id.as_str(),
                     "names no `authority`: an auditor will ask on which law or need the period rests",
+                ));
+            }
+            // "3 years from the end of the tax year" is `after` in this language; `from` would count the year's last day and end a day early.
+            if matches!(class.keep, Keep::For { counting: Counting::From, trigger: Trigger::YearEnd { .. }, .. }) {
+                findings.push(Finding::warning(
+                    class.id.as_str(),
+                    "`from` with `year-end` counts the last day of the year and so ends a day early; write `after` if the period follows the year",
                 ));
             }
         }

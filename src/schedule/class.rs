@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::civil::Date;
 
@@ -10,7 +11,7 @@ use super::trigger::Trigger;
 
 /// The id of a record class, such as `tenancy.file`: lower-case words joined by `.`, `-` or `_`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClassId(String);
+pub struct ClassId(Arc<str>);
 
 /// What happens to a record at the end of its period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +66,7 @@ impl ClassId {
     pub fn parse(text: &str) -> Result<Self, String> {
         let fine = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         if text.len() <= 100 && text.split(['.', '-', '_']).all(fine) {
-            return Ok(Self(text.to_owned()));
+            return Ok(Self(text.into()));
         }
         Err(format!(
             "expected a class id in lower-case words joined by `.`, `-` or `_`, such as `tenancy.file`, found \"{}\"",

@@ -55,7 +55,7 @@ fn files_at(path: &Path) -> Result<Vec<PathBuf>> {
     for entry in std::fs::read_dir(path).map_err(fail)? {
         let file = entry.map_err(fail)?.path();
         let hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+        if !hidden && file.extension().is_some_and(|end| end.eq_ignore_ascii_case("yaml") || end.eq_ignore_ascii_case("yml")) {
             files.push(file);
         }
     }
@@ -66,35 +66,43 @@ fn files_at(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Where the ids of a schedule stand in its file.
+#[derive(Default)]
+struct Marks {
+    schedule: Mark,
+    classes: BTreeMap<ClassId, Mark>,
+}
+
 /// A schedule or class id that an earlier file already uses.
-fn clashes(earlier: &[Arc<Schedule>], schedule: &Schedule, marks: &BTreeMap<ClassId, Mark>) -> Vec<String> {
+fn clashes(earlier: &[Arc<Schedule>], schedule: &Schedule, marks: &Marks) -> Vec<String> {
     let mut lines = Vec::new();
     for other in earlier {
         if other.id == schedule.id {
             lines.push(format!(
-                "{}:1:1: the schedule id `{}` is used by {} too; give each file its own id",
-                schedule.file, schedule.id, other.file
+                "{}:{}: the schedule id `{}` is used by {} too; give each file its own id",
+                schedule.file, marks.schedule, schedule.id, other.file
             ));
         }
-        for (id, mark) in marks.iter().filter(|(id, _)| other.classes.contains_key(*id)) {
+        for (id, mark) in marks.classes.iter().filter(|(id, _)| other.classes.contains_key(*id)) {
             lines.push(format!("{}:{mark}: the class `{id}` stands in {} too; give each class one place", schedule.file, other.file));
         }
     }
     lines
 }
 
-fn read_schedule(document: &Document) -> Result<(Schedule, BTreeMap<ClassId, Mark>)> {
+fn read_schedule(document: &Document) -> Result<(Schedule, Marks)> {
     let mut problems = Problems::new(&document.name);
-    let mut marks = BTreeMap::new();
+    let mut marks = Marks::default();
     let schedule = schedule_of(document, &mut marks, &mut problems);
     problems.into_result()?;
     let schedule = schedule.ok_or_else(|| Error::new(Kind::Config, format!("{}:1:1: expected a schedule", document.name)))?;
     Ok((schedule, marks))
 }
 
-fn schedule_of(document: &Document, marks: &mut BTreeMap<ClassId, Mark>, problems: &mut Problems) -> Option<Schedule> {
+fn schedule_of(document: &Document, marks: &mut Marks, problems: &mut Problems) -> Option<Schedule> {
     let mut fields = document.root.fields("a schedule (a mapping that begins with `schedule: ID`)", problems)?;
     let id = fields.need("schedule", "a schedule", problems).and_then(|node| {
+        marks.schedule = node.mark;
         let text = node.text("the schedule's id", problems)?;
         let id = ClassId::parse(text).map_err(|error| problems.add(node.mark, error.replace("class id", "schedule id")));
         id.ok().map(|id| id.as_str().to_owned())
@@ -115,7 +123,7 @@ fn schedule_of(document: &Document, marks: &mut BTreeMap<ClassId, Mark>, problem
             let id = ClassId::parse(name).map_err(|error| problems.add(mark, error)).ok();
             let class = class_of(name, id.clone(), node, problems);
             if let (Some(id), Some(class)) = (id, class) {
-                marks.insert(id.clone(), mark);
+                marks.classes.insert(id.clone(), mark);
                 classes.insert(id, Arc::new(class));
             }
         }
@@ -137,7 +145,7 @@ fn schedule_of(document: &Document, marks: &mut BTreeMap<ClassId, Mark>, problem
         classes,
         file: document.name.clone(),
         text: document.text.clone(),
-        sha256: hex(&Sha256::digest(document.text.as_bytes())),
+        sha256: hex(&Sha256::digest(document.text.as_bytes())).into(),
     })
 }
 
@@ -155,13 +163,20 @@ fn hex(bytes: &[u8]) -> String {
 /// # Errors
 /// A sentence that says that no such zone exists, with the nearest name.
 pub fn zone_named(name: &str) -> std::result::Result<TimeZone, String> {
-    if let Ok(zone) = TimeZone::get(name) {
+    // These load, yet are no zones: the first two follow the machine, so that the same schedule would end its days elsewhere on another
+    // one, and the last two mean that nobody has chosen a zone.
+    let placeholder = ["localtime", "posixrules", "Factory", "Etc/Unknown"].iter().any(|known| name.eq_ignore_ascii_case(known));
+    if !placeholder && let Ok(zone) = TimeZone::get(name) {
         return Ok(zone);
     }
     let known: Vec<String> = jiff::tz::db().available().map(|zone| zone.to_string()).collect();
     let folded = name.to_lowercase().replace(' ', "_");
-    let nearest = known.iter().map(|zone| (strsim::damerau_levenshtein(&folded, &zone.to_lowercase()), zone)).min();
-    let hint = nearest.filter(|(distance, _)| *distance <= 4).map_or(String::new(), |(_, zone)| format!("; did you mean `{zone}`?"));
+    // Only names with a place are suggested: between abbreviations a letter is a continent (BST is not EST).
+    let city = known.iter().find(|zone| zone.to_lowercase().ends_with(&format!("/{folded}")));
+    let nearest = known.iter().filter(|zone| zone.contains('/') && zone.as_str() != "Etc/Unknown");
+    let nearest = nearest.map(|zone| (strsim::damerau_levenshtein(&folded, &zone.to_lowercase()), zone)).min();
+    let nearest = nearest.filter(|(distance, _)| *distance <= 4 && distance * 3 <= folded.len()).map(|(_, zone)| zone);
+    let hint = city.or(nearest).map_or(String::new(), |zone| format!("; did you mean `{zone}`?"));
     Err(format!("expected an IANA time zone such as Europe/London, found \"{}\"{hint}", escape(name.as_bytes())))
 }
 
@@ -179,7 +194,10 @@ fn date_of(fields: &mut Fields<'_>, key: &'static str, problems: &mut Problems) 
 pub fn parse_date(text: &str) -> std::result::Result<Date, String> {
     let shape = text.len() == 10 && text.bytes().enumerate().all(|(at, b)| if at == 4 || at == 7 { b == b'-' } else { b.is_ascii_digit() });
     let date = if shape { text.parse::<Date>().ok() } else { None };
-    date.ok_or_else(|| format!("expected a date such as 2026-11-01, found \"{}\"", escape(text.as_bytes())))
+    date.ok_or_else(|| {
+        let hint = if shape { "; the calendar has no such day" } else { "" };
+        format!("expected a date such as 2026-11-01, found \"{}\"{hint}", escape(text.as_bytes()))
+    })
 }
 
 fn class_of(name: &str, id: Option<ClassId>, node: &Node, problems: &mut Problems) -> Option<RecordClass> {
@@ -216,6 +234,14 @@ fn keep_of(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Keep> {
             }
         }
         return Some(Keep::Permanently);
+    }
+    if ["permanently", "permanent", "forever", "for ever", "always", "indefinitely"].contains(&text.trim().to_lowercase().as_str()) {
+        let found = escape(text.as_bytes());
+        problems.add(
+            keep.mark,
+            format!("expected a period such as \"6 months\", or permanently, found \"{found}\"; write `keep: permanently`"),
+        );
+        return None;
     }
     let period = period_at(keep, text, problems);
     let (start, counting) = match (after, from) {
@@ -267,15 +293,20 @@ fn then_of(fields: &mut Fields<'_>, keep: Option<&Keep>, problems: &mut Problems
     }
     let found = Disposition::ALL.into_iter().find(|disposition| disposition.as_str() == text);
     if found.is_none() {
-        let american = if text == "anonymize" {
-            Some("anonymise")
-        } else if text == "delete" {
-            Some("destroy")
-        } else {
-            None
+        let meant = match text {
+            "anonymize" => Some("anonymise"),
+            "delete" | "erase" | "shred" => Some("destroy"),
+            _ => None,
         };
-        let hint =
-            american.map_or_else(|| suggest(text, Disposition::ALL.map(Disposition::as_str)), |word| format!("; did you mean `{word}`?"));
+        let hint = meant.map_or_else(
+            // The words that are understood stand in the message already; only a near one is worth naming again.
+            || {
+                Some(suggest(text, Disposition::ALL.map(Disposition::as_str)))
+                    .filter(|hint| hint.starts_with("; did you mean"))
+                    .unwrap_or_default()
+            },
+            |word| format!("; did you mean `{word}`?"),
+        );
         problems.add(
             node.mark,
             format!("expected `then` to be destroy, review, flag or anonymise, found \"{}\"{hint}", escape(text.as_bytes())),
@@ -294,6 +325,7 @@ fn trigger_of(node: &Node, problems: &mut Problems) -> Option<Trigger> {
     if matches!(node.value, Value::Scalar(_)) {
         return event_at(node, problems).map(Trigger::Event);
     }
+    let empty = matches!(&node.value, Value::Mapping(pairs) if pairs.is_empty());
     let mut fields = node.fields(FORMS, problems)?;
     let latest = fields.take("latest-of");
     let earliest = fields.take("earliest-of");
@@ -308,16 +340,27 @@ fn trigger_of(node: &Node, problems: &mut Problems) -> Option<Trigger> {
             let of = event_at(of, problems)?;
             // 2024 is a leap year: 02-29 stands for the last day of February.
             let Ok(date) = parse_date(&format!("2024-{day}")) else {
+                let turned = day.split_once('-').map(|(day, month)| format!("{month}-{day}"));
+                let turned = turned.filter(|turned| parse_date(&format!("2024-{turned}")).is_ok());
+                let hint = turned.map_or(String::new(), |turned| format!("; the month comes first: `{turned}`"));
                 problems.add(
                     end.mark,
-                    format!("expected the last day of the year as MM-DD, such as 04-05, found \"{}\"", escape(day.as_bytes())),
+                    format!("expected the last day of the year as MM-DD, such as 04-05, found \"{}\"{hint}", escape(day.as_bytes())),
                 );
                 return None;
             };
             Some(Trigger::YearEnd { month: date.month(), day: date.day(), of })
         }
-        _ => {
-            problems.add(node.mark, format!("expected {FORMS}"));
+        parts => {
+            let found = match parts {
+                // Every key of the mapping is unknown, and has been complained of.
+                (None, None, None, None) if !empty => return None,
+                (None, None, None, None) => "an empty mapping",
+                (None, None, Some(_), None) => "`year-end` without `of`",
+                (None, None, None, Some(_)) => "`of` without `year-end`",
+                _ => "more than one of them",
+            };
+            problems.add(node.mark, format!("expected {FORMS}, found {found}"));
             None
         }
     }
@@ -335,7 +378,8 @@ fn events_at(list: &Node, problems: &mut Problems) -> Option<Vec<EventName>> {
         }
     }
     if items.len() < 2 {
-        problems.add(list.mark, "expected a list of at least two events; for one event write `after: EVENT`");
+        problems
+            .add(list.mark, format!("expected a list of at least two events, found {}; for one event write `after: EVENT`", items.len()));
     }
     (names.len() == items.len() && items.len() >= 2).then_some(names)
 }

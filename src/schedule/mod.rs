@@ -49,7 +49,7 @@ pub struct Schedule {
     /// The exact text, as it goes into the audit log.
     pub text: String,
     /// SHA-256 of the text, 64 hexadecimal digits.
-    pub sha256: String,
+    pub sha256: Arc<str>,
 }
 
 /// All schedules in force, loaded together.

@@ -43,7 +43,9 @@ impl Period {
     /// A sentence that completes `period "…"`: what is wrong and what to write instead.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        let parts = if text.starts_with(['P', 'p']) && !text.contains(' ') { iso_parts(text)? } else { plain_parts(text)? };
+        let iso =
+            text.strip_prefix(['P', 'p']).is_some_and(|body| !body.starts_with(|c: char| c.is_alphabetic() && !matches!(c, 'T' | 't')));
+        let parts = if iso && !text.contains(' ') { iso_parts(text)? } else { plain_parts(text)? };
         let mut period = Self { years: 0, months: 0, weeks: 0, days: 0 };
         let mut last = 0;
         for (count, unit) in parts {
@@ -144,6 +146,10 @@ fn plain_parts(text: &str) -> Result<Vec<(u32, Unit)>, String> {
     if text.starts_with('-') {
         return Err("is negative; a period is 1 day or longer".into());
     }
+    // A period that breaks off was meant to be longer: "1 year and" is not one year.
+    if text.ends_with(',') || text.split_whitespace().next_back() == Some("and") {
+        return Err(format!("breaks off; {EXAMPLE}"));
+    }
     let words: Vec<&str> = text.split([' ', ',', '\t']).filter(|word| !word.is_empty() && *word != "and").collect();
     let mut parts = Vec::new();
     let mut words = words.into_iter();
@@ -168,6 +174,7 @@ fn plain_parts(text: &str) -> Result<Vec<(u32, Unit)>, String> {
             "w" | "wk" | "wks" => return Err(format!("abbreviates its unit; write \"{}\"", plural(digits, "week"))),
             "d" => return Err(format!("abbreviates its unit; write \"{}\"", plural(digits, "day"))),
             "" => return Err(format!("has no unit; write \"{}\" or \"{}\"", plural(digits, "day"), plural(digits, "month"))),
+            other if other.starts_with('.') => return Err("has a fraction; write whole numbers, such as \"1 year 6 months\"".into()),
             other => {
                 let hint = crate::yaml::suggest(other, ["days", "weeks", "months", "years"]);
                 return Err(format!("has the unknown unit \"{}\"{hint}", crate::error::escape(other.as_bytes())));
@@ -260,8 +267,14 @@ mod tests {
                 "has \"six\" where a number in digits was expected; write for example \"6 months\", \"23 days\" or \"1 year 6 months\"",
             ),
             ("6 monts", "has the unknown unit \"monts\"; did you mean `months`?"),
+            ("1 year and", "breaks off; write for example \"6 months\", \"23 days\" or \"1 year 6 months\""),
+            ("1 year,", "breaks off; write for example \"6 months\", \"23 days\" or \"1 year 6 months\""),
             ("6 months 1 year", "names its units twice or out of order; write years, months, weeks and days in that order"),
-            ("1.5 years", "has the unknown unit \".5\"; expected one of: days, months, weeks, years"),
+            ("1.5 years", "has a fraction; write whole numbers, such as \"1 year 6 months\""),
+            (
+                "permanent",
+                "has \"permanent\" where a number in digits was expected; write for example \"6 months\", \"23 days\" or \"1 year 6 months\"",
+            ),
             ("4000000000 days", "is longer than 1000 years; write `keep: permanently` for records that are never destroyed"),
             ("99999999999 days", "has a number that is too large: 99999999999"),
             ("P", "is not an ISO 8601 period; write for example P6M, P1Y3M10D or \"6 months\""),

@@ -1,12 +1,13 @@
 //! The event that starts a period, and how a start date is found when several events take part.
 
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::civil::Date;
 
 /// The name of an event, such as `tenancy-end`: lower-case words joined by hyphens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EventName(String);
+pub struct EventName(Arc<str>);
 
 /// What starts a period.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl EventName {
     pub fn parse(text: &str) -> Result<Self, String> {
         let word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         if text.len() <= 64 && text.split('-').all(word) {
-            return Ok(Self(text.to_owned()));
+            return Ok(Self(text.into()));
         }
         let better: String = text.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         let better = better.split('-').filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-");
@@ -120,7 +121,7 @@ impl Trigger {
             (Some((event, name)), _) => Start::On { name: name.clone(), event, start: self.count_from(event) },
             (None, Some(name)) => Start::NotYet(name.clone()),
             // A trigger always names an event, so one of the two is there; should that ever break, nothing starts.
-            (None, None) => Start::NotYet(self.events().first().cloned().unwrap_or_else(|| EventName(String::new()))),
+            (None, None) => Start::NotYet(self.events().first().cloned().unwrap_or_else(|| EventName("".into()))),
         }
     }
 

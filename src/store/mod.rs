@@ -32,6 +32,7 @@ use crate::schedule::EventName;
 use crate::yaml::{Fields, Mark, Node, Problems};
 
 pub mod files;
+pub mod memory;
 pub mod sql;
 
 /// Records per message between a store and the pipeline: large enough that passing them costs nothing, small enough to hold in memory.
@@ -222,6 +223,11 @@ pub trait Store: Send + Sync {
 
     /// The grades of destruction that this store knows, from the lowest up.
     fn grades(&self) -> &'static [&'static str];
+
+    /// How many batches may be removed side by side. Databases want one; file systems gain from a few.
+    fn lanes(&self) -> usize {
+        1
+    }
 
     /// Pairs of datasets that may match the same record, as far as can be told without reading any.
     fn overlaps(&self) -> Vec<(String, String)> {

@@ -1,0 +1,237 @@
+//! Everything [`crate::judge`] needs to know about a batch of records, asked for and put together.
+//!
+//! Judging is pure; the facts are not. Some dates live in other datasets and are looked up here, batch by batch; some records are matched by
+//! other datasets too and must be due under those as well; holds are compared by pseudonym. The same [`Assessor`] serves the scan, the plan and
+//! the moment of destruction, so there is no second way to come to a verdict.
+//!
+//! A look-up that fails is a doubt about the records it was for, never about the others, and never an error of the run.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+
+use crate::audit::Pseudonyms;
+use crate::clock::Today;
+use crate::config::{Config, Dataset, EventSource, Lookup};
+use crate::hold::{Holds, Subject};
+use crate::judge::{Bound, RuleToday, Standing, Verdict, judge};
+use crate::record::{Doubt, Reading, Record};
+use crate::schedule::{EventName, Rule};
+use crate::store::Kept;
+
+/// Comes to verdicts about the records of one dataset on one day.
+pub struct Assessor {
+    config: Arc<Config>,
+    dataset: Arc<Dataset>,
+    today: Today,
+    holds: Arc<RwLock<Holds>>,
+    pseudonyms: Arc<Pseudonyms>,
+    /// Whether another dataset of the store may match the same records.
+    overlapping: bool,
+}
+
+/// A verdict and the readings from elsewhere that it rests on.
+#[derive(Clone, Debug)]
+pub struct Assessment {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// For each event that is looked up: its position among the record's readings, and what the other dataset said.
+    pub looked_up: Vec<(usize, Reading)>,
+}
+
+impl Assessor {
+    /// An assessor for one dataset.
+    pub fn new(config: Arc<Config>, dataset: Arc<Dataset>, today: Today, holds: Arc<RwLock<Holds>>, pseudonyms: Arc<Pseudonyms>) -> Self {
+        let overlapping = dataset.store.overlaps().iter().any(|(one, other)| *one == dataset.name || *other == dataset.name);
+        Self { config, dataset, today, holds, pseudonyms, overlapping }
+    }
+
+    /// The day that counts as today.
+    pub fn today(&self) -> Today {
+        self.today
+    }
+
+    /// The dataset.
+    pub fn dataset(&self) -> &Arc<Dataset> {
+        &self.dataset
+    }
+
+    /// What a scan may leave out: records that no class of the dataset can make due today. Events that are looked up bind nothing here.
+    pub fn bound(&self) -> Bound {
+        let here = |bound: Bound| self.without_lookups(bound);
+        match &self.dataset.classes {
+            crate::config::ClassChoice::All(rules) => here(Bound::of_all(&self.rules_today(rules))),
+            crate::config::ClassChoice::By { map, .. } => {
+                Bound::Any(map.values().map(|rules| here(Bound::of_all(&self.rules_today(rules)))).collect())
+            }
+        }
+    }
+
+    /// Drops bounds on events whose dates are elsewhere: the store cannot test them.
+    fn without_lookups(&self, bound: Bound) -> Bound {
+        match bound {
+            Bound::AtMost { ref event, .. } => match self.dataset.event_index(event).map(|at| &self.dataset.events[at].1) {
+                Some(EventSource::Here) => bound,
+                _ => Bound::All(Vec::new()),
+            },
+            Bound::All(bounds) => Bound::All(bounds.into_iter().map(|bound| self.without_lookups(bound)).collect()),
+            Bound::Any(bounds) => Bound::Any(bounds.into_iter().map(|bound| self.without_lookups(bound)).collect()),
+            Bound::Never => Bound::Never,
+        }
+    }
+
+    fn rules_today(&self, rules: &[Rule]) -> Vec<RuleToday> {
+        let today = |rule: &Rule| self.today.date_in(&rule.schedule.zone);
+        rules.iter().map(|rule| RuleToday { rule: rule.clone(), today: today(rule) }).collect()
+    }
+
+    /// Verdicts about records, in order.
+    pub async fn assess(&self, records: &[Record]) -> Vec<Assessment> {
+        let looked_up = self.look_up(&self.dataset, records).await;
+        let mut assessments: Vec<Assessment> = records
+            .iter()
+            .zip(looked_up)
+            .map(|(record, looked_up)| Assessment { verdict: self.judge(&self.dataset, record, &looked_up), looked_up })
+            .collect();
+        if self.overlapping {
+            self.assess_elsewhere(records, &mut assessments).await;
+        }
+        assessments
+    }
+
+    /// Judges one record of this dataset again with fresh readings, and the readings from elsewhere that were looked up for it just before.
+    /// Answers why it must be kept, or nothing when it is due.
+    pub fn still_due(&self, fresh: &Record, planned: &Record, looked_up: &[(usize, Reading)]) -> Option<Kept> {
+        for (at, _) in looked_up {
+            if fresh.readings.get(*at) != planned.readings.get(*at) {
+                return Some(Kept::Changed("what its date is looked up by".into()));
+            }
+        }
+        let verdict = self.judge(&self.dataset, fresh, looked_up);
+        why_kept(&verdict)
+    }
+
+    fn judge(&self, dataset: &Dataset, record: &Record, looked_up: &[(usize, Reading)]) -> Verdict {
+        let rules = self.rules_today(dataset.rules_for(record));
+        let reading = |event: &EventName| {
+            let at = dataset.event_index(event)?;
+            looked_up.iter().find(|(known, _)| *known == at).map(|(_, reading)| reading).or_else(|| record.readings.get(at))
+        };
+        let holds = self.holds.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let protecting = if holds.is_empty() { None } else { self.protecting(&holds, dataset, record, &rules) };
+        judge(&rules, reading, protecting.as_ref().map(|(id, kind)| (id.as_str(), kind.as_str())))
+    }
+
+    fn protecting(&self, holds: &Holds, dataset: &Dataset, record: &Record, rules: &[RuleToday]) -> Option<(String, String)> {
+        let classes: Vec<&str> = rules.iter().map(|rule| rule.rule.class.id.as_str()).collect();
+        let it = Subject {
+            dataset: &dataset.address,
+            classes: &classes,
+            record_names: &|| self.pseudonyms.all_for(dataset.store.name(), &dataset.name, record.key.as_bytes()),
+            subject_names: &|| {
+                record.subject.as_deref().map_or_else(Vec::new, |subject| self.pseudonyms.all_for_subject(subject.as_bytes()))
+            },
+        };
+        // Without a rule there is no schedule and no zone; the record stays in any case. The earliest zone's date keeps a hold longest.
+        let today = rules.iter().map(|rule| rule.today).min().unwrap_or(jiff::civil::Date::MIN);
+        holds.protecting(&it, today).map(|hold| (hold.id.clone(), hold.kind.clone()))
+    }
+
+    /// For each record the readings of the events that are looked up elsewhere.
+    async fn look_up(&self, dataset: &Dataset, records: &[Record]) -> Vec<Vec<(usize, Reading)>> {
+        let mut found = vec![Vec::new(); records.len()];
+        for (at, (_, source)) in dataset.events.iter().enumerate() {
+            if let EventSource::Lookup(lookup) = source {
+                let by: Vec<Option<&str>> = records.iter().map(|record| by_value(record, at)).collect();
+                for ((reading, value), found) in self.answers(lookup, &by).await.into_iter().zip(&by).zip(&mut found) {
+                    let reading = if value.is_none() { Reading::Doubt(Doubt::Missing(format!("`{}`", lookup.by))) } else { reading };
+                    found.push((at, reading));
+                }
+            }
+        }
+        found
+    }
+
+    /// One answer for each value, each distinct value asked once.
+    async fn answers(&self, lookup: &Lookup, by: &[Option<&str>]) -> Vec<Reading> {
+        let failed = |why: String| vec![Reading::Doubt(Doubt::Failed(why)); by.len()];
+        let Some(target) = self.config.dataset(&lookup.store, &lookup.dataset) else {
+            return failed(format!("{}.{} does not exist", lookup.store, lookup.dataset));
+        };
+        let mut distinct: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut values: Vec<&str> = Vec::new();
+        for value in by.iter().flatten() {
+            distinct.entry(value).or_insert_with(|| {
+                values.push(value);
+                values.len() - 1
+            });
+        }
+        if values.is_empty() {
+            return failed("there is no value to look up".into());
+        }
+        match target.store.lookup(&target.name, &lookup.event, lookup.on.as_deref(), &values).await {
+            Ok(readings) if readings.len() == values.len() => {
+                let answer = |value: &Option<&str>| value.and_then(|value| distinct.get(value)).and_then(|at| readings.get(*at));
+                by.iter().map(|value| answer(value).cloned().unwrap_or(Reading::Doubt(Doubt::Failed("no answer".into())))).collect()
+            }
+            Ok(_) => failed(format!("{} answered another number of values", target.address)),
+            Err(error) => failed(error.to_string()),
+        }
+    }
+
+    /// Adds to each verdict what other datasets of the store say about the same record.
+    async fn assess_elsewhere(&self, records: &[Record], assessments: &mut [Assessment]) {
+        let others = match self.dataset.store.elsewhere(&self.dataset.name, records).await {
+            Ok(others) if others.len() == records.len() => others,
+            Ok(_) => return self.doubt_all(assessments, "the store answered for another number of records"),
+            Err(error) => return self.doubt_all(assessments, &error.to_string()),
+        };
+        for (others, assessment) in others.into_iter().zip(assessments) {
+            for (name, record) in others {
+                let Some(other) = self.config.dataset(self.dataset.store.name(), &name) else {
+                    continue;
+                };
+                let looked_up = self.look_up(other, std::slice::from_ref(&record)).await.pop().unwrap_or_default();
+                let verdict = self.judge(other, &record, &looked_up);
+                let so_far = assessment.verdict.clone();
+                assessment.verdict = so_far.and_elsewhere(&other.address, verdict);
+            }
+        }
+    }
+
+    fn doubt_all(&self, assessments: &mut [Assessment], why: &str) {
+        for assessment in assessments {
+            let doubt = crate::judge::Reason::Doubt {
+                class: self.dataset.rules()[0].class.id.clone(),
+                event: self.dataset.events.first().map_or_else(|| unnamed_event(), |(name, _)| name.clone()),
+                doubt: Doubt::Failed(format!("other datasets could not be asked about the same record: {why}")),
+            };
+            assessment.verdict.standing = assessment.verdict.standing.max_keeping(Standing::Undetermined);
+            assessment.verdict.then = None;
+            assessment.verdict.reasons.push(doubt);
+        }
+    }
+}
+
+fn unnamed_event() -> EventName {
+    EventName::parse("event").expect("a plain word is an event name")
+}
+
+fn by_value(record: &Record, at: usize) -> Option<&str> {
+    match record.readings.get(at) {
+        Some(Reading::Elsewhere(value)) => value.as_deref(),
+        _ => None,
+    }
+}
+
+/// Why a verdict keeps the record, as the audit log says it; nothing when it is due.
+pub fn why_kept(verdict: &Verdict) -> Option<Kept> {
+    let text = || verdict.reasons.iter().map(crate::judge::Reason::without_values).collect::<Vec<_>>().join("; ");
+    match verdict.standing {
+        Standing::Due => None,
+        Standing::Held => match verdict.reasons.first() {
+            Some(crate::judge::Reason::Held { hold, .. }) => Some(Kept::Held(hold.clone())),
+            _ => Some(Kept::Held(text())),
+        },
+        _ => Some(Kept::NotDue(text())),
+    }
+}

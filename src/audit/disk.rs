@@ -1,0 +1,82 @@
+//! The disk as the writing half of the log sees it: the few file operations whose failure decides what is durable.
+//!
+//! The journal and the publisher are generic over [`Disk`]. The program uses [`RealDisk`]; the fault table in the tests uses one that fails
+//! each operation in turn, once without effect and once after it took effect, and then opens the log again. Reading does not go through here.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use rustix::fs::{FallocateFlags, fallocate};
+
+/// File operations that make something durable or undo it.
+pub(super) trait Disk: Clone + Send + 'static {
+    /// Makes a folder and its missing parents; one that exists is fine.
+    fn create_folders(&self, path: &Path) -> io::Result<()>;
+    /// Makes an empty file for writing; one that exists is an error.
+    fn create(&self, path: &Path) -> io::Result<File>;
+    /// Writes all of `bytes` at `offset`.
+    fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Waits until the content of a file, and its length, are on stable storage.
+    fn sync(&self, file: &File) -> io::Result<()>;
+    /// Sets aside blocks for the bytes of a file from `offset` on, without changing its length.
+    fn reserve(&self, file: &File, offset: u64, length: u64) -> io::Result<()>;
+    /// Cuts a file to a length.
+    fn cut(&self, file: &File, length: u64) -> io::Result<()>;
+    /// Gives a file another name, in place of a file that has it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Waits until the names in a folder, which was opened before they changed, are on stable storage.
+    fn sync_folder(&self, folder: &File) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes a folder with everything in it.
+    fn remove_folder(&self, path: &Path) -> io::Result<()>;
+}
+
+/// The operating system.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RealDisk;
+
+impl Disk for RealDisk {
+    fn create_folders(&self, path: &Path) -> io::Result<()> {
+        // 0755 less the umask: the log holds no personal data, and auditors copy it.
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<File> {
+        OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)
+    }
+
+    fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        file.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_data()
+    }
+
+    fn reserve(&self, file: &File, offset: u64, length: u64) -> io::Result<()> {
+        Ok(fallocate(file, FallocateFlags::KEEP_SIZE, offset, length)?)
+    }
+
+    fn cut(&self, file: &File, length: u64) -> io::Result<()> {
+        file.set_len(length)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn sync_folder(&self, folder: &File) -> io::Result<()> {
+        folder.sync_all()
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir_all(path)
+    }
+}

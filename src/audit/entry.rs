@@ -1,0 +1,506 @@
+//! One entry of the audit log: a fact, as the bytes that are hashed.
+//!
+//! An entry is one line of UTF-8 JSON, at most 65,535 bytes long, and its exact bytes are the leaf of the Merkle tree. It always begins with
+//! the same four fields in the same order, then come the fields of its kind:
+//!
+//! ```text
+//! {"n":12,"at":"2026-11-22T01:02:03.123Z","kind":"destroyed","nonce":"<22 characters>","run":"…","store":"…",…}
+//! ```
+//!
+//! A [`Draft`] is an entry that has no index and no time yet. The writer puts the first four fields in front of the draft's bytes and never
+//! looks into them again, so what can be wrong with a body is found when the draft is made. The nonce is 128 random bits: without it, an
+//! outsider who holds only a leaf's hash could find a guessable entry by trying.
+//!
+//! An [`Entry`] is what a reader gets back. Reading is strict: what the writer would not have written is refused, never repaired.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io::Write as _;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::{self, Error, Result};
+
+/// The greatest length of an entry in bytes: what the 16-bit lengths of an entry bundle can say.
+pub const MAX_ENTRY: usize = 65_535;
+
+/// The room kept for the first four fields. The longest are 20 digits, 24 characters of time, 13 of kind, 22 of nonce and 37 of punctuation
+/// and names; the rest is for a longer kind to come.
+const MAX_HEAD: usize = 192;
+
+/// The names of the first four fields, which a body may not use.
+const RESERVED: [&str; 4] = ["n", "at", "kind", "nonce"];
+
+/// Length in characters of a nonce: 128 bits in base64 without padding.
+const NONCE_CHARS: usize = 22;
+
+/// What an entry says happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The log was created; always entry 0.
+    Opened,
+    /// A schedule came into force: its id, hash and full text.
+    Schedule,
+    /// A run over a dataset began.
+    RunStarted,
+    /// The records named are about to be destroyed or anonymised.
+    Intent,
+    /// A record was destroyed.
+    Destroyed,
+    /// A record was anonymised.
+    Anonymised,
+    /// A record is due and was reported, not touched.
+    Flagged,
+    /// A record is still there although its ceiling has passed.
+    Overdue,
+    /// A record of an intent was gone already.
+    Absent,
+    /// A record of an intent was kept after all, with the reason.
+    Kept,
+    /// The attempt on a record of an intent failed; it may still be there.
+    Failed,
+    /// What became of a record whose run was interrupted, found out at the next start.
+    Recovered,
+    /// A run over a dataset ended, with its counts.
+    RunFinished,
+    /// A person placed a hold.
+    HoldPlaced,
+    /// A person released a hold.
+    HoldReleased,
+    /// A person approved the disposal of a record.
+    Approved,
+    /// A person refused the disposal of a record.
+    Refused,
+    /// A person allowed a plan that exceeds its limits.
+    Allowed,
+    /// The signing key changed.
+    KeyRotated,
+    /// The service is alive; bounds the time of the checkpoint that follows.
+    Heartbeat,
+    /// The service stopped in an orderly way.
+    Stopped,
+}
+
+impl Kind {
+    /// Every kind, in the order of declaration.
+    pub const ALL: [Self; 21] = [
+        Self::Opened,
+        Self::Schedule,
+        Self::RunStarted,
+        Self::Intent,
+        Self::Destroyed,
+        Self::Anonymised,
+        Self::Flagged,
+        Self::Overdue,
+        Self::Absent,
+        Self::Kept,
+        Self::Failed,
+        Self::Recovered,
+        Self::RunFinished,
+        Self::HoldPlaced,
+        Self::HoldReleased,
+        Self::Approved,
+        Self::Refused,
+        Self::Allowed,
+        Self::KeyRotated,
+        Self::Heartbeat,
+        Self::Stopped,
+    ];
+
+    /// The word in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Schedule => "schedule",
+            Self::RunStarted => "run-started",
+            Self::Intent => "intent",
+            Self::Destroyed => "destroyed",
+            Self::Anonymised => "anonymised",
+            Self::Flagged => "flagged",
+            Self::Overdue => "overdue",
+            Self::Absent => "absent",
+            Self::Kept => "kept",
+            Self::Failed => "failed",
+            Self::Recovered => "recovered",
+            Self::RunFinished => "run-finished",
+            Self::HoldPlaced => "hold-placed",
+            Self::HoldReleased => "hold-released",
+            Self::Approved => "approved",
+            Self::Refused => "refused",
+            Self::Allowed => "allowed",
+            Self::KeyRotated => "key-rotated",
+            Self::Heartbeat => "heartbeat",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// Whether an entry of this kind says what became of one record of an intent.
+    pub fn is_outcome(self) -> bool {
+        matches!(self, Self::Destroyed | Self::Anonymised | Self::Absent | Self::Kept | Self::Failed | Self::Recovered)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word).ok_or_else(|| {
+            let found = error::escape(word.as_bytes());
+            Error::new(error::Kind::Usage, format!("kind of entry: expected one such as `destroyed` or `hold-placed`, found `{found}`"))
+        })
+    }
+}
+
+/// An entry that has no index, no time and no nonce yet.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    kind: Kind,
+    /// The body's bytes behind its opening brace, with a comma in front when there is a field.
+    tail: Vec<u8>,
+}
+
+impl Draft {
+    /// Makes a draft of `body`, which must serialise to a JSON object.
+    ///
+    /// Refused with [`error::Kind::Refused`]: a body that is no object, uses a name twice or one of `n`, `at`, `kind` and `nonce`, or would
+    /// make the entry longer than 65,535 bytes.
+    pub fn new(kind: Kind, body: &impl Serialize) -> Result<Self> {
+        let refuse = |what: String| Error::new(error::Kind::Refused, format!("audit entry `{kind}`: {what}"));
+        let mut tail = serde_json::to_vec(body).map_err(|e| refuse(format!("the body cannot be written as json: {e}")))?;
+        if tail.first() != Some(&b'{') {
+            return Err(refuse("expected a body that is a json object, found another json value".to_owned()));
+        }
+        if tail.len() + MAX_HEAD > MAX_ENTRY {
+            let most = MAX_ENTRY - MAX_HEAD;
+            return Err(refuse(format!("expected a body of at most {most} bytes, found {}; split it over several entries", tail.len())));
+        }
+        if let Err(e) = serde_json::from_slice::<FreeNames>(&tail) {
+            return Err(refuse(e.to_string()));
+        }
+        if tail.len() == 2 {
+            tail.remove(0);
+        } else {
+            tail[0] = b',';
+        }
+        Ok(Self { kind, tail })
+    }
+
+    /// What the entry will say happened.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The greatest length in bytes that the entry can have.
+    pub(super) fn max_len(&self) -> usize {
+        MAX_HEAD + self.tail.len()
+    }
+
+    /// Appends the entry's final bytes to `out`.
+    pub(super) fn write(&self, out: &mut Vec<u8>, n: u64, at: &str, nonce: [u8; 16]) {
+        let mut chars = [0; NONCE_CHARS];
+        // 16 bytes are 22 characters, always.
+        let _ = URL_SAFE_NO_PAD.encode_slice(nonce, &mut chars);
+        out.extend_from_slice(b"{\"n\":");
+        // Writing to a vector cannot fail.
+        let _ = write!(out, "{n}");
+        out.extend_from_slice(b",\"at\":\"");
+        out.extend_from_slice(at.as_bytes());
+        out.extend_from_slice(b"\",\"kind\":\"");
+        out.extend_from_slice(self.kind.as_str().as_bytes());
+        out.extend_from_slice(b"\",\"nonce\":\"");
+        out.extend_from_slice(&chars);
+        out.push(b'"');
+        out.extend_from_slice(&self.tail);
+    }
+}
+
+/// The log's way to write an instant: UTC, always three digits of a second, so that the order of the texts is the order of the times.
+pub(super) fn stamp(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
+/// The first four fields of an entry, found without reading the rest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head<'a> {
+    pub(super) n: u64,
+    pub(super) at: &'a str,
+    pub(super) kind: Kind,
+    pub(super) nonce: &'a str,
+}
+
+impl<'a> Head<'a> {
+    /// Reads the head of an entry, strictly; the words of the failure complete "expected ..., found ...".
+    pub(super) fn parse(line: &'a str) -> std::result::Result<Self, String> {
+        let rest = line.strip_prefix("{\"n\":").ok_or("expected an entry that begins with `{\"n\":`")?;
+        let (digits, rest) = rest.split_once(",\"at\":\"").ok_or("expected `at` as the second field")?;
+        let (at, rest) = rest.split_once("\",\"kind\":\"").ok_or("expected `kind` as the third field")?;
+        let (kind, rest) = rest.split_once("\",\"nonce\":\"").ok_or("expected `nonce` as the fourth field")?;
+        let (nonce, rest) = rest.split_once('"').ok_or("expected a nonce in quotes")?;
+        if !rest.starts_with(['}', ',']) {
+            return Err("expected `}` or `,` behind the nonce".to_owned());
+        }
+        let canonical = digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+        let n = digits.parse().ok().filter(|_| canonical).ok_or_else(|| format!("expected a number as `n`, found `{}`", shown(digits)))?;
+        if !is_stamp(at) {
+            return Err(format!("expected `at` like 2026-11-22T01:02:03.123Z, found `{}`", shown(at)));
+        }
+        let kind = Kind::ALL.into_iter().find(|k| k.as_str() == kind).ok_or_else(|| format!("found the unknown kind `{}`", shown(kind)))?;
+        let in_alphabet = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if nonce.len() != NONCE_CHARS || !nonce.bytes().all(in_alphabet) {
+            return Err(format!("expected a nonce of {NONCE_CHARS} characters, found `{}`", shown(nonce)));
+        }
+        Ok(Self { n, at, kind, nonce })
+    }
+}
+
+/// A piece of an entry for a message: escaped, and cut to a length that a terminal can bear.
+fn shown(text: &str) -> String {
+    error::escape(text.chars().take(60).collect::<String>().as_bytes())
+}
+
+/// Whether a text is an instant as [`stamp`] writes it.
+fn is_stamp(at: &str) -> bool {
+    let form = b"0000-00-00T00:00:00.000Z";
+    let fits = |(found, form): (u8, &u8)| if *form == b'0' { found.is_ascii_digit() } else { found == *form };
+    at.len() == form.len() && at.bytes().zip(form).all(fits) && at.parse::<Timestamp>().is_ok_and(|t| stamp(t) == at)
+}
+
+/// An entry as a reader sees it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Entry {
+    /// The entry's index; the first is 0.
+    pub n: u64,
+    /// When it was written: UTC, RFC 3339 with three digits of a second. Never earlier than in the entry before.
+    pub at: String,
+    /// What happened.
+    pub kind: Kind,
+    /// 128 random bits, base64url.
+    pub nonce: String,
+    /// The fields of its kind.
+    #[serde(flatten)]
+    pub fields: Map<String, Value>,
+}
+
+impl Entry {
+    /// Reads an entry from its stored bytes; refused with [`error::Kind::NotIntact`] if the writer cannot have written them.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let refuse = |what: &str| Error::new(error::Kind::NotIntact, format!("audit entry: {what}"));
+        if bytes.len() > MAX_ENTRY {
+            return Err(refuse(&format!("expected at most {MAX_ENTRY} bytes, found {}", bytes.len())));
+        }
+        let line = std::str::from_utf8(bytes).map_err(|e| refuse(&e.to_string()))?;
+        if line.contains('\n') {
+            return Err(refuse("expected one line, found a line break"));
+        }
+        let head = Head::parse(line).map_err(|what| refuse(&what))?;
+        let UniqueNames(mut fields) = serde_json::from_str(line).map_err(|e| refuse(&e.to_string()))?;
+        for name in RESERVED {
+            fields.remove(name);
+        }
+        Ok(Self { n: head.n, at: head.at.to_owned(), kind: head.kind, nonce: head.nonce.to_owned(), fields })
+    }
+
+    /// The instant in `at`; `None` only for an entry that was not read by [`Entry::parse`].
+    pub fn time(&self) -> Option<Timestamp> {
+        self.at.parse().ok()
+    }
+
+    /// A field that is a text.
+    pub fn str(&self, name: &str) -> Option<&str> {
+        self.fields.get(name)?.as_str()
+    }
+
+    /// A field that is a whole number, not negative.
+    pub fn u64(&self, name: &str) -> Option<u64> {
+        self.fields.get(name)?.as_u64()
+    }
+
+    /// A field that is true or false.
+    pub fn bool(&self, name: &str) -> Option<bool> {
+        self.fields.get(name)?.as_bool()
+    }
+
+    /// The texts of a field that is a list; nothing if it is absent or no list.
+    pub fn strs(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.fields.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+    }
+}
+
+/// A name of a field, borrowed where it holds no escape.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// An object of which no name is reserved or used twice.
+struct FreeNames;
+
+impl<'de> Deserialize<'de> for FreeNames {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = FreeNames;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a json object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<FreeNames, A::Error> {
+                let mut seen: Vec<Cow<'de, str>> = Vec::with_capacity(24);
+                while let Some(Name(name)) = map.next_key()? {
+                    if RESERVED.contains(&name.as_ref()) {
+                        return Err(serde::de::Error::custom(format_args!("the name `{name}` is the writer's own; rename the field")));
+                    }
+                    if seen.contains(&name) {
+                        let name = error::escape(name.as_bytes());
+                        return Err(serde::de::Error::custom(format_args!("the name `{name}` is used twice")));
+                    }
+                    seen.push(name);
+                    map.next_value::<IgnoredAny>()?;
+                }
+                Ok(FreeNames)
+            }
+        }
+        deserializer.deserialize_map(Names)
+    }
+}
+
+/// An object of which no name is used twice, with its values.
+struct UniqueNames(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for UniqueNames {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = UniqueNames;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a json object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<UniqueNames, A::Error> {
+                let mut fields = Map::new();
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    if fields.contains_key(&name) {
+                        let name = error::escape(name.as_bytes());
+                        return Err(serde::de::Error::custom(format_args!("the name `{name}` is used twice")));
+                    }
+                    fields.insert(name, value);
+                }
+                Ok(UniqueNames(fields))
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn line(n: u64, draft: &Draft) -> String {
+        let mut out = Vec::new();
+        draft.write(&mut out, n, "2026-11-22T01:02:03.123Z", [7; 16]);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_final_bytes_are_the_head_and_then_the_body() {
+        let draft = Draft::new(Kind::Destroyed, &json!({"store": "cctv", "size": 3})).unwrap();
+        let head = r#"{"n":12,"at":"2026-11-22T01:02:03.123Z","kind":"destroyed","nonce":"BwcHBwcHBwcHBwcHBwcHBw""#;
+        assert_eq!(line(12, &draft), format!(r#"{head},"size":3,"store":"cctv"}}"#));
+        let empty = Draft::new(Kind::Heartbeat, &json!({})).unwrap();
+        assert!(line(0, &empty).ends_with(r#"BwcHBw"}"#));
+    }
+
+    #[test]
+    fn every_kind_is_written_read_and_serialised_with_the_same_word() {
+        for kind in Kind::ALL {
+            assert_eq!(kind.as_str().parse::<Kind>().unwrap(), kind);
+            assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{kind}\""));
+        }
+        assert!(Kind::ALL.windows(2).all(|pair| pair[0] < pair[1]), "the list must follow the declaration");
+        assert!("Destroyed".parse::<Kind>().is_err());
+    }
+
+    #[test]
+    fn a_body_that_the_log_cannot_hold_is_refused() {
+        let cases = [
+            (json!([1]), "audit entry `flagged`: expected a body that is a json object, found another json value"),
+            (json!({"at": 1}), "audit entry `flagged`: the name `at` is the writer's own; rename the field at line 1 column 5"),
+        ];
+        for (body, message) in cases {
+            assert_eq!(Draft::new(Kind::Flagged, &body).unwrap_err().to_string(), message);
+        }
+        assert!(Draft::new(Kind::Flagged, &json!({"inner": {"at": 1, "n": 2}})).is_ok());
+    }
+
+    #[test]
+    fn the_longest_body_fits_and_one_byte_more_is_refused() {
+        let most = MAX_ENTRY - MAX_HEAD - r#"{"x":""}"#.len();
+        let draft = Draft::new(Kind::HoldReleased, &json!({"x": "a".repeat(most)})).unwrap();
+        assert!(line(u64::MAX, &draft).len() <= MAX_ENTRY);
+        let error = Draft::new(Kind::HoldReleased, &json!({"x": "a".repeat(most + 1)})).unwrap_err();
+        assert!(error.to_string().ends_with("found 65344; split it over several entries"), "{error}");
+    }
+
+    #[test]
+    fn what_the_writer_cannot_have_written_is_not_an_entry() {
+        let good = line(12, &Draft::new(Kind::Kept, &json!({"why": "held"})).unwrap());
+        assert_eq!(Entry::parse(good.as_bytes()).unwrap().str("why"), Some("held"));
+        let broken = [
+            good.replace("12", "012"),
+            good.replace("12,", "-12,"),
+            good.replace("123Z", "123+01:00"),
+            good.replace("-11-22T", "-13-22T"),
+            good.replace("03.123Z", "60.123Z"),
+            good.replace("kept", "Kept"),
+            good.replace("BwcHBwcHBwcHBwcHBwcHBw", "BwcHBwcHBwcHBwcHBwcHB"),
+            good.replace("BwcHBwcHBwcHBwcHBwcHBw", "BwcHBwcHBwcHBwcHBwcHB+"),
+            good.replace(r#""why":"held""#, r#""why":"held","why":"no""#),
+            good.replace(r#""why""#, r#""n""#),
+            good.replace(r#","why""#, ",\n\"why\""),
+            format!("{good} x"),
+            good[..good.len() - 1].to_owned(),
+        ];
+        for line in broken {
+            assert!(Entry::parse(line.as_bytes()).is_err(), "{line}");
+        }
+        let mut bytes = good.into_bytes();
+        let last = bytes.len() - 3;
+        bytes[last] = 0xff;
+        assert!(Entry::parse(&bytes).is_err());
+    }
+
+    #[test]
+    fn a_time_is_cut_to_milliseconds_and_never_rounded_up() {
+        let at: Timestamp = "2026-12-31T23:59:59.999999999Z".parse().unwrap();
+        assert_eq!(stamp(at), "2026-12-31T23:59:59.999Z");
+        assert_eq!(stamp("2026-01-02T03:04:05Z".parse().unwrap()), "2026-01-02T03:04:05.000Z");
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_comes_back_as_it_was(name in "[a-z_]{5,9}", text in any::<String>(), number in any::<u64>(), n in any::<u64>()) {
+            let body = json!({name.clone(): text, "count": number});
+            let draft = Draft::new(Kind::Approved, &body).unwrap();
+            let entry = Entry::parse(line(n, &draft).as_bytes()).unwrap();
+            prop_assert_eq!(entry.n, n);
+            prop_assert_eq!(Value::Object(entry.fields), body);
+        }
+    }
+}

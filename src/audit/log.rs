@@ -1,0 +1,287 @@
+//! The audit log, open for writing: one writer in one process.
+//!
+//! [`AuditLog`] is a handle to two threads. The *writer* takes what is committed, gives out indices and times, and appends to the journal:
+//! everything that queued up while the last append waited for the disk goes into the next one, with one fdatasync for all. The *publisher*
+//! turns what is committed into tiles and a signed checkpoint, at the latest one second after the commit, without holding the writer up.
+//!
+//! A commit is answered after it is durable, with [`Committed`]: nothing outside this folder can make one, so holding it is proof that the
+//! entries will still be there after any crash.
+//!
+//! **Start.** The lock is taken, the checkpoint's signature and the tree's right edge are checked, then the journal is replayed through the
+//! same code that publishes always. Any contradiction is a refusal that names the file; nothing is repaired but a torn last frame.
+//!
+//! **Failure.** A write or fsync of the journal that fails ends the log: every later commit fails with [`error::Kind::LogLost`] until the next
+//! start. If only publishing fails, intents are refused, so that nothing more is destroyed, and outcomes still go to the journal.
+//!
+//! **Crash.** At any instruction: what was answered is there at the next start; what was not may be.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+
+use super::checkpoint::{SigningKey, Verifier, origin};
+use super::disk::{Disk, RealDisk};
+use super::entry::{Draft, Entry, Kind};
+use super::journal::{Journal, MAX_BODY, damaged, lost};
+use super::publish::Publisher;
+use super::secret::{self, shown};
+use super::writer::{Request, Writer};
+use crate::error::{self, Error, Result};
+
+/// Requests that may wait for the writer: enough that a slow disk finds a full append waiting, few enough that callers feel it.
+const QUEUE: usize = 64;
+
+/// Proof that entries are durable in the audit log. Only the log makes one.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    first: u64,
+    count: u32,
+    at: Arc<str>,
+}
+
+impl Committed {
+    pub(super) fn new(first: u64, count: u32, at: Arc<str>) -> Self {
+        Self { first, count, at }
+    }
+
+    /// Index of the first of the entries; the others follow it.
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// How many entries, at least one.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The time in the entries: UTC, RFC 3339, milliseconds.
+    pub fn at(&self) -> &str {
+        &self.at
+    }
+}
+
+/// An opened log, and what had to be done to open it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The log.
+    pub log: AuditLog,
+    /// What the last process left to do.
+    pub recovery: Recovery,
+}
+
+/// What was found and done when a log was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// Bytes of a torn last append that were cut off the journal; nobody was told that they are durable.
+    pub cut_bytes: u64,
+    /// Entries that were in the journal but in no checkpoint yet.
+    pub replayed: u64,
+    /// The log did not exist before.
+    pub created: bool,
+}
+
+/// The audit log, open for writing. Clones write to the same log.
+///
+/// When the last clone is dropped without [`AuditLog::close`], what is committed stays durable in the journal, and the next start publishes it.
+#[derive(Clone, Debug)]
+pub struct AuditLog {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Only taken when the log is dropped.
+    queue: Option<mpsc::Sender<Request>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    newest_at: Option<Timestamp>,
+    verifier: Verifier,
+}
+
+/// The body of the first entry.
+#[derive(Serialize)]
+struct OpenedBody<'a> {
+    version: &'a str,
+    node: &'a str,
+    vkey: String,
+}
+
+impl AuditLog {
+    /// Opens the log in the folder `state` for the node `node`, or creates it: `state/audit` and `state/keys`.
+    ///
+    /// [`error::Kind::Refused`] if another process has it open, [`error::Kind::NotIntact`] if it contradicts itself,
+    /// [`error::Kind::LogLost`] if it cannot be written, [`error::Kind::Config`] if the node's name is not allowed or another one.
+    pub fn open(state: &Path, node: &str) -> Result<Opened> {
+        Self::open_on(RealDisk, Box::new(Timestamp::now), state, node)
+    }
+
+    /// Opens the log on a disk and with a clock.
+    pub(super) fn open_on<D: Disk>(disk: D, clock: Clock, state: &Path, node: &str) -> Result<Opened> {
+        origin(node)?;
+        secret::create_folder(state)?;
+        let lock = take_lock(state)?;
+        let folder = state.join("audit");
+        let journal_folder = folder.join("journal");
+        let key = load_key(state, node)?;
+        let verifier = key.verifier();
+        for (new, above) in [(&folder, state), (&journal_folder, folder.as_path())] {
+            disk.create_folders(new).map_err(|e| lost(new, "cannot be created", e))?;
+            let above = File::open(above).map_err(|e| lost(above, "cannot be opened", e))?;
+            disk.sync_folder(&above).map_err(|e| lost(new, "cannot be synced", e))?;
+        }
+
+        let mut publisher = Publisher::open(disk.clone(), &folder, key)?;
+        let published = publisher.published();
+        let (mut journal, cut_bytes) = Journal::open(disk, &journal_folder, published, |frame| publisher.integrate(frame))?;
+        let replayed = publisher.size() - published;
+        let newest = publisher.last_entry()?.map(|entry| Entry::parse(&entry)).transpose();
+        let newest = newest.map_err(|e| e.context(format_args!("{}: the newest entry", shown(&folder))))?;
+        let newest_at = newest.as_ref().and_then(Entry::time);
+        // What was replayed may be in the page cache only, if an earlier fsync failed. Publishing writes it again.
+        let size = publisher.publish()?;
+        for path in journal.retire(size) {
+            // What stays is compared and retired at the next start.
+            let _ = std::fs::remove_file(path);
+        }
+
+        let created = size == 0;
+        let mut writer = Writer::new(journal, clock, newest.map(|entry| entry.at), lock);
+        if created {
+            let body = OpenedBody { version: env!("CARGO_PKG_VERSION"), node, vkey: verifier.to_string() };
+            let frame = writer.append(&[vec![Draft::new(Kind::Opened, &body)?]])?;
+            publisher.integrate(&frame)?;
+            publisher.publish()?;
+        }
+        let (queue, requests) = mpsc::channel(QUEUE);
+        let threads = writer.start(publisher, requests, queue.downgrade())?;
+        let shared = Shared { queue: Some(queue), threads: Mutex::new(threads), newest_at, verifier };
+        Ok(Opened { log: Self { shared: Arc::new(shared) }, recovery: Recovery { cut_bytes, replayed, created } })
+    }
+
+    /// Appends entries, in order and next to each other, and returns when they are durable.
+    ///
+    /// A commit that is no longer awaited is carried out all the same. [`error::Kind::Refused`] if there is no entry or more than 64 MiB of
+    /// them; [`error::Kind::LogLost`] if they are not known to be durable, or there is an intent among them and no room or no tree for what
+    /// follows.
+    pub async fn commit(&self, drafts: Vec<Draft>) -> Result<Committed> {
+        check_size(&drafts)?;
+        let (reply, answer) = oneshot::channel();
+        self.queue()?.send(Request::Commit { drafts, reply }).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// [`AuditLog::commit`] for a thread that runs no async code; it blocks.
+    pub fn commit_blocking(&self, drafts: Vec<Draft>) -> Result<Committed> {
+        check_size(&drafts)?;
+        let (reply, answer) = oneshot::channel();
+        self.queue()?.blocking_send(Request::Commit { drafts, reply }).map_err(|_| closed())?;
+        answer.blocking_recv().map_err(|_| closed())?
+    }
+
+    /// Publishes everything that was committed before, and returns the number of entries that the signed checkpoint covers when it is durable.
+    pub async fn publish(&self) -> Result<u64> {
+        let (reply, answer) = oneshot::channel();
+        self.queue()?.send(Request::Publish(reply)).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// Publishes everything, ends the log for all its clones and releases the lock.
+    pub async fn close(self) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        self.queue()?.send(Request::Close(reply)).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?.map(|_| ())
+    }
+
+    /// The time in the newest entry when the log was opened; `None` for a log just created. A clock that is behind it is wrong.
+    pub fn newest_at(&self) -> Option<Timestamp> {
+        self.shared.newest_at
+    }
+
+    /// The key that verifies this log's checkpoints.
+    pub fn verifier(&self) -> &Verifier {
+        &self.shared.verifier
+    }
+
+    fn queue(&self) -> Result<&mpsc::Sender<Request>> {
+        self.shared.queue.as_ref().ok_or_else(closed)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Without a sender the threads end; the lock is free when this returns.
+        self.queue = None;
+        for thread in self.threads.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Where the times in the log come from.
+pub(super) type Clock = Box<dyn Fn() -> Timestamp + Send>;
+
+/// The lock of a state folder; free again when dropped, or when the process ends in whatever way.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+/// Takes the lock of a state folder and writes our process id into it.
+fn take_lock(state: &Path) -> Result<Lock> {
+    let path = state.join("lock");
+    let fail = |e| Error::with_source(error::Kind::Io, format!("{}: cannot be locked", shown(&path)), e);
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(fail)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // A holder that cannot be read is unknown, and still the holder.
+            let _ = file.take(20).read_to_string(&mut holder);
+            let holder: String = holder.chars().filter(char::is_ascii_digit).collect();
+            let holder = if holder.is_empty() { "another process".to_owned() } else { format!("process {holder}") };
+            let message = format!("{}: the audit log is in use by {holder}; wait for it, or talk to the running service", shown(&path));
+            return Err(Error::new(error::Kind::Refused, message));
+        }
+        Err(TryLockError::Error(e)) => return Err(fail(e)),
+    }
+    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(fail)?;
+    Ok(Lock { _file: file })
+}
+
+/// Loads the signing key; makes it if there is no log yet that another one signed.
+fn load_key(state: &Path, node: &str) -> Result<SigningKey> {
+    let keys = state.join("keys");
+    let folder = state.join("audit");
+    if let Some(key) = SigningKey::load(&keys, node)? {
+        let begun = folder.join("checkpoint").exists() || !super::journal::segments(&folder.join("journal"))?.is_empty();
+        if !begun && folder.join("tile").exists() {
+            return Err(damaged(&folder, "expected a checkpoint or a journal beside the tiles, found neither; restore them"));
+        }
+        return Ok(key);
+    }
+    if folder.exists() {
+        let message = format!("expected the key that signs the log in {}, found none; restore it from a backup", shown(&folder));
+        return Err(damaged(&keys.join("log.key"), message));
+    }
+    SigningKey::create(&keys, node)
+}
+
+/// Refuses what the journal cannot append at once.
+fn check_size(drafts: &[Draft]) -> Result<()> {
+    let bytes: usize = drafts.iter().map(|draft| draft.max_len() + 4).sum();
+    if drafts.is_empty() || bytes > MAX_BODY {
+        let found = drafts.len();
+        let message = format!("audit log: expected between one entry and {MAX_BODY} bytes of them at once, found {found} of {bytes} bytes");
+        return Err(Error::new(error::Kind::Refused, message));
+    }
+    Ok(())
+}
+
+fn closed() -> Error {
+    Error::new(error::Kind::LogLost, "audit log: it was closed, so nothing more can be written")
+}

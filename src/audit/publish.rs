@@ -1,0 +1,325 @@
+//! Publishing: from committed entries to bundles, tiles and a signed checkpoint.
+//!
+//! The publisher takes frames in order, appends their entries to the tree and writes every bundle and tile that becomes full. At a
+//! checkpoint the partial ones at the right edge are written too, then the checkpoint. A file is written under another name (`.new` at its
+//! end), synced and renamed, and then its folder is synced, so a name never stands for half a file; the checkpoint comes after everything that
+//! it covers, so it never claims what is not there.
+//!
+//! **Crash.** Files without a checkpoint may be left. The next start replays the journal through this same code, which makes the same files
+//! again; a file that is there already with another content is a contradiction, and the log is refused rather than signed a second way.
+//!
+//! Partial tiles go only when the full tile is covered by a durable checkpoint. Nothing else is ever deleted.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::checkpoint::{Checkpoint, MAX_CHECKPOINT, SigningKey, Verifier};
+use super::disk::Disk;
+use super::journal::{Frame, damaged, lost};
+use super::tile::{self, Level};
+use super::tree::{Hash, TILE_WIDTH, Tree, leaf_hash, level_count, width_at};
+use crate::error::Result;
+
+/// Files that wait for their names at most: then their folders are synced once for all of them.
+const MAX_STAGED: usize = 64;
+
+/// The Merkle tree of a log and its files.
+#[derive(Debug)]
+pub(super) struct Publisher<D> {
+    disk: D,
+    folder: PathBuf,
+    key: SigningKey,
+    tree: Tree,
+    /// The entries behind the last full bundle, as a bundle.
+    bundle: Vec<u8>,
+    /// Files that are written and synced and still have their other name.
+    staged: Vec<PathBuf>,
+    /// Folders of partial tiles that exist.
+    partial: BTreeSet<PathBuf>,
+    /// Those of them whose full tile is in no checkpoint yet.
+    superseded: Vec<PathBuf>,
+    /// Entries covered by the checkpoint on the disk.
+    published: u64,
+    /// The leaf hashes of a published tile, to compare entries with that come again.
+    compared: Option<(u64, Vec<Hash>)>,
+}
+
+impl<D: Disk> Publisher<D> {
+    /// Loads the right edge of the log in `folder` and checks it against the checkpoint; a log without checkpoint is empty.
+    ///
+    /// [`crate::error::Kind::NotIntact`] if the signature, a tile or the last bundle contradicts the others.
+    pub(super) fn open(disk: D, folder: &Path, key: SigningKey) -> Result<Self> {
+        let mut this = Self {
+            disk,
+            folder: folder.to_owned(),
+            key,
+            tree: Tree::new(),
+            bundle: Vec::new(),
+            staged: Vec::new(),
+            partial: BTreeSet::new(),
+            superseded: Vec::new(),
+            published: 0,
+            compared: None,
+        };
+        let Some(checkpoint) = read_checkpoint(folder, &this.key.verifier())? else { return Ok(this) };
+        let size = checkpoint.size;
+        let mut levels = vec![Vec::new(); level_count(size)];
+        for (level, index, width) in tile::partial_edge(size) {
+            levels[usize::from(level)] = read_tile(folder, level, index, width)?;
+            this.expect_partial(Level::Hashes(level), index);
+        }
+        let path = folder.join("checkpoint");
+        let tree = Tree::from_edge(size, levels).filter(|tree| tree.root() == checkpoint.root);
+        this.tree =
+            tree.ok_or_else(|| damaged(&path, "the tiles at the right edge have another root than the checkpoint; restore them"))?;
+        let width = width_at(size, 0);
+        if width > 0 {
+            let index = size / TILE_WIDTH as u64;
+            let path = folder.join(tile::path(Level::Entries, index, width));
+            this.bundle = read(&path)?;
+            let entries = tile::read_bundle(&this.bundle, width).map_err(|what| damaged(&path, what))?;
+            let matches = entries.iter().zip(&this.tree.edge()[0]).position(|(entry, hash)| leaf_hash(entry) != *hash);
+            if let Some(i) = matches {
+                let n = index * TILE_WIDTH as u64 + i as u64;
+                return Err(damaged(&path, format!("entry {n} has another hash than in {}", tile::path(Level::Hashes(0), index, width))));
+            }
+            this.expect_partial(Level::Entries, index);
+        }
+        this.published = size;
+        this.tidy();
+        Ok(this)
+    }
+
+    /// Entries covered by the checkpoint on the disk.
+    pub(super) fn published(&self) -> u64 {
+        self.published
+    }
+
+    /// Entries in the tree.
+    pub(super) fn size(&self) -> u64 {
+        self.tree.size()
+    }
+
+    /// The newest entry of the tree, if there is one.
+    pub(super) fn last_entry(&self) -> Result<Option<Vec<u8>>> {
+        let width = width_at(self.tree.size(), 0);
+        let Some(full) = (self.tree.size() / TILE_WIDTH as u64).checked_sub(u64::from(width == 0)) else { return Ok(None) };
+        let path = self.folder.join(tile::path(Level::Entries, full, TILE_WIDTH));
+        let (bundle, width) = if width > 0 { (self.bundle.clone(), width) } else { (read(&path)?, TILE_WIDTH) };
+        let entries = tile::read_bundle(&bundle, width).map_err(|what| damaged(&path, what))?;
+        Ok(entries.last().map(|entry| entry.to_vec()))
+    }
+
+    /// Appends the entries of a frame to the tree; those that are in it already must be the same.
+    pub(super) fn integrate(&mut self, frame: &Frame) -> Result<()> {
+        if frame.first() > self.tree.size() {
+            let message = format!("the journal goes on with entry {}, the tree ends at {}", frame.first(), self.tree.size());
+            return Err(damaged(&self.folder, message));
+        }
+        for (n, entry) in (frame.first()..).zip(frame.entries()) {
+            if n < self.tree.size() {
+                self.compare(n, entry)?;
+                continue;
+            }
+            tile::append_to_bundle(&mut self.bundle, entry);
+            let mut full = Vec::new();
+            self.tree.push(leaf_hash(entry), |tile| full.push(tile));
+            if full.is_empty() {
+                continue;
+            }
+            let bundle = std::mem::take(&mut self.bundle);
+            self.stage_tile(Level::Entries, n / TILE_WIDTH as u64, TILE_WIDTH, &bundle)?;
+            self.bundle = bundle;
+            self.bundle.clear();
+            for tile in full {
+                self.stage_tile(Level::Hashes(tile.level), tile.index, TILE_WIDTH, &tile::tile_bytes(&tile.hashes))?;
+            }
+            if self.staged.len() >= MAX_STAGED {
+                self.name_staged()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes everything in the tree durable and signs a checkpoint of it; returns the number of entries that it covers.
+    pub(super) fn publish(&mut self) -> Result<u64> {
+        let size = self.tree.size();
+        if size == self.published {
+            return Ok(size);
+        }
+        for (level, index, width) in tile::partial_edge(size) {
+            let bytes = tile::tile_bytes(&self.tree.edge()[usize::from(level)]);
+            self.stage_tile(Level::Hashes(level), index, width, &bytes)?;
+            self.expect_partial(Level::Hashes(level), index);
+            if level == 0 {
+                let bundle = std::mem::take(&mut self.bundle);
+                self.stage_tile(Level::Entries, index, width, &bundle)?;
+                self.bundle = bundle;
+                self.expect_partial(Level::Entries, index);
+            }
+        }
+        // Everything that the checkpoint covers has its name before the checkpoint has.
+        self.name_staged()?;
+        let note = self.key.sign(size, self.tree.root());
+        self.stage(self.folder.join("checkpoint"), note.as_bytes())?;
+        self.name_staged()?;
+        self.published = size;
+        for folder in self.superseded.drain(..) {
+            // What stays is in nobody's way.
+            let _ = self.disk.remove_folder(&folder);
+        }
+        Ok(size)
+    }
+
+    /// Compares an entry that is in the log already with what was published.
+    fn compare(&mut self, n: u64, entry: &[u8]) -> Result<()> {
+        let index = n / TILE_WIDTH as u64;
+        let full = (index + 1) * TILE_WIDTH as u64 <= self.published;
+        let width = if full { TILE_WIDTH } else { width_at(self.published, 0) };
+        let hashes = match self.compared.take() {
+            Some((tile, hashes)) if tile == index => hashes,
+            _ => read_tile(&self.folder, 0, index, width)?,
+        };
+        // Masked by the division, so the cast keeps the value.
+        let same = hashes.get((n % TILE_WIDTH as u64) as usize) == Some(&leaf_hash(entry));
+        self.compared = Some((index, hashes));
+        if same {
+            return Ok(());
+        }
+        let tile = tile::path(Level::Hashes(0), index, width);
+        Err(damaged(&self.folder.join("journal"), format!("entry {n} is another one than was published in {tile}")))
+    }
+
+    fn stage_tile(&mut self, level: Level, index: u64, width: usize, bytes: &[u8]) -> Result<()> {
+        let partial = self.partial_folder(level, index);
+        if width == TILE_WIDTH && self.partial.remove(&partial) {
+            self.superseded.push(partial);
+        }
+        let path = self.folder.join(tile::path(level, index, width));
+        match fs::read(&path) {
+            Ok(found) if found == bytes => return Ok(()),
+            Ok(_) => {
+                return Err(damaged(&path, "another content was published before; restore the checkpoint and journal that belong to it"));
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(lost(&path, "cannot be read", e)),
+        }
+        self.stage(path, bytes)
+    }
+
+    /// Writes a file under its other name and syncs it.
+    fn stage(&mut self, path: PathBuf, bytes: &[u8]) -> Result<()> {
+        let staged = path.with_added_extension("new");
+        let fail = |e: io::Error| lost(&staged, "cannot be written", e);
+        let file = match self.disk.create(&staged) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                self.disk.remove(&staged).and_then(|()| self.disk.create(&staged)).map_err(fail)?
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                make_folder(&self.disk, path.parent().unwrap_or(&self.folder))?;
+                self.disk.create(&staged).map_err(fail)?
+            }
+            other => other.map_err(fail)?,
+        };
+        self.disk.write(&file, bytes, 0).and_then(|()| self.disk.sync(&file)).map_err(fail)?;
+        self.staged.push(path);
+        Ok(())
+    }
+
+    /// Gives the staged files their names and makes the names durable.
+    fn name_staged(&mut self) -> Result<()> {
+        let folders: BTreeSet<&Path> = self.staged.iter().filter_map(|path| path.parent()).collect();
+        let mut open = Vec::with_capacity(folders.len());
+        for folder in folders {
+            open.push((folder, File::open(folder).map_err(|e| lost(folder, "cannot be opened", e))?));
+        }
+        for path in &self.staged {
+            self.disk.rename(&path.with_added_extension("new"), path).map_err(|e| lost(path, "cannot be renamed into place", e))?;
+        }
+        for (folder, handle) in open {
+            self.disk.sync_folder(&handle).map_err(|e| lost(folder, "cannot be synced", e))?;
+        }
+        self.staged.clear();
+        Ok(())
+    }
+
+    /// The folder in which partial versions of a tile lie.
+    fn partial_folder(&self, level: Level, index: u64) -> PathBuf {
+        self.folder.join(tile::path(level, index, TILE_WIDTH)).with_added_extension("p")
+    }
+
+    fn expect_partial(&mut self, level: Level, index: u64) {
+        let folder = self.partial_folder(level, index);
+        self.partial.insert(folder);
+    }
+
+    /// Removes what a crash left beside the tiles at the right edge: unfinished files, and partial tiles that are full by now.
+    fn tidy(&self) {
+        for partial in &self.partial {
+            let beside = partial.parent().map(fs::read_dir).into_iter().flatten().flatten();
+            for file in beside.chain(fs::read_dir(partial).into_iter().flatten()).flatten() {
+                let path = file.path();
+                if path.extension().is_some_and(|extension| extension == "new") {
+                    let _ = self.disk.remove(&path);
+                } else if path.extension().is_some_and(|extension| extension == "p") && path < *partial {
+                    // Of one folder, so the order of the paths is that of the indices.
+                    let _ = self.disk.remove_folder(&path);
+                }
+            }
+        }
+    }
+}
+
+/// Makes a folder and its missing parents, durably.
+fn make_folder(disk: &impl Disk, folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let above = folder.parent().unwrap_or_else(|| Path::new("."));
+    make_folder(disk, above)?;
+    let handle = File::open(above).map_err(|e| lost(above, "cannot be opened", e))?;
+    disk.create_folders(folder).map_err(|e| lost(folder, "cannot be created", e))?;
+    disk.sync_folder(&handle).map_err(|e| lost(above, "cannot be synced", e))
+}
+
+/// The checkpoint of the log in `folder`, its signature checked; `None` if there is none.
+pub(super) fn read_checkpoint(folder: &Path, verifier: &Verifier) -> Result<Option<Checkpoint>> {
+    match read_note(folder)? {
+        Some(note) => verifier.verify(&note).map(Some).map_err(|e| e.context(super::secret::shown(folder))),
+        None => Ok(None),
+    }
+}
+
+/// The checkpoint of the log in `folder` as it lies in its file; `None` if there is none.
+pub(super) fn read_note(folder: &Path) -> Result<Option<Vec<u8>>> {
+    let path = folder.join("checkpoint");
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(unread(&path, e)),
+    };
+    let mut note = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(file, MAX_CHECKPOINT), &mut note).map_err(|e| unread(&path, e))?;
+    Ok(Some(note))
+}
+
+/// The hashes of a tile.
+pub(super) fn read_tile(folder: &Path, level: u8, index: u64, width: usize) -> Result<Vec<Hash>> {
+    let path = folder.join(tile::path(Level::Hashes(level), index, width));
+    tile::read_tile(&read(&path)?, width).map_err(|what| damaged(&path, what))
+}
+
+/// A file of the log that has to be there.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|e| unread(path, e))
+}
+
+/// A file that cannot be read: the log is not intact if it is missing, and no more than unreadable otherwise.
+pub(super) fn unread(path: &Path, e: io::Error) -> crate::error::Error {
+    if e.kind() == io::ErrorKind::NotFound {
+        return damaged(path, "expected a file, found none; restore it from a copy of the log");
+    }
+    crate::error::Error::with_source(crate::error::Kind::Io, format!("{}: cannot be read", super::secret::shown(path)), e)
+}

@@ -1,0 +1,417 @@
+//! Verifying a log from a copy of its files, with nothing but the public key.
+//!
+//! What is checked, in the order of the log: the checkpoint's signature; that every bundle is there and its entries have the hashes in the
+//! tiles of level 0; that every tile of every level is what its leaves make it; that the root is the one signed; that every entry is one that
+//! the writer can have written, in its place, and no earlier than the one before; that intents and outcomes belong together and counts add
+//! up. Then the journal: that it is whole and repeats what was published, and that what it adds fits on.
+//!
+//! The first failure ends it, with the index of the entry and the file. Intents that are still open at the end are no failure: that is how
+//! a log looks whose service is running or was killed.
+//!
+//! Workers, one a core, read pieces of the log out of order, and one thread puts their findings in order. Memory is bounded by the pieces in
+//! work. Nothing is written, no lock is taken.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use serde::Serialize;
+
+use super::checkpoint::{Checkpoint, Verifier};
+use super::entry::Kind;
+use super::journal::{damaged, replay_all, segments};
+use super::meaning::{Event, Groups, Meaning, read_entry};
+use super::publish::{read_checkpoint, read_tile, unread};
+use super::secret::shown;
+use super::tile::{self, Level};
+use super::tree::{FullTile, Hash, TILE_WIDTH, Tree, leaf_hash, root};
+use crate::error::{self, Error, Result};
+
+/// Entries in a piece of work: 32 bundles, about 3 MB.
+const PIECE: u64 = 32 * TILE_WIDTH as u64;
+
+/// Pieces that may be in work or waiting for their turn, for each worker.
+const AHEAD: usize = 4;
+
+/// How often the journal of a log that is being written meanwhile is looked at again before giving up.
+const ATTEMPTS: usize = 3;
+
+/// What a log that is intact holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// Entries that the signed checkpoint covers.
+    pub size: u64,
+    /// The root that was signed: base64.
+    pub root: String,
+    /// Which log: `retentiond/<node>`.
+    pub origin: String,
+    /// How many of the signed entries are of each kind.
+    pub entries_by_kind: BTreeMap<Kind, u64>,
+    /// The time in the first signed entry.
+    pub first_at: Option<String>,
+    /// The time in the last signed entry.
+    pub last_at: Option<String>,
+    /// Entries in the journal that no checkpoint covers yet.
+    pub unpublished: u64,
+    /// Bytes at the end of the journal that are no whole append: a crash, or a copy made during one.
+    pub torn_bytes: u64,
+    /// Records that were to be destroyed or anonymised and whose outcome is not in the log.
+    pub open_intents: u64,
+    /// Index of the first intent with such a record.
+    pub first_open_intent: Option<u64>,
+}
+
+/// Verifies the log in the folder `log_dir` with the public key `vkey` (the line in `log.vkey`).
+///
+/// `progress` is told how many entries are done and how many there are. [`error::Kind::NotIntact`] with the first bad entry, the file and
+/// the reason; [`error::Kind::Usage`] if the key is none; [`error::Kind::Io`] if a file cannot be read.
+pub fn verify(log_dir: &Path, vkey: &str, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Verified> {
+    let verifier = Verifier::parse(vkey)?;
+    let Some(checkpoint) = read_checkpoint(log_dir, &verifier)? else {
+        return Err(damaged(&log_dir.join("checkpoint"), "expected a checkpoint, found none"));
+    };
+    let mut fold = Fold::new(log_dir, checkpoint);
+    fold.published(progress)?;
+    fold.finish_tree()?;
+    let tail = fold.tail(&verifier)?;
+    let (open_intents, first_open_intent) = tail.meaning.open();
+    let entries_by_kind = Kind::ALL.into_iter().zip(fold.kinds).filter(|(_, count)| *count > 0).collect();
+    Ok(Verified {
+        size: fold.checkpoint.size,
+        root: fold.checkpoint.root_base64(),
+        origin: fold.checkpoint.origin,
+        entries_by_kind,
+        first_at: fold.first_at,
+        last_at: fold.last_at,
+        unpublished: tail.entries,
+        torn_bytes: tail.torn,
+        open_intents,
+        first_open_intent,
+    })
+}
+
+/// What a worker found in its piece of the log.
+struct Piece {
+    /// The roots of its full tiles of level 0.
+    roots: Vec<Hash>,
+    /// The leaf hashes behind the last full tile of the log.
+    leaves: Vec<Hash>,
+    kinds: [u64; Kind::ALL.len()],
+    first_at: String,
+    last_at: String,
+    events: Vec<Event>,
+}
+
+/// Puts the pieces together, in order.
+struct Fold<'a> {
+    folder: &'a Path,
+    checkpoint: Checkpoint,
+    tree: Tree,
+    meaning: Meaning,
+    kinds: [u64; Kind::ALL.len()],
+    first_at: Option<String>,
+    last_at: Option<String>,
+}
+
+/// What the journal adds to the published log.
+struct Tail {
+    meaning: Meaning,
+    entries: u64,
+    torn: u64,
+}
+
+impl<'a> Fold<'a> {
+    fn new(folder: &'a Path, checkpoint: Checkpoint) -> Self {
+        let (tree, meaning) = (Tree::new(), Meaning::default());
+        Self { folder, checkpoint, tree, meaning, kinds: Default::default(), first_at: None, last_at: None }
+    }
+
+    /// Checks everything that the checkpoint covers but the upper edge of the tree.
+    fn published(&mut self, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<()> {
+        let (folder, size) = (self.folder, self.checkpoint.size);
+        let workers = thread::available_parallelism().map_or(1, usize::from);
+        let line = Line::new(size.div_ceil(PIECE), workers * AHEAD);
+        thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| {
+                    while let Some(number) = line.take() {
+                        line.put(number, read_piece(folder, number * PIECE, size));
+                    }
+                });
+            }
+            let result = (|| {
+                while let Some(piece) = line.next() {
+                    self.add(piece?)?;
+                    progress(self.tree.size(), size);
+                }
+                Ok(())
+            })();
+            line.stop();
+            result
+        })
+    }
+
+    fn add(&mut self, piece: Piece) -> Result<()> {
+        if let Some(last) = &self.last_at
+            && *last > piece.first_at
+        {
+            let n = self.tree.size();
+            return Err(bad_entry(self.folder, n, self.checkpoint.size, &goes_back(last, &piece.first_at)));
+        }
+        let mut full = Vec::new();
+        for root in piece.roots {
+            self.tree.push_tile(root, |tile| full.push(tile));
+        }
+        for leaf in piece.leaves {
+            self.tree.push(leaf, |tile| full.push(tile));
+        }
+        for FullTile { level, index, hashes } in full {
+            let found = read_tile(self.folder, level, index, TILE_WIDTH)?;
+            if found != hashes {
+                return Err(self.bad_tile(level, index, TILE_WIDTH));
+            }
+        }
+        for event in piece.events {
+            self.meaning.take(event).map_err(|(n, what)| bad_entry(self.folder, n, self.checkpoint.size, &what))?;
+        }
+        for (sum, count) in self.kinds.iter_mut().zip(piece.kinds) {
+            *sum += count;
+        }
+        self.first_at.get_or_insert(piece.first_at);
+        self.last_at = Some(piece.last_at);
+        Ok(())
+    }
+
+    /// Checks the partial tiles at the right edge, and the root.
+    fn finish_tree(&self) -> Result<()> {
+        for (level, index, width) in tile::partial_edge(self.checkpoint.size) {
+            if tile_prefix(self.folder, level, index, width)? != self.tree.edge()[usize::from(level)] {
+                return Err(self.bad_tile(level, index, width));
+            }
+        }
+        if self.tree.root() != self.checkpoint.root {
+            let message = format!("the {} entries have another root than the one signed", self.checkpoint.size);
+            return Err(damaged(&self.folder.join("checkpoint"), message));
+        }
+        Ok(())
+    }
+
+    fn bad_tile(&self, level: u8, index: u64, width: usize) -> Error {
+        let path = self.folder.join(tile::path(Level::Hashes(level), index, width));
+        let first = index << (8 * (u32::from(level) + 1));
+        damaged(&path, format!("the hashes are not those of the tiles below, which begin with entry {first}"))
+    }
+
+    /// Checks the journal and what it adds.
+    fn tail(&self, verifier: &Verifier) -> Result<Tail> {
+        for _ in 1..ATTEMPTS {
+            match self.try_tail() {
+                // A service that publishes meanwhile deletes segments under our hands.
+                Err(_) if read_checkpoint(self.folder, verifier)?.is_some_and(|now| now != self.checkpoint) => {}
+                other => return other,
+            }
+        }
+        self.try_tail()
+    }
+
+    fn try_tail(&self) -> Result<Tail> {
+        let size = self.checkpoint.size;
+        let mut tail = Tail { meaning: self.meaning.clone(), entries: 0, torn: 0 };
+        let folder = self.folder.join("journal");
+        let found = segments(&folder)?;
+        // A journal that begins behind the checkpoint was copied later than it, so there is nothing here that fits on.
+        if found.first().is_none_or(|(first, _)| *first > size) {
+            return Ok(tail);
+        }
+        let (mut groups, mut last_at) = (Groups::default(), self.last_at.clone().unwrap_or_default());
+        let mut tile: (u64, Vec<Hash>) = (u64::MAX, Vec::new());
+        let replayed = replay_all(&found, size, |frame| {
+            for (n, entry) in (frame.first()..).zip(frame.entries()) {
+                let bad = |what: &str| damaged(&folder, format!("entry {n}: {what}"));
+                if n < size {
+                    let index = n / TILE_WIDTH as u64;
+                    if tile.0 != index {
+                        let width = usize::try_from(size - index * TILE_WIDTH as u64).unwrap_or(TILE_WIDTH).min(TILE_WIDTH);
+                        tile = (index, tile_prefix(self.folder, 0, index, width)?);
+                    }
+                    // Less than 256, so the cast keeps the value.
+                    if tile.1.get((n % TILE_WIDTH as u64) as usize) != Some(&leaf_hash(entry)) {
+                        return Err(bad("the journal has another entry than was published"));
+                    }
+                    continue;
+                }
+                let (head, event) = read_entry(n, entry, &mut groups).map_err(|what| bad(&what))?;
+                if *head.at < *last_at {
+                    return Err(bad(&goes_back(&last_at, head.at)));
+                }
+                head.at.clone_into(&mut last_at);
+                event.map_or(Ok(()), |event| tail.meaning.take(event)).map_err(|(_, what)| bad(&what))?;
+                tail.entries += 1;
+            }
+            Ok(())
+        })?;
+        tail.torn = replayed.cut;
+        Ok(tail)
+    }
+}
+
+/// Reads and checks the entries from `first` on, at most [`PIECE`] of them.
+fn read_piece(folder: &Path, first: u64, size: u64) -> Result<Piece> {
+    let (roots, leaves) = (Vec::new(), Vec::new());
+    let mut piece = Piece { roots, leaves, kinds: Default::default(), first_at: String::new(), last_at: String::new(), events: Vec::new() };
+    let mut groups = Groups::default();
+    let mut n = first;
+    let end = size.min(first + PIECE);
+    while n < end {
+        let index = n / TILE_WIDTH as u64;
+        let width = usize::try_from(end - n).unwrap_or(TILE_WIDTH).min(TILE_WIDTH);
+        let (bundle, stored) = read_bundle(folder, index, width)?;
+        let path = || folder.join(tile::path(Level::Entries, index, stored));
+        let entries = tile::read_bundle(&bundle, stored).map_err(|what| damaged(&path(), format!("from entry {n} on: {what}")))?;
+        let hashes = tile_prefix(folder, 0, index, width)?;
+        for (entry, hash) in entries[..width].iter().zip(&hashes) {
+            if leaf_hash(entry) != *hash {
+                let tile = tile::path(Level::Hashes(0), index, width);
+                return Err(damaged(&path(), format!("entry {n} has another hash than in {tile}")));
+            }
+            let (head, event) = read_entry(n, entry, &mut groups).map_err(|what| bad_entry(folder, n, size, &what))?;
+            if *head.at < *piece.last_at {
+                return Err(bad_entry(folder, n, size, &goes_back(&piece.last_at, head.at)));
+            }
+            if n == first {
+                head.at.clone_into(&mut piece.first_at);
+            }
+            if piece.last_at != head.at {
+                head.at.clone_into(&mut piece.last_at);
+            }
+            piece.kinds[head.kind as usize] += 1;
+            piece.events.extend(event);
+            n += 1;
+        }
+        if width == TILE_WIDTH {
+            piece.roots.push(root(&hashes));
+        } else {
+            piece.leaves = hashes;
+        }
+    }
+    Ok(piece)
+}
+
+/// The bundle that holds `width` entries or more, and how many it holds: a partial one may have made way for the full one.
+fn read_bundle(folder: &Path, index: u64, width: usize) -> Result<(Vec<u8>, usize)> {
+    let path = folder.join(tile::path(Level::Entries, index, width));
+    match fs::read(&path) {
+        Ok(bundle) => Ok((bundle, width)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && width < TILE_WIDTH => {
+            let full = fs::read(folder.join(tile::path(Level::Entries, index, TILE_WIDTH)));
+            full.map(|bundle| (bundle, TILE_WIDTH)).map_err(|_| unread(&path, e))
+        }
+        Err(e) => Err(unread(&path, e)),
+    }
+    .map_err(|e| e.context(format_args!("from entry {} on", index * TILE_WIDTH as u64)))
+}
+
+/// The first `width` hashes of a tile: a partial one may have made way for the full one.
+fn tile_prefix(folder: &Path, level: u8, index: u64, width: usize) -> Result<Vec<Hash>> {
+    let missing = |e: &Error| e.kind() == error::Kind::NotIntact && !folder.join(tile::path(Level::Hashes(level), index, width)).exists();
+    match read_tile(folder, level, index, width) {
+        Err(e) if width < TILE_WIDTH && missing(&e) => {
+            let mut hashes = read_tile(folder, level, index, TILE_WIDTH).map_err(|_| e)?;
+            hashes.truncate(width);
+            Ok(hashes)
+        }
+        other => other,
+    }
+}
+
+/// An entry that is signed and wrong.
+fn bad_entry(folder: &Path, n: u64, size: u64, what: &str) -> Error {
+    let index = n / TILE_WIDTH as u64;
+    let width = usize::try_from(size - index * TILE_WIDTH as u64).unwrap_or(TILE_WIDTH).min(TILE_WIDTH);
+    let path = folder.join(tile::path(Level::Entries, index, width));
+    Error::new(error::Kind::NotIntact, format!("{}: entry {n}: {what}", shown(&path)))
+}
+
+fn goes_back(earlier: &str, later: &str) -> String {
+    format!("expected a time not before {earlier}, which is in the entry before, found {later}")
+}
+
+/// Pieces of work given out in order, and their results handed on in order, never more than `ahead` apart.
+struct Line {
+    state: Mutex<Waiting>,
+    changed: Condvar,
+    pieces: u64,
+    ahead: usize,
+}
+
+struct Waiting {
+    /// The piece to be handed on next.
+    turn: u64,
+    /// The results of that piece and those after it, as far as they were given out.
+    results: VecDeque<Option<Result<Piece>>>,
+    stopped: bool,
+}
+
+impl Line {
+    fn new(pieces: u64, ahead: usize) -> Self {
+        let state = Mutex::new(Waiting { turn: 0, results: VecDeque::new(), stopped: false });
+        Self { state, changed: Condvar::new(), pieces, ahead }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, Waiting>) -> MutexGuard<'a, Waiting> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next piece to work on; `None` when there is none left.
+    fn take(&self) -> Option<u64> {
+        let mut state = self.lock();
+        loop {
+            let number = state.turn + state.results.len() as u64;
+            if state.stopped || number >= self.pieces {
+                return None;
+            }
+            if state.results.len() < self.ahead {
+                state.results.push_back(None);
+                return Some(number);
+            }
+            state = self.wait(state);
+        }
+    }
+
+    fn put(&self, number: u64, result: Result<Piece>) {
+        let mut state = self.lock();
+        let place = usize::try_from(number - state.turn).unwrap_or(usize::MAX);
+        if let Some(slot) = state.results.get_mut(place) {
+            *slot = Some(result);
+        }
+        self.changed.notify_all();
+    }
+
+    /// The result of the next piece in order; `None` after the last.
+    fn next(&self) -> Option<Result<Piece>> {
+        let mut state = self.lock();
+        loop {
+            if state.turn == self.pieces {
+                return None;
+            }
+            if let Some(Some(_)) = state.results.front() {
+                state.turn += 1;
+                self.changed.notify_all();
+                return state.results.pop_front().flatten();
+            }
+            state = self.wait(state);
+        }
+    }
+
+    fn stop(&self) {
+        self.lock().stopped = true;
+        self.changed.notify_all();
+    }
+}

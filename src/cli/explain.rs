@@ -1,0 +1,75 @@
+//! `retentiond explain ADDRESS`: why this record is kept, due, held or gone.
+
+use std::sync::{Arc, RwLock};
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Common, DONE, FINDINGS, plan::read_holds, print_line};
+use crate::assess::{Assessment, Assessor};
+use crate::audit::{Entry, Pseudonyms};
+use crate::clock::Today;
+use crate::config::{Config, Dataset};
+use crate::error::{Error, Kind, Result, escape};
+use crate::record::Address;
+use crate::report;
+use crate::store::Found;
+use crate::yaml::suggest;
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The record, such as housing/applicants:1234 or cctv/footage:cam-07/2026-10-01/0412.mp4
+    #[arg(value_name = "STORE/DATASET:KEY")]
+    address: String,
+}
+
+pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
+    let config = common.load()?;
+    let (address, dataset) = find_dataset(&config, &options.address)?;
+    let pseudonyms = Arc::new(Pseudonyms::open(&config.state.join("keys"))?);
+    let holds = Arc::new(RwLock::new(read_holds(&config).await?));
+    let names = pseudonyms.all_for(&address.store, &address.dataset, address.key.as_bytes());
+    let entries = super::audit::entries_about(&config.state.join("audit"), &names)?;
+    let assessor = Assessor::new(Arc::clone(&config), Arc::clone(&dataset), Today::now(), holds, pseudonyms);
+    // A store that needs looking at before it can be read is looked at; what it finds is said by `check`.
+    dataset.store.check().await.map_err(|error| error.context(&dataset.address))?;
+    let found = dataset.store.fetch(&dataset.name, std::slice::from_ref(&address.key)).await?.pop();
+    let found = found.unwrap_or_else(|| Found::Unknown("the store gave no answer".into()));
+    let assessment = match &found {
+        Found::Present(record) => assessor.assess(std::slice::from_ref(record)).await.pop(),
+        _ => None,
+    };
+    if common.json {
+        print_line(&as_json(&address, &found, assessment.as_ref(), &entries).to_string())?;
+    } else {
+        print_line(&report::explained(&address, &dataset, &found, assessment.as_ref(), &entries))?;
+    }
+    Ok(if matches!(found, Found::Unknown(_) | Found::Remains) { FINDINGS } else { DONE })
+}
+
+/// The dataset of an address, with a helpful error when there is none.
+pub(super) fn find_dataset(config: &Config, text: &str) -> Result<(Address, Arc<Dataset>)> {
+    let address = Address::parse(text).map_err(|error| Error::new(Kind::Usage, error))?;
+    let wanted = format!("{}/{}", address.store, address.dataset);
+    let dataset = config.dataset(&address.store, &address.dataset).cloned().ok_or_else(|| {
+        let hint = suggest(&wanted, config.datasets.iter().map(|dataset| dataset.address.as_str()));
+        Error::new(Kind::Usage, format!("no dataset is called \"{}\"{hint}", escape(wanted.as_bytes())))
+    })?;
+    Ok((address, dataset))
+}
+
+fn as_json(address: &Address, found: &Found, assessment: Option<&Assessment>, entries: &[Entry]) -> serde_json::Value {
+    let state = match found {
+        Found::Present(_) => "present",
+        Found::Absent => "absent",
+        Found::Remains => "remains",
+        Found::Unknown(_) => "unknown",
+    };
+    json!({
+        "address": address.to_string(),
+        "found": state,
+        "error": if let Found::Unknown(why) = found { Some(why) } else { None },
+        "verdict": assessment.map(|assessment| report::verdict_json(&assessment.verdict)),
+        "entries": entries,
+    })
+}

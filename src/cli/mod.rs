@@ -1,0 +1,121 @@
+//! The commands that people type: one file a verb.
+//!
+//! Every verb that shows something has `--json`. Text goes to standard output, progress and log lines to standard error; in a pipe there is no
+//! progress and no colour. Exit codes: 0 done; 1 done, with findings or failures; 2 usage or configuration; 3 refused (limit, lock, clock);
+//! 4 the audit log is not intact.
+
+mod audit;
+mod check;
+mod explain;
+mod generate;
+mod plan;
+mod progress;
+mod register;
+mod run;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, DEFAULT_FILE};
+use crate::error::{Error, Kind, Result};
+
+/// Exit code: done, and nothing needs attention.
+pub const DONE: u8 = 0;
+/// Exit code: done, but a person should look.
+pub const FINDINGS: u8 = 1;
+/// Exit code: refused.
+pub const REFUSED: u8 = 3;
+
+/// Carries out an organisation's retention schedule: finds records whose period is over, flags or destroys them, and keeps a log that outsiders
+/// can verify.
+#[derive(Parser)]
+#[command(name = "retentiond", version, max_term_width = 110, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// Options of every verb.
+#[derive(Args)]
+pub(crate) struct Common {
+    /// Configuration file
+    #[arg(long, short, global = true, value_name = "FILE", default_value = DEFAULT_FILE)]
+    config: PathBuf,
+    /// Print JSON instead of text for people
+    #[arg(long, global = true)]
+    json: bool,
+    /// Log more to standard error (-v: what is done, -vv: details)
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Load schedules and configuration and report what a person should know; touches no record
+    Check(check::Options),
+    /// Show what a run would do; changes nothing
+    Plan(plan::Options),
+    /// Scan, judge, plan and dispose, once
+    Run(run::Options),
+    /// Say in plain words why a record is kept, due, held or gone
+    Explain(explain::Options),
+    /// Read, search and verify the audit log
+    #[command(subcommand)]
+    Audit(audit::Verb),
+    /// The register, a projection of the audit log
+    #[command(subcommand)]
+    Register(register::Verb),
+    /// Print the manual page, shell completions or a JSON Schema
+    #[command(subcommand)]
+    Generate(generate::Verb),
+}
+
+impl Cli {
+    /// What is logged to standard error when the environment variable `RETENTIOND_LOG` does not say.
+    pub fn log_filter(&self) -> &'static str {
+        match self.common.verbose {
+            0 => "warn,sqlx=error",
+            1 => "info,sqlx=error",
+            _ => "debug,sqlx=warn",
+        }
+    }
+
+    /// Carries out the command; answers the exit code.
+    pub async fn execute(self) -> Result<u8> {
+        let common = &self.common;
+        match self.verb {
+            Verb::Check(options) => check::execute(common, &options).await,
+            Verb::Plan(options) => plan::execute(common, &options).await,
+            Verb::Run(options) => run::execute(common, &options).await,
+            Verb::Explain(options) => explain::execute(common, &options).await,
+            Verb::Audit(verb) => audit::execute(common, verb),
+            Verb::Register(verb) => register::execute(common, &verb).await,
+            Verb::Generate(verb) => generate::execute(&verb),
+        }
+    }
+}
+
+impl Common {
+    fn load(&self) -> Result<Arc<Config>> {
+        Ok(Arc::new(Config::load(&self.config)?))
+    }
+}
+
+/// Prints to standard output. A reader that went away (`| head`) ends the program quietly, as it does for any other tool.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        other => other.map_err(|error| Error::with_source(Kind::Io, "standard output cannot be written", error)),
+    }
+}
+
+/// Prints a line.
+pub(crate) fn print_line(text: &str) -> Result<()> {
+    print(&format!("{text}\n"))
+}

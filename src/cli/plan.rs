@@ -1,0 +1,125 @@
+//! `retentiond plan`: what a run would do. It builds the same plan with the same code and stops before spending it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+
+use clap::Args;
+use jiff::civil::Date;
+use serde_json::{Value, json};
+
+use super::{Common, DONE, FINDINGS, print, print_line, progress};
+use crate::assess::{Assessment, Assessor};
+use crate::audit::Pseudonyms;
+use crate::clock::Today;
+use crate::config::{Config, Dataset};
+use crate::error::{Error, Kind, Result, escape};
+use crate::finding::Severity;
+use crate::hold::Holds;
+use crate::record::Record;
+use crate::register::Register;
+use crate::report;
+use crate::scan::{Planned, scan};
+use crate::schedule::load::parse_date;
+use crate::session::{Progress, plans_folder};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Only this store or dataset [default: all]
+    #[arg(value_name = "STORE[/DATASET]")]
+    selection: Option<String>,
+    /// Ask what a run on this day would do [default: today]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = parse_date)]
+    on: Option<Date>,
+    /// List every record with its reasons
+    #[arg(long)]
+    list: bool,
+}
+
+pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
+    let config = common.load()?;
+    let today = options.on.map_or_else(Today::now, Today::On);
+    let pseudonyms = Arc::new(Pseudonyms::open(&config.state.join("keys"))?);
+    let holds = Arc::new(RwLock::new(read_holds(&config).await?));
+    let (spool, keeps) = spool_folder(&config)?;
+    let mut attention = false;
+    let mut rows: Vec<Value> = Vec::new();
+    for dataset in config.select(options.selection.as_deref())? {
+        let assessor = Assessor::new(Arc::clone(&config), Arc::clone(&dataset), today, Arc::clone(&holds), Arc::clone(&pseudonyms));
+        let progress = Progress::default();
+        let shown = progress::show(&dataset.address, &progress);
+        let mut listed = Vec::new();
+        let mut failed = None;
+        let mut listen = |record: &Record, assessment: &Assessment| {
+            let line = report::listed(&dataset, record, assessment, common.json);
+            // Printing as records come keeps memory flat; in JSON each record is a line of its own.
+            if let Err(error) = if common.json {
+                print_line(&line)
+            } else {
+                listed.push(line);
+                print(&report::flush(&mut listed))
+            } {
+                failed.get_or_insert(error);
+            }
+        };
+        let planned = scan(&assessor, &spool, progress.seen, options.list, options.list.then_some(&mut listen as &mut _)).await;
+        drop(shown);
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let mut planned = match planned {
+            Ok(planned) => planned,
+            Err(error) if error.kind() == Kind::Store => Planned::failed(error.to_string()),
+            Err(error) => return Err(error),
+        };
+        let allow = allow_command(common, &dataset, &mut planned, keeps && options.on.is_none(), &config)?;
+        attention |= planned.incomplete.is_some()
+            || planned.tally.over(&dataset.limits).is_some()
+            || planned.tally.undetermined + planned.tally.overdue > 0
+            || planned.findings.iter().any(|finding| finding.severity != Severity::Note);
+        if common.json {
+            rows.push(report::planned_json(&dataset, &planned, allow.as_deref()));
+        } else {
+            print_line(&report::planned(&dataset, &planned, allow.as_deref()))?;
+        }
+    }
+    if common.json {
+        print_line(&json!({"on": options.on.map(|day| day.to_string()), "plans": rows}).to_string())?;
+    } else {
+        print_line("Nothing was changed: this is a plan.")?;
+    }
+    Ok(if attention { FINDINGS } else { DONE })
+}
+
+/// When the plan is over its limits and this user may write the state, keeps it and answers the command that allows it.
+fn allow_command(common: &Common, dataset: &Dataset, planned: &mut Planned, keeps: bool, config: &Config) -> Result<Option<String>> {
+    let over = planned.tally.over(&dataset.limits).is_some();
+    let Some(plan) = planned.plan.as_mut().filter(|_| over && keeps && dataset.mode == crate::config::Mode::Enforce) else {
+        return Ok(None);
+    };
+    let id = plan.id.clone();
+    plan.keep(&plans_folder(config), &id)?;
+    Ok(Some(report::allow_command(&common.config, &id)))
+}
+
+pub(super) async fn read_holds(config: &Config) -> Result<Holds> {
+    let register = Register::open_for_reading(&config.state).await?;
+    Ok(match register {
+        Some(register) => Holds::new(register.holds().await?),
+        None => Holds::default(),
+    })
+}
+
+/// Where the plan is spooled: in the state folder when this user may write there, else in a folder for temporary files (and then no plan is kept).
+fn spool_folder(config: &Config) -> Result<(PathBuf, bool)> {
+    let folder = plans_folder(config);
+    if config.state.is_dir() && std::fs::create_dir_all(&folder).is_ok() && tempfile::tempfile_in(&folder).is_ok() {
+        return Ok((folder, true));
+    }
+    let folder = std::env::temp_dir();
+    match tempfile::tempfile_in(&folder) {
+        Ok(_) => Ok((folder, false)),
+        Err(error) => {
+            Err(Error::with_source(Kind::Io, format!("{}: no plan can be written", escape(folder.as_os_str().as_encoded_bytes())), error))
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The configuration: where the records live, and how carefully to go about it.
+//!
+//! Administrators own this file; the schedule, which compliance owns, names no system. Loading joins the two: every dataset is bound to its
+//! classes, every class's events to the place where their dates are found. Whatever does not fit is refused with file, line and column, all
+//! problems at once, before any store is opened.
+//!
+//! Secrets never stand in the file. Relative paths are relative to the folder of the file.
+
+mod dataset;
+mod limits;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use dataset::{ClassChoice, Dataset, EventSource, KeyNames, Lookup};
+pub use limits::Limits;
+
+use crate::error::{Error, Kind, Result, escape};
+use crate::finding::Finding;
+use crate::schedule::{Period, Schedules, Timetable};
+use crate::store::{KINDS, Store, StoreHead};
+use crate::yaml::{Document, Fields, Node, Problems, join, suggest};
+
+/// Where the configuration is looked for when nothing else is said.
+pub const DEFAULT_FILE: &str = "/etc/retentiond/retentiond.yaml";
+
+/// Where the state is kept when the configuration does not say.
+pub const DEFAULT_STATE: &str = "/var/lib/retentiond";
+
+/// The program's configuration, joined with the schedules it names.
+pub struct Config {
+    /// The file, as messages call it.
+    pub file: String,
+    /// The name of the log: its origin is `retentiond/<node>`.
+    pub node: String,
+    /// The folder of audit log, keys and register.
+    pub state: PathBuf,
+    /// The schedules in force.
+    pub schedules: Schedules,
+    /// The stores in the order of the file.
+    pub stores: Vec<Arc<dyn Store>>,
+    /// The datasets of all stores in the order of the file.
+    pub datasets: Vec<Arc<Dataset>>,
+}
+
+/// Whether due records are only reported or really disposed of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing is destroyed.
+    Report,
+    /// Due records are disposed of.
+    Enforce,
+}
+
+/// What a dataset takes over from its store, and a store from the file, when it says nothing itself.
+#[derive(Clone)]
+struct Defaults {
+    mode: Mode,
+    limits: Limits,
+    scan: Option<Timetable>,
+    backups: Option<Period>,
+}
+
+impl Config {
+    /// Loads the configuration and the schedules it names.
+    pub fn load(path: &Path) -> Result<Self> {
+        let name = escape(path.as_os_str().as_encoded_bytes());
+        let document = Document::read(path, &name)?;
+        let base = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Self::from_document(&document, base)
+    }
+
+    /// The configuration in a document, with relative paths starting at `base`.
+    pub fn from_document(document: &Document, base: &Path) -> Result<Self> {
+        let mut problems = Problems::new(&document.name);
+        let Some(mut fields) = document.root.fields("a configuration (a mapping that begins with `node: NAME`)", &mut problems) else {
+            problems.into_result()?;
+            return Err(Error::new(Kind::Config, format!("{}:1:1: expected a configuration", document.name)));
+        };
+        let node = fields.need("node", "a configuration", &mut problems).and_then(|node| node_name(node, &mut problems));
+        let state = path_of(&mut fields, "state", base, DEFAULT_STATE, &mut problems);
+        let schedules = path_of(&mut fields, "schedules", base, "schedules", &mut problems);
+        let defaults = Defaults { mode: Mode::Report, limits: Limits::default(), scan: None, backups: None };
+        let defaults = defaults.overridden(&mut fields, &mut problems);
+        // A class that cannot be found is no news while its schedule does not load; both kinds of trouble are reported together all the same.
+        let (schedules, schedule_lines) = match Schedules::load(&schedules) {
+            Ok(schedules) => (Some(schedules), Vec::new()),
+            Err(error) => (None, vec![error.to_string()]),
+        };
+        let mut reader = StoresReader { base, schedules: schedules.as_ref(), stores: Vec::new(), datasets: Vec::new() };
+        if let Some(node) = fields.need("stores", "a configuration", &mut problems)
+            && let Some(list) = node.fields("the stores: a mapping from name to store", &mut problems)
+        {
+            for (name, mark, node) in list.names() {
+                if let Err(error) = store_name(name) {
+                    problems.add(mark, error);
+                }
+                reader.store(name, node, &defaults, &mut problems);
+            }
+        }
+        fields.finish("configuration", &mut problems);
+        let StoresReader { stores, datasets, .. } = reader;
+        dataset::check_lookups(&datasets, &mut problems);
+        let mut lines = schedule_lines;
+        lines.extend(problems.lines());
+        join(lines)?;
+        let (Some(node), Some(schedules)) = (node, schedules) else {
+            return Err(Error::new(Kind::Config, format!("{}:1:1: expected a configuration", document.name)));
+        };
+        let datasets = datasets.into_iter().map(|(dataset, _)| Arc::new(dataset)).collect();
+        let config = Self { file: document.name.clone(), node, state, schedules, stores, datasets };
+        config.refuse_the_same_place_twice()?;
+        Ok(config)
+    }
+
+    /// What a person should know about how schedule and stores fit together; opens nothing.
+    pub fn check(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for schedule in &self.schedules.all {
+            for class in schedule.classes.values() {
+                let used = self.datasets.iter().any(|dataset| dataset.rules().iter().any(|rule| rule.class.id == class.id));
+                if !used {
+                    findings.push(Finding::note(
+                        class.id.as_str(),
+                        "no dataset has this class: its records are not looked after by this service",
+                    ));
+                }
+            }
+        }
+        for store in &self.stores {
+            for (one, other) in store.overlaps() {
+                let text =
+                    format!("may match the same records as {}/{other}; such a record is kept until it is due under both", store.name());
+                findings.push(Finding::warning(format!("{}/{one}", store.name()), text));
+            }
+        }
+        for dataset in &self.datasets {
+            let unlimited = dataset.limits.records.is_none() && dataset.limits.share.is_none();
+            if unlimited && dataset.mode == Mode::Enforce {
+                findings.push(Finding::note(&dataset.address, "has no limits: a run may dispose of the whole dataset without asking"));
+            }
+        }
+        findings
+    }
+
+    /// The dataset with this address, if there is one.
+    pub fn dataset(&self, store: &str, name: &str) -> Option<&Arc<Dataset>> {
+        self.datasets.iter().find(|dataset| dataset.store.name() == store && dataset.name == name)
+    }
+
+    /// The datasets that `STORE` or `STORE/DATASET` selects; all for `None`.
+    pub fn select(&self, selection: Option<&str>) -> Result<Vec<Arc<Dataset>>> {
+        let Some(selection) = selection else {
+            return Ok(self.datasets.clone());
+        };
+        let matches = |dataset: &&Arc<Dataset>| dataset.address == selection || dataset.store.name() == selection;
+        let found: Vec<_> = self.datasets.iter().filter(matches).cloned().collect();
+        if found.is_empty() {
+            let known = self.datasets.iter().flat_map(|dataset| [dataset.store.name(), dataset.address.as_str()]);
+            let hint = suggest(selection, known);
+            return Err(Error::new(Kind::Usage, format!("no store or dataset is called \"{}\"{hint}", escape(selection.as_bytes()))));
+        }
+        Ok(found)
+    }
+
+    /// Two stores on one place, or one inside the other, would each believe to be alone: a record that two datasets match could not be seen as
+    /// one, and might go while the other dataset still keeps it.
+    fn refuse_the_same_place_twice(&self) -> Result<()> {
+        let places: Vec<(String, &Arc<dyn Store>)> = self.stores.iter().map(|store| (store.identity(), store)).collect();
+        let mut lines = Vec::new();
+        for (at, (place, store)) in places.iter().enumerate() {
+            for (other_place, other) in &places[..at] {
+                let inside =
+                    |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/') || outer.ends_with('/'));
+                let relation = if place == other_place {
+                    "is the same place as"
+                } else if inside(place, other_place) {
+                    "lies inside"
+                } else if inside(other_place, place) {
+                    "contains"
+                } else {
+                    continue;
+                };
+                let shown = escape(store.place().as_bytes());
+                lines.push(format!(
+                    "{}: store `{}` ({shown}) {relation} store `{}`; put their datasets under one store",
+                    self.file,
+                    store.name(),
+                    other.name()
+                ));
+            }
+        }
+        join(lines)
+    }
+}
+
+/// Reads the stores one after the other.
+struct StoresReader<'a> {
+    base: &'a Path,
+    schedules: Option<&'a Schedules>,
+    stores: Vec<Arc<dyn Store>>,
+    datasets: Vec<(Dataset, Vec<dataset::LookupMark>)>,
+}
+
+impl StoresReader<'_> {
+    fn store(&mut self, name: &str, node: &Node, defaults: &Defaults, problems: &mut Problems) {
+        let what = format!("store \"{}\"", escape(name.as_bytes()));
+        let mut inner = Problems::new(problems.file());
+        if let Some(mut fields) = node.fields("a store: a mapping such as `files: /srv/cctv` with `datasets`", &mut inner) {
+            self.store_fields(name, &what, &mut fields, defaults, &mut inner);
+            fields.finish(&what, &mut inner);
+        }
+        problems.absorb(inner, &what);
+    }
+
+    fn store_fields(&mut self, name: &str, what: &str, fields: &mut Fields<'_>, defaults: &Defaults, problems: &mut Problems) {
+        let defaults = defaults.clone().overridden(fields, problems);
+        let places: Vec<_> = KINDS.iter().filter_map(|kind| fields.take(kind.key).map(|node| (kind, node))).collect();
+        let datasets = fields.need("datasets", what, problems);
+        let known = || KINDS.iter().map(|kind| format!("`{}:`", kind.key)).collect::<Vec<_>>().join(" or ");
+        let (kind, place) = match places[..] {
+            [one] => one,
+            [] => return problems.add(fields.mark, format!("expected one key that says where the store is: {}", known())),
+            [_, (_, second), ..] => return problems.add(second.mark, "a store is in one place; make two stores of it"),
+        };
+        let head = StoreHead { name, base: self.base };
+        let Some(mut configure) = (kind.configure)(&head, place, fields, problems) else {
+            return;
+        };
+        let mut read = Vec::new();
+        if let Some(list) = datasets.and_then(|node| node.fields("the datasets: a mapping from name to dataset", problems)) {
+            for (dataset, mark, node) in list.names() {
+                if let Err(error) = store_name(dataset) {
+                    problems.add(mark, error);
+                }
+                let what = format!("dataset \"{}\"", escape(dataset.as_bytes()));
+                let mut inner = Problems::new(problems.file());
+                let part = dataset::read(dataset, mark, node, self.schedules, &defaults, &mut *configure, &mut inner);
+                problems.absorb(inner, &what);
+                read.extend(part.map(|part| (dataset.to_owned(), part)));
+            }
+            if read.is_empty() && problems.is_empty() {
+                problems.add(fields.mark, "expected at least one dataset, found none");
+            }
+        }
+        let store = configure.finish();
+        for (dataset, (parts, marks)) in read {
+            self.datasets.push((parts.into_dataset(Arc::clone(&store), dataset), marks));
+        }
+        self.stores.push(store);
+    }
+}
+
+impl Defaults {
+    /// These defaults with whatever the fields say instead.
+    fn overridden(mut self, fields: &mut Fields<'_>, problems: &mut Problems) -> Self {
+        if let Some(mode) = fields.take("mode").and_then(|node| mode_of(node, problems)) {
+            self.mode = mode;
+        }
+        if let Some(node) = fields.take("limits") {
+            self.limits = self.limits.overridden(node, problems);
+        }
+        if let Some(node) = fields.take("scan")
+            && let Some(text) = node.text("a timetable such as \"15 2 * * *\"", problems)
+        {
+            self.scan = Timetable::parse(text).map_err(|error| problems.add(node.mark, error)).ok();
+        }
+        if let Some(node) = fields.take("backups")
+            && let Some(text) = node.text("how long backups are kept, such as \"35 days\"", problems)
+        {
+            self.backups = Period::parse(text)
+                .map_err(|error| problems.add(node.mark, format!("`backups`: period \"{}\" {error}", escape(text.as_bytes()))))
+                .ok();
+        }
+        self
+    }
+}
+
+fn mode_of(node: &Node, problems: &mut Problems) -> Option<Mode> {
+    match node.text("`mode` to be report or enforce", problems)? {
+        "report" => Some(Mode::Report),
+        "enforce" => Some(Mode::Enforce),
+        other => {
+            let hint = suggest(other, ["report", "enforce"]);
+            problems.add(node.mark, format!("expected `mode` to be report or enforce, found \"{}\"{hint}", escape(other.as_bytes())));
+            None
+        }
+    }
+}
+
+fn path_of(fields: &mut Fields<'_>, key: &'static str, base: &Path, default: &str, problems: &mut Problems) -> PathBuf {
+    let written = fields.take(key).and_then(|node| node.text(&format!("a path for `{key}`"), problems));
+    base.join(written.unwrap_or(default))
+}
+
+/// The node's name goes into the log's origin, which allows no spaces and no `+`.
+fn node_name(node: &Node, problems: &mut Problems) -> Option<String> {
+    let text = node.text("the node's name, such as hq-1", problems)?;
+    let fine = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    if !fine {
+        let found = escape(text.as_bytes());
+        problems.add(node.mark, format!("expected the node's name in letters, digits, `.`, `_` and `-`, found \"{found}\""));
+    }
+    fine.then(|| text.to_owned())
+}
+
+/// Names of stores and datasets stand in addresses, so they hold no `/` and no `:`.
+fn store_name(text: &str) -> std::result::Result<(), String> {
+    let fine = !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    if fine { Ok(()) } else { Err(format!("expected a name in letters, digits, `_` and `-`, found \"{}\"", escape(text.as_bytes()))) }
+}

@@ -1,0 +1,259 @@
+//! What became of records whose removal a crash interrupted.
+//!
+//! After a crash the log may hold intents without outcome for some records. Nothing is known of them but that they may be gone, so recovery
+//! **looks**: it finds each record in its store and writes a `recovered` entry that says what it found.
+//!
+//! - `gone`: the record is not there. The intent was durable before the record was touched, so it went under that intent.
+//! - `present`: it is there. It is judged again by the next run, as any other.
+//! - `remains`: the record is gone, but companion files are left. They are removed now, under a new intent, through the one door.
+//!
+//! The keys behind the pseudonyms come from the plan that the interrupted run left. When that is gone too, the whole dataset is scanned and each
+//! record's pseudonym compared: what a complete scan does not find is gone. When the store cannot be asked, or the dataset is no longer configured,
+//! the intent stays open, a person is told, and the next start tries again; nothing is guessed.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use crate::audit::{Draft, Kind as EntryKind};
+use crate::config::{Dataset, Mode};
+use crate::dispose::{BY, spend};
+use crate::error::Result;
+use crate::finding::Finding;
+use crate::plan::{Item, Tally};
+use crate::register::{OpenIntent, Unfinished};
+use crate::session::{Progress, Session};
+use crate::spool::{self, Spool, Writer};
+use crate::store::{BATCH, Found, Query};
+
+/// What looking for one record brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    Gone,
+    Present,
+    Remains,
+}
+
+impl Look {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Present => "present",
+            Self::Remains => "remains",
+        }
+    }
+}
+
+impl Session {
+    /// Settles every open intent that can be settled, then closes the runs that a crash interrupted.
+    pub(crate) async fn recover(&mut self) -> Result<()> {
+        let log = self.config.state.join("audit");
+        let projected = self.register.project(&log).await?;
+        let mut closed: HashMap<String, u64> = HashMap::new();
+        let mut stuck: BTreeSet<String> = BTreeSet::new();
+        for open in &projected.open {
+            match self.settle(open).await? {
+                Some(settled) => *closed.entry(open.run.clone()).or_default() += settled,
+                None => drop(stuck.insert(open.run.clone())),
+            }
+        }
+        for unfinished in projected.unfinished {
+            if !stuck.contains(&unfinished.run) {
+                let recovered = closed.remove(&unfinished.run).unwrap_or(0);
+                self.close_run(unfinished, recovered).await?;
+            }
+        }
+        let needed: Vec<String> = stuck.into_iter().collect();
+        spool::clean(&self.plans(), &needed);
+        self.register.project(&log).await?;
+        Ok(())
+    }
+
+    /// Looks for every record of an open intent. `None`: the store could not be asked, and the intent stays open.
+    async fn settle(&mut self, open: &OpenIntent) -> Result<Option<u64>> {
+        let address = format!("{}/{}", open.store, open.dataset);
+        let Some(dataset) = self.config.dataset(&open.store, &open.dataset).cloned() else {
+            let text = format!(
+                "{} records of an interrupted run cannot be looked for, because the dataset is no longer configured",
+                open.records.len()
+            );
+            self.recovered.push(Finding::blocks(&address, text));
+            return Ok(None);
+        };
+        let items = self.items_of(open, &dataset)?;
+        let looked = if items.len() == open.records.len() {
+            self.look_by_key(&dataset, &items).await
+        } else {
+            self.look_by_scan(open, &dataset).await
+        };
+        let looked = match looked {
+            Ok(looked) => looked,
+            Err(why) => {
+                let text = format!("{} records of an interrupted run cannot be looked for, and stay open: {why}", open.records.len());
+                self.recovered.push(Finding::blocks(&address, text));
+                return Ok(None);
+            }
+        };
+        let (mut gone, mut present) = (0, 0);
+        let mut drafts = Vec::with_capacity(looked.len());
+        let mut remains = Vec::new();
+        for (name, look) in &looked {
+            let item = items.get(name);
+            match look {
+                Look::Gone => gone += 1,
+                Look::Present => present += 1,
+                Look::Remains => {
+                    gone += 1;
+                    remains.extend(item.cloned());
+                }
+            }
+            drafts.push(Draft::new(EntryKind::Recovered, &recovered(open, name, *look, item))?);
+        }
+        let settled = u64::try_from(drafts.len()).unwrap_or(0);
+        for chunk in chunks(drafts) {
+            self.log.commit(chunk).await?;
+        }
+        let text = format!(
+            "a run was interrupted: of the records it had announced to {}, {gone} are gone and {present} are still there",
+            open.act.as_str()
+        );
+        self.recovered.push(Finding::note(&address, text));
+        self.remove_remains(&dataset, remains).await?;
+        Ok(Some(settled))
+    }
+
+    /// The items behind the pseudonyms of an open intent, as far as the plan of the interrupted run is still there.
+    fn items_of(&self, open: &OpenIntent, dataset: &Dataset) -> Result<HashMap<String, Item>> {
+        let path = self.plans().join(format!("{}.plan", open.run));
+        let mut items = HashMap::new();
+        if !path.exists() {
+            return Ok(items);
+        }
+        let Ok(plan) = Spool::open(&path, None) else {
+            return Ok(items);
+        };
+        for item in plan.items()? {
+            let item = item?;
+            if let Some(name) = self.known_as(dataset, &open.records, item.record.key.as_bytes()) {
+                items.insert(name, item);
+            }
+        }
+        Ok(items)
+    }
+
+    /// The name in `names` that a record with this key goes by.
+    fn known_as(&self, dataset: &Dataset, names: &HashSet<String>, key: &[u8]) -> Option<String> {
+        self.pseudonyms.all_for(dataset.store.name(), &dataset.name, key).into_iter().find(|name| names.contains(name))
+    }
+
+    async fn look_by_key(&self, dataset: &Dataset, items: &HashMap<String, Item>) -> std::result::Result<Vec<(String, Look)>, String> {
+        let mut looked = Vec::with_capacity(items.len());
+        let all: Vec<(&String, &Item)> = items.iter().collect();
+        for batch in all.chunks(BATCH) {
+            let keys: Vec<_> = batch.iter().map(|(_, item)| item.record.key.clone()).collect();
+            let found = dataset.store.fetch(&dataset.name, &keys).await.map_err(|error| error.to_string())?;
+            if found.len() != keys.len() {
+                return Err("the store answered for another number of records".into());
+            }
+            for ((name, _), found) in batch.iter().zip(found) {
+                let look = match found {
+                    Found::Present(_) => Look::Present,
+                    Found::Absent => Look::Gone,
+                    Found::Remains => Look::Remains,
+                    Found::Unknown(why) => return Err(why),
+                };
+                looked.push(((*name).clone(), look));
+            }
+        }
+        Ok(looked)
+    }
+
+    async fn look_by_scan(&self, open: &OpenIntent, dataset: &Arc<Dataset>) -> std::result::Result<Vec<(String, Look)>, String> {
+        let (out, mut batches) = mpsc::channel(4);
+        let query = Query { bound: None, now: self.now, seen: Arc::default() };
+        let scanning = tokio::spawn({
+            let dataset = Arc::clone(dataset);
+            async move { dataset.store.scan(&dataset.name, query, out).await }
+        });
+        let mut present = HashSet::new();
+        while let Some(batch) = batches.recv().await {
+            present.extend(batch.iter().filter_map(|record| self.known_as(dataset, &open.records, record.key.as_bytes())));
+        }
+        let scanned = scanning.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        if let Some(why) = scanned.incomplete {
+            return Err(why);
+        }
+        let look = |name: &String| if present.contains(name) { Look::Present } else { Look::Gone };
+        Ok(open.records.iter().map(|name| (name.clone(), look(name))).collect())
+    }
+
+    /// Removes companion files whose record is gone, as a run of its own.
+    async fn remove_remains(&self, dataset: &Arc<Dataset>, remains: Vec<Item>) -> Result<()> {
+        if remains.is_empty() || dataset.mode == Mode::Report {
+            return Ok(());
+        }
+        let run = self.new_run(dataset, &Progress::default())?;
+        self.started(&run, None).await?;
+        let mut writer = Writer::create(&self.plans())?;
+        for item in &remains {
+            writer.add(&item.record, item.then, &item.deciding)?;
+        }
+        let mut plan = writer.finish(dataset.store.name(), &dataset.name, format!("{:.0}", self.now), Tally::default())?;
+        plan.keep(&self.plans(), &run.id)?;
+        let spent = spend(&run, &plan).await?;
+        if spent.open() == 0 {
+            plan.discard()?;
+            let counts = std::collections::BTreeMap::from([
+                ("absent", spent.counts.absent),
+                ("kept", spent.counts.kept),
+                ("failed", spent.counts.failed),
+                ("destroyed", spent.counts.destroyed),
+            ]);
+            let body = json!({"run": run.id, "store": dataset.store.name(), "dataset": dataset.name, "end": "done", "counts": counts, "reason": "recovery"});
+            self.log.commit(vec![Draft::new(EntryKind::RunFinished, &body)?]).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the end of a run that a crash interrupted, and gives up its plan.
+    async fn close_run(&mut self, unfinished: Unfinished, recovered: u64) -> Result<()> {
+        let mut counts = unfinished.counts;
+        *counts.entry(EntryKind::Recovered.as_str()).or_default() += recovered;
+        let body = json!({"run": unfinished.run, "store": unfinished.store, "dataset": unfinished.dataset, "end": "interrupted", "counts": counts, "by": BY});
+        self.log.commit(vec![Draft::new(EntryKind::RunFinished, &body)?]).await?;
+        let path = self.plans().join(format!("{}.plan", unfinished.run));
+        if path.exists()
+            && let Ok(plan) = Spool::open(&path, None)
+        {
+            plan.discard()?;
+        }
+        Ok(())
+    }
+}
+
+fn recovered(open: &OpenIntent, name: &str, look: Look, item: Option<&Item>) -> serde_json::Value {
+    let mut body = json!({
+        "run": open.run, "intent": open.entry, "store": open.store, "dataset": open.dataset, "act": open.act, "record": name, "found": look.word(), "by": BY,
+    });
+    if let Some(item) = item {
+        body["class"] = json!(item.deciding.class.as_str());
+        body["size"] = json!(item.record.size);
+        body["schedule"] = json!(&*item.deciding.schedule);
+        body["event"] = json!(item.deciding.event.as_str());
+        body["event_date"] = json!(item.deciding.event_date.to_string());
+        body["due"] = json!(item.deciding.due.to_string());
+    }
+    body
+}
+
+fn chunks(mut drafts: Vec<Draft>) -> Vec<Vec<Draft>> {
+    let mut chunks = Vec::new();
+    while drafts.len() > BATCH {
+        let rest = drafts.split_off(BATCH);
+        chunks.push(std::mem::replace(&mut drafts, rest));
+    }
+    chunks.push(drafts);
+    chunks
+}

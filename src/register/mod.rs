@@ -1,0 +1,224 @@
+//! The register: what the program remembers between runs, as a projection of the audit log.
+//!
+//! Holds in force, schedules in force and "flagged since" are entries of the log first; the register is a table of them that can be asked
+//! quickly. It is an SQLite database, `STATE/register.db`. It may be deleted at any time: `retentiond register rebuild` (or the next run) reads
+//! the log again and has the same register. It never holds a record's key, only the pseudonym that the log holds.
+//!
+//! `applied` is the number of log entries that the register reflects. On opening, the entries after it are projected; this is also how a crash is
+//! noticed: an intent without an outcome for each of its records is an [`OpenIntent`], and `applied` stays before it until recovery has written
+//! what became of the records. A crash between the log and the register loses nothing, because the log is read again from `applied`, and
+//! projecting an entry twice changes nothing.
+//!
+//! A flag is removed when a complete scan no longer finds the record due. That is not an entry, so a rebuilt register may show a flag again until
+//! the next scan.
+
+mod projection;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Row, Sqlite, Transaction};
+
+pub use projection::{OpenIntent, Projected, Unfinished};
+
+use crate::error::{Error, Kind, Result};
+use crate::hold::{Hold, Scope};
+
+/// Raised when the tables change; another version is rebuilt from the log.
+const VERSION: i64 = 1;
+
+const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS schedules (id TEXT PRIMARY KEY, sha256 TEXT NOT NULL, entry INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS holds (id TEXT PRIMARY KEY, kind TEXT NOT NULL, subject TEXT, record TEXT, class TEXT, dataset TEXT, until TEXT, entry INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS flags (dataset TEXT NOT NULL, record TEXT NOT NULL, since TEXT NOT NULL, disposition TEXT NOT NULL, due TEXT NOT NULL, run TEXT NOT NULL,
+    PRIMARY KEY (dataset, record)) STRICT, WITHOUT ROWID;
+";
+
+/// The register's database.
+pub struct Register {
+    pool: SqlitePool,
+    path: PathBuf,
+}
+
+/// A record that was flagged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flag {
+    /// The record's pseudonym.
+    pub record: String,
+    /// When it was first flagged, RFC 3339.
+    pub since: String,
+    /// `review` or `flag`.
+    pub disposition: String,
+    /// The last day of keeping.
+    pub due: String,
+}
+
+fn fail(path: &Path) -> impl Fn(sqlx::Error) -> Error {
+    let place = path.display().to_string();
+    move |error| Error::with_source(Kind::Io, format!("{place}: the register cannot be used"), error)
+}
+
+impl Register {
+    /// Opens or creates the register of a state folder. Only the process that holds the log's lock may call this.
+    pub async fn open(state: &Path) -> Result<Self> {
+        let path = state.join("register.db");
+        match Self::open_at(&path, false).await {
+            Ok(register) if register.version().await == Some(VERSION) => Ok(register),
+            other => {
+                // Another version or a damaged file: the log has everything that matters.
+                if let Ok(register) = other {
+                    register.pool.close().await;
+                }
+                if path.exists() {
+                    tracing::warn!(file = %path.display(), "the register is of another version or damaged and is rebuilt from the audit log");
+                }
+                Self::remove(state)?;
+                Self::open_at(&path, true).await
+            }
+        }
+    }
+
+    /// Opens the register for reading, without a lock; `None` when there is none yet.
+    pub async fn open_for_reading(state: &Path) -> Result<Option<Self>> {
+        let path = state.join("register.db");
+        if !path.exists() {
+            return Ok(None);
+        }
+        let options = SqliteConnectOptions::new().filename(&path).read_only(true);
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.map_err(fail(&path))?;
+        let register = Self { pool, path };
+        Ok(if register.version().await == Some(VERSION) { Some(register) } else { None })
+    }
+
+    /// Removes the register, so that the next opening rebuilds it.
+    pub fn remove(state: &Path) -> Result<()> {
+        for name in ["register.db", "register.db-wal", "register.db-shm", "register.db-journal"] {
+            let path = state.join(name);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::with_source(Kind::Io, format!("{}: cannot be removed", path.display()), error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn open_at(path: &Path, create: bool) -> Result<Self> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(create)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A lost tail of the register is projected again from the log.
+            .synchronous(SqliteSynchronous::Normal)
+            .pragma("secure_delete", "ON");
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.map_err(fail(path))?;
+        if create {
+            sqlx::raw_sql(TABLES).execute(&pool).await.map_err(fail(path))?;
+            sqlx::query("INSERT OR REPLACE INTO state VALUES ('version', ?)")
+                .bind(VERSION.to_string())
+                .execute(&pool)
+                .await
+                .map_err(fail(path))?;
+        }
+        Ok(Self { pool, path: path.to_owned() })
+    }
+
+    async fn version(&self) -> Option<i64> {
+        self.state("version").await.ok().flatten().and_then(|value| value.parse().ok())
+    }
+
+    async fn state(&self, name: &str) -> Result<Option<String>> {
+        let row =
+            sqlx::query("SELECT value FROM state WHERE name = ?").bind(name).fetch_optional(&self.pool).await.map_err(fail(&self.path))?;
+        Ok(row.map(|row| row.get(0)))
+    }
+
+    /// How many entries of the log are reflected.
+    pub async fn applied(&self) -> Result<u64> {
+        Ok(self.state("applied").await?.and_then(|value| value.parse().ok()).unwrap_or(0))
+    }
+
+    /// Says that the register reflects the first `entries` of the log and that no intent among them is open.
+    pub async fn set_applied(&self, entries: u64) -> Result<()> {
+        let query = sqlx::query("INSERT OR REPLACE INTO state VALUES ('applied', ?)").bind(entries.to_string());
+        query.execute(&self.pool).await.map_err(fail(&self.path))?;
+        Ok(())
+    }
+
+    /// Id and SHA-256 of each schedule whose text stands in the log as the one in force.
+    pub async fn schedules(&self) -> Result<HashMap<String, String>> {
+        let rows = sqlx::query("SELECT id, sha256 FROM schedules").fetch_all(&self.pool).await.map_err(fail(&self.path))?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    /// The holds that were placed and not released.
+    pub async fn holds(&self) -> Result<Vec<Hold>> {
+        let query = sqlx::query("SELECT id, kind, subject, record, class, dataset, until FROM holds ORDER BY entry");
+        let rows = query.fetch_all(&self.pool).await.map_err(fail(&self.path))?;
+        let hold = |row: &sqlx::sqlite::SqliteRow| {
+            let until: Option<String> = row.get(6);
+            Hold {
+                id: row.get(0),
+                kind: row.get(1),
+                scope: Scope { subject: row.get(2), record: row.get(3), class: row.get(4), dataset: row.get(5) },
+                // An end that cannot be read never comes: a hold in doubt holds.
+                until: until.and_then(|day| day.parse().ok()),
+            }
+        };
+        Ok(rows.iter().map(hold).collect())
+    }
+
+    /// Of these pseudonyms, those that are flagged in the dataset.
+    pub async fn flags(&self, dataset: &str, records: &[String]) -> Result<HashMap<String, Flag>> {
+        let mut found = HashMap::new();
+        for record in records {
+            let query =
+                sqlx::query("SELECT since, disposition, due FROM flags WHERE dataset = ? AND record = ?").bind(dataset).bind(record);
+            if let Some(row) = query.fetch_optional(&self.pool).await.map_err(fail(&self.path))? {
+                let flag = Flag { record: record.clone(), since: row.get(0), disposition: row.get(1), due: row.get(2) };
+                found.insert(record.clone(), flag);
+            }
+        }
+        Ok(found)
+    }
+
+    /// How many records of the dataset are flagged with each disposition.
+    pub async fn count_flags(&self, dataset: &str) -> Result<HashMap<String, u64>> {
+        let query = sqlx::query("SELECT disposition, COUNT(*) FROM flags WHERE dataset = ? GROUP BY disposition").bind(dataset);
+        let rows = query.fetch_all(&self.pool).await.map_err(fail(&self.path))?;
+        Ok(rows.iter().map(|row| (row.get(0), u64::try_from(row.get::<i64, _>(1)).unwrap_or(0))).collect())
+    }
+
+    /// Flags records, or says of flagged ones that this run still found them due.
+    pub async fn flag(&self, dataset: &str, run: &str, flags: &[Flag]) -> Result<()> {
+        let fail = fail(&self.path);
+        let mut transaction = self.pool.begin().await.map_err(&fail)?;
+        for flag in flags {
+            insert_flag(&mut transaction, dataset, run, flag).await.map_err(&fail)?;
+        }
+        transaction.commit().await.map_err(&fail)
+    }
+
+    /// Removes the flags of the dataset that this run, which scanned all of it, no longer found due.
+    pub async fn unflag_others(&self, dataset: &str, run: &str) -> Result<()> {
+        let query = sqlx::query("DELETE FROM flags WHERE dataset = ? AND run <> ?").bind(dataset).bind(run);
+        query.execute(&self.pool).await.map_err(fail(&self.path))?;
+        Ok(())
+    }
+}
+
+async fn insert_flag(
+    transaction: &mut Transaction<'_, Sqlite>,
+    dataset: &str,
+    run: &str,
+    flag: &Flag,
+) -> std::result::Result<(), sqlx::Error> {
+    // The first flag decides "since"; a later one says that the record is still due, perhaps for another reason.
+    let text = "INSERT INTO flags (dataset, record, since, disposition, due, run) VALUES (?, ?, ?, ?, ?, ?)
+        ON CONFLICT (dataset, record) DO UPDATE SET disposition = excluded.disposition, due = excluded.due, run = excluded.run";
+    let query = sqlx::query(text).bind(dataset).bind(&flag.record).bind(&flag.since).bind(&flag.disposition).bind(&flag.due).bind(run);
+    query.execute(&mut **transaction).await.map(drop)
+}

@@ -1,0 +1,213 @@
+//! From log entries to the register, and to the intents that a crash left open.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+use super::{Flag, Register, fail, insert_flag};
+use crate::audit::{Entry, Kind as EntryKind, Reader};
+use crate::error::{Error, Kind, Result};
+use crate::store::Act;
+
+/// How many entries are projected in one transaction: large enough to be fast, small enough to hold.
+const CHUNK: usize = 4096;
+
+/// An intent whose records do not all have an outcome: what a crash left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenIntent {
+    /// Index of the intent's entry.
+    pub entry: u64,
+    /// The run that declared it.
+    pub run: String,
+    /// Name of the store.
+    pub store: String,
+    /// Name of the dataset.
+    pub dataset: String,
+    /// What was intended.
+    pub act: Act,
+    /// Pseudonyms of the records without outcome.
+    pub records: HashSet<String>,
+}
+
+/// What projecting the log brought to light.
+#[derive(Clone, Debug, Default)]
+pub struct Projected {
+    /// How many entries the log has.
+    pub entries: u64,
+    /// Intents without outcome for some record, in the order of the log.
+    pub open: Vec<OpenIntent>,
+    /// Runs that began and did not finish.
+    pub unfinished: Vec<Unfinished>,
+}
+
+/// A run that began and did not finish.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unfinished {
+    /// The run's id.
+    pub run: String,
+    /// Name of the store.
+    pub store: String,
+    /// Name of the dataset.
+    pub dataset: String,
+    /// How many entries of each kind of outcome it wrote.
+    pub counts: BTreeMap<&'static str, u64>,
+}
+
+impl Register {
+    /// Brings the register up to the end of the log in `log`, and finds what a crash left open.
+    pub async fn project(&self, log: &Path) -> Result<Projected> {
+        let mut from = self.applied().await?;
+        let reader = Reader::open(log)?;
+        if from > 0 && reader.get(from - 1)?.is_none() {
+            // Another log, or an older copy: what the register reflects is not this log's.
+            self.forget().await?;
+            from = 0;
+        }
+        let mut walk = Walk { entries: from, open: BTreeMap::new(), unfinished: BTreeMap::new() };
+        let mut chunk: Vec<Entry> = Vec::with_capacity(CHUNK);
+        for item in reader.from(from) {
+            let (index, bytes) = item?;
+            let entry = Entry::parse(&bytes).map_err(|error| error.context(format!("entry {index} of the audit log")))?;
+            walk.see(&entry)?;
+            if matches!(entry.kind, EntryKind::Schedule | EntryKind::HoldPlaced | EntryKind::HoldReleased | EntryKind::Flagged) {
+                chunk.push(entry);
+            }
+            if chunk.len() == CHUNK {
+                self.apply(&chunk).await?;
+                chunk.clear();
+            }
+        }
+        self.apply(&chunk).await?;
+        let projected = Projected {
+            entries: walk.entries,
+            open: walk.open.into_values().collect(),
+            unfinished: walk.unfinished.into_values().collect(),
+        };
+        if projected.open.is_empty() && projected.unfinished.is_empty() {
+            self.set_applied(projected.entries).await?;
+        }
+        Ok(projected)
+    }
+
+    /// Forgets everything and reads the whole log again.
+    pub async fn rebuild(&self, log: &Path) -> Result<Projected> {
+        self.forget().await?;
+        self.project(log).await
+    }
+
+    async fn forget(&self) -> Result<()> {
+        let fail = fail(&self.path);
+        for table in ["schedules", "holds", "flags"] {
+            sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM {table}"))).execute(&self.pool).await.map_err(&fail)?;
+        }
+        self.set_applied(0).await
+    }
+
+    async fn apply(&self, entries: &[Entry]) -> Result<()> {
+        let fail = fail(&self.path);
+        let mut transaction = self.pool.begin().await.map_err(&fail)?;
+        for entry in entries {
+            let text = |name: &str| entry.str(name).map(str::to_owned);
+            let index = i64::try_from(entry.n).unwrap_or(i64::MAX);
+            match entry.kind {
+                EntryKind::Schedule => {
+                    let query =
+                        sqlx::query("INSERT OR REPLACE INTO schedules VALUES (?, ?, ?)").bind(text("id")).bind(text("sha256")).bind(index);
+                    query.execute(&mut *transaction).await.map_err(&fail)?;
+                }
+                EntryKind::HoldPlaced => {
+                    let scope = |name: &str| {
+                        entry.fields.get("scope").and_then(|scope| scope.get(name)).and_then(|value| value.as_str()).map(str::to_owned)
+                    };
+                    let query = sqlx::query("INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
+                        .bind(text("hold"))
+                        .bind(text("hold_kind").unwrap_or_else(|| "other".into()))
+                        .bind(scope("subject"))
+                        .bind(scope("record"))
+                        .bind(scope("class"))
+                        .bind(scope("dataset"))
+                        .bind(text("until"))
+                        .bind(index);
+                    query.execute(&mut *transaction).await.map_err(&fail)?;
+                }
+                EntryKind::HoldReleased => {
+                    let query = sqlx::query("DELETE FROM holds WHERE id = ?").bind(text("hold"));
+                    query.execute(&mut *transaction).await.map_err(&fail)?;
+                }
+                EntryKind::Flagged => {
+                    let dataset = format!("{}/{}", text("store").unwrap_or_default(), text("dataset").unwrap_or_default());
+                    let flag = Flag {
+                        record: text("record").unwrap_or_default(),
+                        since: entry.at.clone(),
+                        disposition: text("then").unwrap_or_default(),
+                        due: text("due").unwrap_or_default(),
+                    };
+                    insert_flag(&mut transaction, &dataset, &text("run").unwrap_or_default(), &flag).await.map_err(&fail)?;
+                }
+                _ => {}
+            }
+        }
+        transaction.commit().await.map_err(&fail)
+    }
+}
+
+/// Follows intents and outcomes along the log.
+struct Walk {
+    entries: u64,
+    open: BTreeMap<u64, OpenIntent>,
+    unfinished: BTreeMap<String, Unfinished>,
+}
+
+impl Walk {
+    fn see(&mut self, entry: &Entry) -> Result<()> {
+        self.entries = entry.n + 1;
+        let need = |name: &str| {
+            let missing =
+                || Error::new(Kind::NotIntact, format!("entry {} of the audit log ({}) has no `{name}`", entry.n, entry.kind.as_str()));
+            entry.str(name).map(str::to_owned).ok_or_else(missing)
+        };
+        match entry.kind {
+            EntryKind::RunStarted => {
+                let run = need("run")?;
+                let begun = Unfinished { run: run.clone(), store: need("store")?, dataset: need("dataset")?, counts: BTreeMap::new() };
+                self.unfinished.insert(run, begun);
+            }
+            EntryKind::RunFinished => {
+                self.unfinished.remove(&need("run")?);
+            }
+            EntryKind::Intent => {
+                let act = if need("act")? == Act::Anonymise.as_str() { Act::Anonymise } else { Act::Destroy };
+                let records = entry.fields.get("records").and_then(|records| records.as_array()).into_iter().flatten();
+                let records = records.filter_map(|record| record.as_str().map(str::to_owned)).collect();
+                let open = OpenIntent { entry: entry.n, run: need("run")?, store: need("store")?, dataset: need("dataset")?, act, records };
+                self.open.insert(entry.n, open);
+            }
+            EntryKind::Destroyed
+            | EntryKind::Anonymised
+            | EntryKind::Absent
+            | EntryKind::Kept
+            | EntryKind::Failed
+            | EntryKind::Recovered => {
+                let record = need("record")?;
+                if let Some(unfinished) = self.unfinished.get_mut(&need("run")?) {
+                    *unfinished.counts.entry(entry.kind.as_str()).or_default() += 1;
+                }
+                let intent = entry.fields.get("intent").and_then(serde_json::Value::as_u64);
+                let intent =
+                    intent.ok_or_else(|| Error::new(Kind::NotIntact, format!("entry {} of the audit log has no `intent`", entry.n)))?;
+                if let Some(open) = self.open.get_mut(&intent) {
+                    open.records.remove(&record);
+                    if open.records.is_empty() {
+                        self.open.remove(&intent);
+                    }
+                }
+            }
+            EntryKind::Flagged => {
+                if let Some(unfinished) = self.unfinished.get_mut(&need("run")?) {
+                    *unfinished.counts.entry(entry.kind.as_str()).or_default() += 1;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

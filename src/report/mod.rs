@@ -1,0 +1,45 @@
+//! What people read: one place that turns results into text for a terminal, and one that turns them into JSON.
+//!
+//! Reasons are data everywhere else ([`crate::judge::Reason`], [`crate::store::Kept`], [`crate::plan::Tally`]); here they become words. Names from
+//! outside are escaped before they reach a terminal.
+
+mod json;
+mod text;
+
+pub use json::{planned as planned_json, ran as ran_json, verdict as verdict_json, verified as verified_json};
+pub use text::{allow_command, check, entry, entry_heading, explained, finding, flush, listed, planned, ran, verified};
+
+/// Bytes as people say them: `0 B`, `512 B`, `1.5 KiB`, `3.2 GiB`.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a rounded figure for people")]
+    let mut value = count as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// `1 record`, `2 records`.
+pub fn count(number: u64, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_counts_read_as_people_say_them() {
+        assert_eq!(bytes(0), "0 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(u64::MAX), "16384.0 PiB");
+        assert_eq!(count(1, "record"), "1 record");
+        assert_eq!(count(0, "record"), "0 records");
+    }
+}

@@ -1,0 +1,377 @@
+//! Results as text for people.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::{bytes, count};
+use crate::assess::Assessment;
+use crate::audit::{Entry, Kind as EntryKind, Verified};
+use crate::config::{Config, Dataset};
+use crate::error::escape;
+use crate::finding::{Finding, Severity};
+use crate::judge::Standing;
+use crate::plan::Tally;
+use crate::record::{Address, Record};
+use crate::scan::Planned;
+use crate::session::{End, Ran};
+use crate::store::Found;
+
+/// One finding in a line.
+pub fn finding(finding: &Finding) -> String {
+    format!("{}: {}: {}", finding.severity.as_str(), escape(finding.about.as_bytes()), finding.message)
+}
+
+/// The answer of `check`.
+pub fn check(config: &Config, findings: &[Finding]) -> String {
+    let mut out = String::new();
+    for one in findings {
+        line(&mut out, &finding(one));
+    }
+    let classes = config.schedules.class_ids().count();
+    let enforced = config.datasets.iter().filter(|dataset| dataset.mode == crate::config::Mode::Enforce).count();
+    line(
+        &mut out,
+        &format!(
+            "{}: {} in {}, {} in {}; {} of the datasets in enforce mode",
+            config.file,
+            plural(classes, "class", "classes"),
+            plural(config.schedules.all.len(), "schedule", "schedules"),
+            plural(config.datasets.len(), "dataset", "datasets"),
+            plural(config.stores.len(), "store", "stores"),
+            enforced,
+        ),
+    );
+    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let _ = write!(
+        out,
+        "{}, {}, {}",
+        plural(count(Severity::Blocks), "blocking finding", "blocking findings"),
+        plural(count(Severity::Warning), "warning", "warnings"),
+        plural(count(Severity::Note), "note", "notes")
+    );
+    out
+}
+
+fn plural(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+fn line(out: &mut String, text: &str) {
+    out.push_str(text);
+    out.push('\n');
+}
+
+fn heading(dataset: &Dataset) -> String {
+    let rules: Vec<String> = dataset.rules().iter().map(|rule| format!("{} ({})", rule.class.id, rule.class.keep)).collect();
+    format!("{}: {}", dataset.address, rules.join(", "))
+}
+
+fn tally_lines(out: &mut String, tally: &Tally) {
+    let least = if tally.population_is_least { "at least " } else { "" };
+    line(out, &format!("  {least}{}", count(tally.population, "record")));
+    let due = [
+        (tally.destroy, "to be destroyed"),
+        (tally.anonymise, "to be anonymised"),
+        (tally.review, "waiting for review"),
+        (tally.flag, "flagged as expired"),
+    ];
+    for (number, what) in due.into_iter().filter(|(number, _)| *number > 0) {
+        let size = if what == "to be destroyed" && tally.bytes > 0 { format!(", {}", bytes(tally.bytes)) } else { String::new() };
+        line(out, &format!("  {number} due, {what}{size}"));
+    }
+    if tally.due() == 0 {
+        line(out, "  none due");
+    }
+    if let Some(oldest) = tally.oldest {
+        line(out, &format!("  oldest event among them: {oldest}"));
+    }
+    if tally.held > 0 {
+        line(out, &format!("  {} kept under a hold", tally.held));
+    }
+    if tally.overdue > 0 {
+        line(out, &format!("  {} overdue: present past the ceiling of the schedule", tally.overdue));
+    }
+    if tally.undetermined > 0 {
+        line(out, &format!("  {} kept because something cannot be told:", tally.undetermined));
+        for (why, times) in &tally.doubts {
+            line(out, &format!("    {times} × {}", escape(why.as_bytes())));
+        }
+    }
+}
+
+/// The command that allows a refused plan.
+pub fn allow_command(config: &Path, plan: &str) -> String {
+    let config = config.display().to_string();
+    let config = if config == crate::config::DEFAULT_FILE { String::new() } else { format!(" --config {}", escape(config.as_bytes())) };
+    format!("retentiond{config} run --allow {plan}")
+}
+
+/// The plan of one dataset.
+pub fn planned(dataset: &Dataset, planned: &Planned, allow: Option<&str>) -> String {
+    let mut out = String::new();
+    line(&mut out, &heading(dataset));
+    for one in &planned.findings {
+        line(&mut out, &format!("  {}", finding(one)));
+    }
+    if let Some(why) = &planned.incomplete {
+        line(&mut out, &format!("  no plan, nothing would be done: {}", escape(why.as_bytes())));
+        return out;
+    }
+    tally_lines(&mut out, &planned.tally);
+    let over = planned.tally.over(&dataset.limits);
+    match (dataset.mode, over) {
+        (crate::config::Mode::Report, None) => line(&mut out, "  report mode: a run would only report this"),
+        (crate::config::Mode::Report, Some(over)) => {
+            line(&mut out, &format!("  report mode: a run would only report this; in enforce mode it would refuse: {over}"))
+        }
+        (crate::config::Mode::Enforce, None) if planned.tally.disposed() > 0 => {
+            line(&mut out, &format!("  a run would do this (limit: {})", dataset.limits))
+        }
+        (crate::config::Mode::Enforce, None) => {}
+        (crate::config::Mode::Enforce, Some(over)) => {
+            line(&mut out, &format!("  a run would refuse: {over}"));
+            match allow {
+                Some(command) => line(&mut out, &format!("  to allow exactly this plan: {command}")),
+                None => line(&mut out, "  the run that refuses will say how to allow exactly that plan"),
+            }
+        }
+    }
+    out
+}
+
+/// One record of a listing.
+pub fn listed(dataset: &Dataset, record: &Record, assessment: &Assessment, json: bool) -> String {
+    let address = Address { store: dataset.store.name().to_owned(), dataset: dataset.name.clone(), key: record.key.clone() };
+    if json {
+        let mut value = super::verdict_json(&assessment.verdict);
+        value["address"] = serde_json::json!(address.to_string());
+        return value.to_string();
+    }
+    let reasons: Vec<String> = assessment.verdict.reasons.iter().map(|reason| escape(reason.to_string().as_bytes())).collect();
+    let then = assessment.verdict.then.map_or(String::new(), |then| format!(" → {}", then.as_str()));
+    format!("{}{then}\t{address}\t{}", assessment.verdict.standing.as_str(), reasons.join("; "))
+}
+
+/// The collected lines as one text, and the collection empty.
+pub fn flush(lines: &mut Vec<String>) -> String {
+    let mut text = std::mem::take(lines).join("\n");
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+/// What a run over one dataset did.
+pub fn ran(ran: &Ran, config: &Path) -> String {
+    let mut out = String::new();
+    line(&mut out, &heading(&ran.dataset));
+    for one in &ran.findings {
+        line(&mut out, &format!("  {}", finding(one)));
+    }
+    match &ran.end {
+        End::Incomplete(why) => {
+            line(&mut out, &format!("  nothing was done: {}", escape(why.as_bytes())));
+            return out;
+        }
+        End::Reported(over) => {
+            tally_lines(&mut out, &ran.tally);
+            if let Some(over) = over {
+                line(&mut out, &format!("  in enforce mode this would be refused: {over}"));
+            }
+            line(&mut out, "  report mode: nothing was destroyed");
+        }
+        End::Refused { plan, over } => {
+            tally_lines(&mut out, &ran.tally);
+            line(&mut out, &format!("  REFUSED, nothing was destroyed: {over}"));
+            line(&mut out, &format!("  to allow exactly this plan: {}", allow_command(config, plan)));
+        }
+        End::Spent(spent) => {
+            if ran.tally != Tally::default() {
+                tally_lines(&mut out, &ran.tally);
+            }
+            let counts = spent.counts;
+            let rows = [
+                (counts.destroyed, format!("destroyed, {}", bytes(spent.bytes))),
+                (counts.anonymised, "anonymised".into()),
+                (counts.recovered, "destroyed, as a second look showed".into()),
+                (counts.absent, "were gone already".into()),
+                (counts.kept, "kept at the last moment".into()),
+                (counts.failed, "FAILED and are still there".into()),
+                (spent.open(), "in doubt: the next start looks again".into()),
+            ];
+            for (number, what) in rows.into_iter().filter(|(number, _)| *number > 0) {
+                line(&mut out, &format!("  {number} {what}"));
+            }
+            for (what, times) in &spent.troubles {
+                line(&mut out, &format!("    {times} × {}", escape(what.as_bytes())));
+            }
+            if spent.stopped {
+                line(&mut out, "  stopped by a signal; the rest is done by the next run");
+            }
+        }
+    }
+    if ran.flagged > 0 {
+        line(&mut out, &format!("  {} newly flagged", ran.flagged));
+    }
+    out
+}
+
+/// Why a record is kept, due, held or gone.
+pub fn explained(address: &Address, dataset: &Dataset, found: &Found, assessment: Option<&Assessment>, entries: &[Entry]) -> String {
+    let mut out = String::new();
+    match (found, assessment) {
+        (Found::Present(record), Some(assessment)) => {
+            let verdict = &assessment.verdict;
+            let answer = match (verdict.standing, verdict.then) {
+                (Standing::Due, Some(then)) => format!("is due: its period is over, and its class says {}", then.as_str()),
+                (Standing::NotYetDue, _) => "is kept: its period is still running".into(),
+                (Standing::NotStarted, _) => "is kept: the event that starts its period has not happened".into(),
+                (Standing::Permanent, _) => "is kept permanently".into(),
+                (Standing::Held, _) => "is held: nothing happens to it until the hold is released".into(),
+                (Standing::Undetermined | Standing::Due, _) => "is kept, because something cannot be told".into(),
+            };
+            line(&mut out, &format!("{address} {answer}."));
+            for reason in &verdict.reasons {
+                line(&mut out, &format!("  {}", escape(reason.to_string().as_bytes())));
+            }
+            for rule in dataset.rules_for(record) {
+                line(
+                    &mut out,
+                    &format!(
+                        "  rule: {} \"{}\": {}, of schedule {} ({})",
+                        rule.class.id, rule.class.title, rule.class.keep, rule.schedule.id, rule.schedule.file
+                    ),
+                );
+                if let Some(authority) = &rule.class.authority {
+                    line(&mut out, &format!("    on the authority of: {authority}"));
+                }
+            }
+            if let (Standing::Due, crate::config::Mode::Report) = (verdict.standing, dataset.mode) {
+                line(&mut out, "  the dataset is in report mode: a run only reports it");
+            }
+            if let Some((day, false)) = verdict.ceiling {
+                line(&mut out, &format!("  it must be gone after {day}"));
+            }
+        }
+        (Found::Present(_), None) => line(&mut out, &format!("{address} is there, but could not be judged.")),
+        (Found::Absent, _) if entries.is_empty() => line(&mut out, &format!("{address} is not there, and the log says nothing about it.")),
+        (Found::Absent, _) => line(&mut out, &format!("{address} is gone.")),
+        (Found::Remains, _) => line(&mut out, &format!("{address} is gone, but companion files are left; the next run removes them.")),
+        (Found::Unknown(why), _) => line(&mut out, &format!("{address} could not be looked at: {}", escape(why.as_bytes()))),
+    }
+    if !entries.is_empty() {
+        line(&mut out, "  the audit log says:");
+        for one in entries {
+            line(&mut out, &format!("    {}", story(one)));
+        }
+    }
+    out.truncate(out.trim_end().len());
+    out
+}
+
+/// One entry as a sentence.
+fn story(entry: &Entry) -> String {
+    let text = |name: &str| entry.str(name).map(|value| escape(value.as_bytes())).unwrap_or_default();
+    let rule = || format!("under {}: {} on {}, kept until the end of {}", text("class"), text("event"), text("event_date"), text("due"));
+    let what = match entry.kind {
+        EntryKind::Intent => format!("run {} announced to {} it", text("run"), text("act")),
+        EntryKind::Destroyed => format!("destroyed ({}, grade {}) {}", text("method"), text("grade"), rule()),
+        EntryKind::Anonymised => format!("anonymised {}", rule()),
+        EntryKind::Flagged => format!("flagged for {} {}", text("then"), rule()),
+        EntryKind::Absent => "it was gone already".into(),
+        EntryKind::Kept => format!("kept at the last moment: {} {}", text("why"), text("detail")),
+        EntryKind::Failed => format!("could not be destroyed: {}", text("error")),
+        EntryKind::Recovered => format!("after an interrupted run it was found {}", text("found")),
+        other => other.as_str().to_owned(),
+    };
+    format!("{} (entry {}): {what}", entry.at, entry.n)
+}
+
+/// The heading of a table of entries.
+pub fn entry_heading() -> String {
+    format!("{:>8}  {:<24}  {:<13}  {:<24}  WHAT", "ENTRY", "AT", "KIND", "WHERE")
+}
+
+/// One entry as a row of a table.
+pub fn entry(entry: &Entry) -> String {
+    let text = |name: &str| entry.str(name).map(|value| escape(value.as_bytes()));
+    let place = match (text("store"), text("dataset")) {
+        (Some(store), Some(dataset)) => format!("{store}/{dataset}"),
+        _ => "-".into(),
+    };
+    let number = |name: &str| entry.fields.get(name).and_then(serde_json::Value::as_u64);
+    let what = match entry.kind {
+        EntryKind::Opened => format!("log opened by {}", text("version").unwrap_or_default()),
+        EntryKind::Schedule => format!("schedule {} sha256 {}", text("id").unwrap_or_default(), text("sha256").unwrap_or_default()),
+        EntryKind::Intent => {
+            let records = entry.fields.get("records").and_then(serde_json::Value::as_array).map_or(0, Vec::len);
+            format!("to {} {records} records, run {}", text("act").unwrap_or_default(), text("run").unwrap_or_default())
+        }
+        EntryKind::RunStarted => format!("run {} in {} mode", text("run").unwrap_or_default(), text("mode").unwrap_or_default()),
+        EntryKind::RunFinished => {
+            let counts = entry.fields.get("counts").and_then(serde_json::Value::as_object);
+            let counts: Vec<String> =
+                counts.into_iter().flatten().filter(|(_, n)| n.as_u64() != Some(0)).map(|(kind, n)| format!("{n} {kind}")).collect();
+            format!(
+                "run {} {}: {}",
+                text("run").unwrap_or_default(),
+                text("end").unwrap_or_default(),
+                if counts.is_empty() { "nothing to do".into() } else { counts.join(", ") }
+            )
+        }
+        EntryKind::Refused => format!(
+            "plan {}: {} of {} due, limit {}",
+            text("plan").unwrap_or_default(),
+            number("due").unwrap_or(0),
+            number("population").unwrap_or(0),
+            text("limits").unwrap_or_default()
+        ),
+        EntryKind::Allowed => format!("plan {} allowed by {}", text("plan").unwrap_or_default(), text("person").unwrap_or_default()),
+        EntryKind::Overdue => format!("{} records past their ceiling", number("records").unwrap_or(0)),
+        _ => {
+            let parts = [
+                text("record"),
+                text("class"),
+                text("grade").or_else(|| text("why")).or_else(|| text("found")).or_else(|| text("error")),
+                text("event_date"),
+            ];
+            parts.into_iter().flatten().collect::<Vec<_>>().join("  ")
+        }
+    };
+    format!("{:>8}  {:<24}  {:<13}  {place:<24}  {what}", entry.n, entry.at, entry.kind.as_str())
+}
+
+/// What verifying the log brought.
+pub fn verified(log: &Path, verified: &Verified) -> String {
+    let mut out = String::new();
+    line(&mut out, &format!("{}: intact", escape(log.as_os_str().as_encoded_bytes())));
+    line(
+        &mut out,
+        &format!(
+            "  log {}, {}, root {}",
+            verified.origin,
+            if verified.size == 1 { "1 entry".to_owned() } else { format!("{} entries", verified.size) },
+            verified.root
+        ),
+    );
+    if let (Some(first), Some(last)) = (&verified.first_at, &verified.last_at) {
+        line(&mut out, &format!("  from {first} to {last}"));
+    }
+    let kinds: Vec<String> = verified.entries_by_kind.iter().map(|(kind, number)| format!("{number} {}", kind.as_str())).collect();
+    line(&mut out, &format!("  {}", kinds.join(", ")));
+    if verified.unpublished > 0 {
+        line(&mut out, &format!("  {} more in the journal, not yet covered by a signed checkpoint", verified.unpublished));
+    }
+    if verified.open_intents > 0 {
+        line(
+            &mut out,
+            &format!(
+                "  {} without outcome: a run was interrupted; the next run looks what became of the records",
+                count(verified.open_intents, "intent")
+            ),
+        );
+    }
+    line(&mut out, "  this shows that the log is whole and signed by its key; that nobody restored an older copy, anchors must show");
+    out.truncate(out.trim_end().len());
+    out
+}

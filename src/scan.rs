@@ -1,0 +1,131 @@
+//! Scan and judge one dataset: the way to a plan, for dry and real runs alike.
+//!
+//! The store sends batches, the assessor judges them, and every due record goes into the spool. Memory holds a few batches, however many records
+//! there are. A plan comes out only of a complete scan; otherwise there are numbers and the reason, and nothing to spend.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use tokio::sync::mpsc;
+
+use crate::assess::{Assessment, Assessor};
+use crate::config::Dataset;
+use crate::error::{Error, Kind, Result};
+use crate::finding::{Finding, Severity};
+use crate::judge::Standing;
+use crate::plan::Tally;
+use crate::record::Record;
+use crate::schedule::Disposition;
+use crate::spool::{Spool, Writer};
+use crate::store::Query;
+
+/// Batches on their way from the store to the judge: enough that neither waits for the other, few enough to hold in memory.
+const IN_FLIGHT: usize = 8;
+
+/// What came out of a scan.
+pub struct Planned {
+    /// The plan, when the scan was complete.
+    pub plan: Option<Spool>,
+    /// The numbers.
+    pub tally: Tally,
+    /// Why there is no plan.
+    pub incomplete: Option<String>,
+    /// Things seen on the way.
+    pub findings: Vec<Finding>,
+}
+
+impl Planned {
+    /// No plan, because the store could not be scanned.
+    pub fn failed(why: String) -> Self {
+        Self { plan: None, tally: Tally::default(), incomplete: Some(why), findings: Vec::new() }
+    }
+}
+
+/// Called for each record that the scan was sent, in listings.
+pub type Listen<'a> = dyn FnMut(&Record, &Assessment) + Send + 'a;
+
+/// Scans the dataset, judges every record, and freezes what is due. `everything` asks the store for records that cannot be due as well, so that a
+/// listing can show them; the plan is the same.
+pub async fn scan(
+    assessor: &Assessor,
+    spool: &Path,
+    seen: Arc<AtomicU64>,
+    everything: bool,
+    mut listen: Option<&mut Listen<'_>>,
+) -> Result<Planned> {
+    let dataset = Arc::clone(assessor.dataset());
+    let (mut findings, blocked) = look_at_store(&dataset).await?;
+    if let Some(why) = blocked {
+        return Ok(Planned { findings, ..Planned::failed(why) });
+    }
+    let now = assessor.today().instant();
+    let query = Query { bound: if everything { None } else { Some(assessor.bound()) }, now, seen };
+    let (out, mut batches) = mpsc::channel::<Vec<Record>>(IN_FLIGHT);
+    let scanning = tokio::spawn({
+        let (dataset, query) = (Arc::clone(&dataset), query.clone());
+        async move { dataset.store.scan(&dataset.name, query, out).await }
+    });
+    let mut tally = Tally::default();
+    let mut writer = Writer::create(spool)?;
+    let mut trouble = None;
+    while let Some(batch) = batches.recv().await {
+        let assessments = assessor.assess(&batch).await;
+        for (record, assessment) in batch.iter().zip(&assessments) {
+            let verdict = &assessment.verdict;
+            tally.count(verdict, record);
+            if let Some(listen) = &mut listen {
+                listen(record, assessment);
+            }
+            if let (Standing::Due, Some(then), Some(deciding)) = (verdict.standing, verdict.then, &verdict.deciding) {
+                trouble = trouble.or(writer.add(record, then, deciding).err());
+            }
+        }
+        if trouble.is_some() {
+            break;
+        }
+    }
+    drop(batches);
+    let scanned = scanning
+        .await
+        .map_err(|error| Error::with_source(Kind::Store, format!("{}: the scan ended abnormally", dataset.address), error))?;
+    if let Some(error) = trouble {
+        return Err(error);
+    }
+    let scanned = scanned.map_err(|error| error.context(&dataset.address))?;
+    tally.population = scanned.population;
+    tally.population_is_least = scanned.left_out;
+    let needed = dataset.limits.population_needed(tally.disposed());
+    if scanned.left_out && scanned.incomplete.is_none() && tally.population < needed {
+        // The share looks too large only because young parts were not counted: count as many of them as it takes to know.
+        let more = dataset
+            .store
+            .count_left_out(&dataset.name, query, needed - tally.population)
+            .await
+            .map_err(|error| error.context(&dataset.address))?;
+        tally.population += more;
+    }
+    let made = format!("{:.0}", crate::clock::now());
+    let plan = match scanned.incomplete {
+        None => Some(writer.finish(dataset.store.name(), &dataset.name, made, tally.clone())?),
+        Some(_) => None,
+    };
+    findings.extend(scanned.findings);
+    Ok(Planned { plan, tally, incomplete: scanned.incomplete, findings })
+}
+
+/// What the store finds about this dataset before it is read; and whether something keeps the dataset from being run.
+async fn look_at_store(dataset: &Dataset) -> Result<(Vec<Finding>, Option<String>)> {
+    let about_this = |finding: &Finding| finding.about == dataset.address || finding.about == dataset.store.name();
+    let found: Vec<Finding> = dataset.store.check().await?.into_iter().filter(about_this).collect();
+    let blocks: Vec<String> =
+        found.iter().filter(|finding| finding.severity == Severity::Blocks).map(|finding| finding.message.clone()).collect();
+    // Notes are for `check`; a run repeats what a person should act on.
+    let findings = found.into_iter().filter(|finding| finding.severity == Severity::Warning).collect();
+    Ok((findings, (!blocks.is_empty()).then(|| blocks.join("; "))))
+}
+
+/// Whether a plan holds anything that would be done to records, as opposed to told about them.
+pub fn acts(then: Disposition) -> bool {
+    matches!(then, Disposition::Destroy | Disposition::Anonymise)
+}

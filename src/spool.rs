@@ -1,0 +1,487 @@
+//! The items of a plan on disk.
+//!
+//! A plan may hold millions of records; memory holds one batch. The file is written once, front to back, while its SHA-256 is computed, and read
+//! once. It holds keys of records, which may be personal data, so it is readable by the service's user only (0600) and removed as soon as the
+//! plan is spent; plans that nobody allowed are removed after [`KEEP_DAYS`].
+//!
+//! ```text
+//! plans/<name>.plan      "rtdplan1\n", items, footer (JSON), u32 LE length of the footer, "rtdplan1\n"
+//! item                   u32 LE length of what follows; then the fields of the item, see `encode`
+//! ```
+//!
+//! The plan's id is the first 16 hexadecimal digits of the file's SHA-256: it names exactly this set of records. A file whose hash differs from
+//! its recorded id is refused.
+//!
+//! A crash while writing leaves a temporary file (`.new-…`), which is removed by the next run. A crash while spending leaves the plan, which is
+//! how recovery knows the keys behind the pseudonyms of open intents.
+
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+
+use crate::error::{Error, Kind, Result};
+use crate::judge::Deciding;
+use crate::plan::{Item, Tally};
+use crate::record::{Doubt, Key, Moment, Reading, Record};
+use crate::schedule::{ClassId, Disposition, EventName};
+
+/// Plans that were refused and never allowed are removed after this many days: by then the data has moved on, and the keys must not pile up.
+pub const KEEP_DAYS: i64 = 14;
+
+const MAGIC: &[u8; 9] = b"rtdplan1\n";
+
+/// What a plan says about itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Footer {
+    /// Name of the store.
+    pub store: String,
+    /// Name of the dataset.
+    pub dataset: String,
+    /// When it was made, RFC 3339.
+    pub made: String,
+    /// The numbers.
+    pub tally: Tally,
+    /// (class id, SHA-256 of its schedule) pairs that the items refer to.
+    pub rules: Vec<(String, String)>,
+    /// Names of events that the items refer to.
+    pub events: Vec<String>,
+    /// How many items there are.
+    pub items: u64,
+}
+
+/// A plan that is being written.
+pub struct Writer {
+    out: BufWriter<NamedTempFile>,
+    hash: Sha256,
+    rules: Vec<(ClassId, Arc<str>)>,
+    events: Vec<EventName>,
+    items: u64,
+    buffer: Vec<u8>,
+    folder: PathBuf,
+}
+
+/// A finished plan on disk. Unless it was kept under a name, it vanishes with this value.
+pub struct Spool {
+    file: Stored,
+    /// What the plan says about itself.
+    pub footer: Footer,
+    /// The plan's id.
+    pub id: String,
+}
+
+enum Stored {
+    Temporary(NamedTempFile),
+    Kept(PathBuf),
+}
+
+/// Reads the items of a plan in order.
+pub struct Items {
+    input: std::io::Take<BufReader<File>>,
+    rules: Vec<(ClassId, Arc<str>)>,
+    events: Vec<EventName>,
+    shown: String,
+}
+
+fn io(path: &Path, what: &'static str) -> impl Fn(std::io::Error) -> Error {
+    let place = path.display().to_string();
+    move |error| Error::with_source(Kind::Io, format!("{place}: {what}"), error)
+}
+
+impl Writer {
+    /// Begins a plan in the folder, which is created when it is not there.
+    pub fn create(folder: &Path) -> Result<Self> {
+        let fail = io(folder, "a plan cannot be written");
+        std::fs::create_dir_all(folder).map_err(&fail)?;
+        let file = tempfile::Builder::new()
+            .prefix(".new-")
+            .permissions(std::fs::Permissions::from_mode(0o600))
+            .tempfile_in(folder)
+            .map_err(&fail)?;
+        let mut writer = Self {
+            out: BufWriter::with_capacity(1 << 16, file),
+            hash: Sha256::new(),
+            rules: Vec::new(),
+            events: Vec::new(),
+            items: 0,
+            buffer: Vec::with_capacity(512),
+            folder: folder.to_owned(),
+        };
+        writer.write(MAGIC)?;
+        Ok(writer)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.hash.update(bytes);
+        self.out.write_all(bytes).map_err(io(&self.folder, "a plan cannot be written"))
+    }
+
+    /// Adds an item.
+    pub fn add(&mut self, record: &Record, then: Disposition, deciding: &Deciding) -> Result<()> {
+        let rule = index_of(
+            &mut self.rules,
+            |(class, schedule)| *class == deciding.class && *schedule == deciding.schedule,
+            || (deciding.class.clone(), Arc::clone(&deciding.schedule)),
+        );
+        let event = index_of(&mut self.events, |event| *event == deciding.event, || deciding.event.clone());
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        buffer.extend_from_slice(&[0; 4]);
+        encode(&mut buffer, record, then, deciding, rule, event);
+        let length =
+            u32::try_from(buffer.len() - 4).map_err(|_| Error::new(Kind::Store, "a record has a key or a fingerprint that is too long"))?;
+        buffer[..4].copy_from_slice(&length.to_le_bytes());
+        let written = self.write(&buffer);
+        self.buffer = buffer;
+        self.items += 1;
+        written
+    }
+
+    /// Finishes the plan.
+    pub fn finish(mut self, store: &str, dataset: &str, made: String, tally: Tally) -> Result<Spool> {
+        let footer = Footer {
+            store: store.to_owned(),
+            dataset: dataset.to_owned(),
+            made,
+            tally,
+            rules: self.rules.iter().map(|(class, schedule)| (class.to_string(), schedule.to_string())).collect(),
+            events: self.events.iter().map(ToString::to_string).collect(),
+            items: self.items,
+        };
+        let json = serde_json::to_vec(&footer).map_err(|error| Error::with_source(Kind::Io, "a plan cannot be written", error))?;
+        let length = u32::try_from(json.len()).map_err(|_| Error::new(Kind::Io, "a plan's footer is too long"))?;
+        self.write(&json)?;
+        self.write(&length.to_le_bytes())?;
+        self.write(MAGIC)?;
+        let fail = io(&self.folder, "a plan cannot be written");
+        let file = self.out.into_inner().map_err(|error| fail(error.into_error()))?;
+        let id = id_of(&self.hash.finalize());
+        Ok(Spool { file: Stored::Temporary(file), footer, id })
+    }
+}
+
+fn index_of<T>(list: &mut Vec<T>, same: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> u32 {
+    let at = list.iter().rposition(same).unwrap_or_else(|| {
+        list.push(make());
+        list.len() - 1
+    });
+    u32::try_from(at).expect("a dataset has fewer classes and events than 2^32")
+}
+
+fn id_of(hash: &[u8]) -> String {
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Spool {
+    /// Makes the plan durable under `<name>.plan` in its folder, so that it survives this process.
+    pub fn keep(&mut self, folder: &Path, name: &str) -> Result<()> {
+        let path = folder.join(format!("{name}.plan"));
+        if let Stored::Temporary(_) = self.file {
+            let Stored::Temporary(file) = std::mem::replace(&mut self.file, Stored::Kept(path.clone())) else {
+                unreachable!("matched above")
+            };
+            let fail = io(&path, "a plan cannot be written");
+            file.as_file().sync_all().map_err(&fail)?;
+            file.persist(&path).map_err(|error| fail(error.error))?;
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(&fail)?;
+        }
+        Ok(())
+    }
+
+    /// Opens a plan that was kept, and checks that it is what its id says when `id` is given.
+    pub fn open(path: &Path, id: Option<&str>) -> Result<Self> {
+        let fail = io(path, "the plan cannot be read");
+        let broken =
+            |what: &str| Error::new(Kind::Refused, format!("{}: expected a plan, {what}; run again to make a new one", path.display()));
+        let mut file = File::open(path).map_err(&fail)?;
+        let mut hash = Sha256::new();
+        std::io::copy(&mut file, &mut hash).map_err(&fail)?;
+        let found = id_of(&hash.finalize());
+        if id.is_some_and(|id| id != found) {
+            return Err(broken("found one that was changed"));
+        }
+        let length = file.metadata().map_err(&fail)?.len();
+        let ending = u64::try_from(MAGIC.len()).unwrap_or(0) + 4;
+        if length < ending + 9 {
+            return Err(broken("found a file that is too short"));
+        }
+        let mut end = [0; 13];
+        file.seek(SeekFrom::Start(length - ending)).and_then(|_| file.read_exact(&mut end)).map_err(&fail)?;
+        let size = u64::from(u32::from_le_bytes([end[0], end[1], end[2], end[3]]));
+        if end[4..] != MAGIC[..] || size > length - ending - 9 {
+            return Err(broken("found something else"));
+        }
+        let mut json = vec![0; usize::try_from(size).map_err(|_| broken("found something else"))?];
+        file.seek(SeekFrom::Start(length - ending - size)).and_then(|_| file.read_exact(&mut json)).map_err(&fail)?;
+        let footer = serde_json::from_slice(&json).map_err(|_| broken("found something else"))?;
+        Ok(Self { file: Stored::Kept(path.to_owned()), footer, id: found })
+    }
+
+    /// The items from the first to the last.
+    pub fn items(&self) -> Result<Items> {
+        let path = match &self.file {
+            Stored::Temporary(file) => file.path().to_owned(),
+            Stored::Kept(path) => path.clone(),
+        };
+        let fail = io(&path, "the plan cannot be read");
+        let mut file = match &self.file {
+            Stored::Temporary(file) => file.reopen().map_err(&fail)?,
+            Stored::Kept(path) => File::open(path).map_err(&fail)?,
+        };
+        let start = u64::try_from(MAGIC.len()).unwrap_or(0);
+        let length = file.metadata().map_err(&fail)?.len();
+        let footer = serde_json::to_vec(&self.footer).map_err(|error| Error::with_source(Kind::Io, "the plan cannot be read", error))?;
+        let tail = u64::try_from(footer.len()).unwrap_or(0) + 4 + start;
+        file.seek(SeekFrom::Start(start)).map_err(&fail)?;
+        let parse = |text: &String| EventName::parse(text).map_err(|error| Error::new(Kind::Refused, error));
+        let class = |(id, sha): &(String, String)| {
+            let id = ClassId::parse(id).map_err(|error| Error::new(Kind::Refused, error))?;
+            Ok((id, Arc::from(sha.as_str())))
+        };
+        Ok(Items {
+            input: BufReader::with_capacity(1 << 16, file).take(length.saturating_sub(tail + start)),
+            rules: self.footer.rules.iter().map(class).collect::<Result<_>>()?,
+            events: self.footer.events.iter().map(parse).collect::<Result<_>>()?,
+            shown: path.display().to_string(),
+        })
+    }
+
+    /// Removes a plan that was kept. It is no error when it is gone.
+    pub fn discard(self) -> Result<()> {
+        match self.file {
+            Stored::Temporary(_) => Ok(()),
+            Stored::Kept(path) => match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io(&path, "the plan cannot be removed")(error)),
+                _ => Ok(()),
+            },
+        }
+    }
+}
+
+/// Removes what crashes left behind and refused plans that nobody allowed in time. Names in `needed` stay.
+pub fn clean(folder: &Path, needed: &[String]) {
+    let old = std::time::Duration::from_secs(u64::try_from(KEEP_DAYS).unwrap_or(0) * 86_400);
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|time| time.elapsed().ok()).unwrap_or_default();
+        let day = std::time::Duration::from_secs(86_400);
+        let stale =
+            if name.starts_with(".new-") { age > day } else { age > old && !needed.iter().any(|plan| name == format!("{plan}.plan")) };
+        // What cannot be removed now is tried again at the next start.
+        if stale && std::fs::remove_file(entry.path()).is_err() {
+            tracing::warn!(file = %entry.path().display(), "an old plan cannot be removed");
+        }
+    }
+}
+
+impl Iterator for Items {
+    type Item = Result<Item>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.input.limit() == 0 {
+            return None;
+        }
+        let mut length = [0; 4];
+        let mut read = || {
+            self.input.read_exact(&mut length)?;
+            let mut body = vec![0; u32::from_le_bytes(length) as usize];
+            self.input.read_exact(&mut body)?;
+            Ok::<_, std::io::Error>(body)
+        };
+        let item = match read() {
+            Ok(body) => Decoder { bytes: &body }.item(&self.rules, &self.events),
+            Err(error) => return Some(Err(Error::with_source(Kind::Io, format!("{}: the plan cannot be read", self.shown), error))),
+        };
+        Some(item.ok_or_else(|| Error::new(Kind::Refused, format!("{}: expected an item of a plan, found something else", self.shown))))
+    }
+}
+
+const DISPOSITIONS: [Disposition; 4] = Disposition::ALL;
+
+fn encode(out: &mut Vec<u8>, record: &Record, then: Disposition, deciding: &Deciding, rule: u32, event: u32) {
+    let then = DISPOSITIONS.iter().position(|known| *known == then).unwrap_or(0);
+    out.push(u8::try_from(then).unwrap_or(0));
+    out.extend_from_slice(&rule.to_le_bytes());
+    out.extend_from_slice(&event.to_le_bytes());
+    encode_date(out, deciding.event_date);
+    encode_date(out, deciding.due);
+    encode_bytes(out, Some(record.key.as_bytes()));
+    encode_bytes(out, record.class_value.as_deref().map(str::as_bytes));
+    encode_bytes(out, record.subject.as_deref().map(str::as_bytes));
+    encode_bytes(out, Some(&record.fingerprint));
+    out.extend_from_slice(&record.size.to_le_bytes());
+    out.push(u8::try_from(record.readings.len()).unwrap_or(u8::MAX));
+    for reading in &record.readings {
+        match reading {
+            Reading::NotYet => out.push(0),
+            Reading::At(Moment::Date(date)) => {
+                out.push(1);
+                encode_date(out, *date);
+            }
+            Reading::At(Moment::Instant(instant)) => {
+                out.push(2);
+                out.extend_from_slice(&instant.as_nanosecond().to_le_bytes());
+            }
+            Reading::Elsewhere(value) => {
+                out.push(3);
+                encode_bytes(out, value.as_deref().map(str::as_bytes));
+            }
+            Reading::Doubt(_) => out.push(4),
+        }
+    }
+}
+
+fn encode_date(out: &mut Vec<u8>, date: Date) {
+    out.extend_from_slice(&date.year().to_le_bytes());
+    out.extend_from_slice(&date.month().to_le_bytes());
+    out.extend_from_slice(&date.day().to_le_bytes());
+}
+
+fn encode_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    let length = bytes.map_or(u32::MAX, |bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX - 1));
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(bytes.unwrap_or_default());
+}
+
+struct Decoder<'a> {
+    bytes: &'a [u8],
+}
+
+impl Decoder<'_> {
+    fn item(mut self, rules: &[(ClassId, Arc<str>)], events: &[EventName]) -> Option<Item> {
+        let then = *DISPOSITIONS.get(usize::from(self.array::<1>()?[0]))?;
+        let (class, schedule) = rules.get(u32::from_le_bytes(self.array()?) as usize)?;
+        let event = events.get(u32::from_le_bytes(self.array()?) as usize)?;
+        let (event_date, due) = (self.date()?, self.date()?);
+        let key = Key::new(self.slice()??);
+        let class_value = self.text()?;
+        let subject = self.text()?;
+        let fingerprint = self.slice()??.into();
+        let size = u64::from_le_bytes(self.array()?);
+        let count = self.array::<1>()?[0];
+        let readings = (0..count).map(|_| self.reading()).collect::<Option<_>>()?;
+        let deciding = Deciding { class: class.clone(), schedule: Arc::clone(schedule), event: event.clone(), event_date, due };
+        self.bytes.is_empty().then_some(Item { record: Record { key, class_value, readings, subject, size, fingerprint }, then, deciding })
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.bytes.split_first_chunk()?;
+        self.bytes = rest;
+        Some(*head)
+    }
+
+    /// `None`: broken; `Some(None)`: absent.
+    fn slice(&mut self) -> Option<Option<&[u8]>> {
+        let length = u32::from_le_bytes(self.array()?);
+        if length == u32::MAX {
+            return Some(None);
+        }
+        let (head, rest) = self.bytes.split_at_checked(length as usize)?;
+        self.bytes = rest;
+        Some(Some(head))
+    }
+
+    fn text(&mut self) -> Option<Option<Box<str>>> {
+        match self.slice()? {
+            None => Some(None),
+            Some(bytes) => Some(Some(std::str::from_utf8(bytes).ok()?.into())),
+        }
+    }
+
+    fn date(&mut self) -> Option<Date> {
+        let [y0, y1, month, day] = self.array()?;
+        Date::new(i16::from_le_bytes([y0, y1]), i8::from_le_bytes([month]), i8::from_le_bytes([day])).ok()
+    }
+
+    fn reading(&mut self) -> Option<Reading> {
+        Some(match self.array::<1>()?[0] {
+            0 => Reading::NotYet,
+            1 => Reading::At(Moment::Date(self.date()?)),
+            2 => Reading::At(Moment::Instant(jiff::Timestamp::from_nanosecond(i128::from_le_bytes(self.array()?)).ok()?)),
+            3 => Reading::Elsewhere(self.text()?),
+            4 => Reading::Doubt(Doubt::Failed("not kept in the plan".into())),
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::civil::date;
+
+    fn item(key: &[u8]) -> Item {
+        let record = Record {
+            key: Key::new(key),
+            class_value: Some("lease".into()),
+            readings: [
+                Reading::At(Moment::Date(date(2020, 2, 29))),
+                Reading::At(Moment::Instant("2026-01-02T03:04:05.678901234Z".parse().unwrap())),
+                Reading::Elsewhere(Some("T-1".into())),
+                Reading::Elsewhere(None),
+                Reading::NotYet,
+            ]
+            .into(),
+            subject: None,
+            size: 77,
+            fingerprint: [1, 2, 3].into(),
+        };
+        let deciding = Deciding {
+            class: ClassId::parse("tenancy.file").unwrap(),
+            schedule: "ab".repeat(32).into(),
+            event: EventName::parse("tenancy-end").unwrap(),
+            event_date: date(2020, 2, 29),
+            due: date(2026, 2, 28),
+        };
+        Item { record, then: Disposition::Destroy, deciding }
+    }
+
+    fn spool(folder: &Path, keys: &[&[u8]]) -> Spool {
+        let mut writer = Writer::create(folder).unwrap();
+        for key in keys {
+            let item = item(key);
+            writer.add(&item.record, item.then, &item.deciding).unwrap();
+        }
+        writer.finish("s", "d", "2026-11-22T00:00:00Z".into(), Tally::default()).unwrap()
+    }
+
+    #[test]
+    fn a_plan_is_read_back_as_it_was_written_and_vanishes_unless_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys: [&[u8]; 3] = [b"one", b"\xff\xfe/two", b""];
+        let plan = spool(folder.path(), &keys);
+        let read: Vec<Item> = plan.items().unwrap().map(Result::unwrap).collect();
+        assert_eq!(read, keys.map(item));
+        drop(plan);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_kept_plan_is_the_plan_of_its_id_and_a_changed_one_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut plan = spool(folder.path(), &[b"one", b"two"]);
+        let id = plan.id.clone();
+        plan.keep(folder.path(), &id).unwrap();
+        let path = folder.path().join(format!("{id}.plan"));
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let again = Spool::open(&path, Some(&id)).unwrap();
+        assert_eq!(again.items().unwrap().map(Result::unwrap).count(), 2);
+        let bytes = std::fs::read(&path).unwrap();
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            std::fs::write(&path, &changed).unwrap();
+            assert!(Spool::open(&path, Some(&id)).is_err(), "byte {at}");
+        }
+        for length in 0..bytes.len() {
+            std::fs::write(&path, &bytes[..length]).unwrap();
+            assert!(Spool::open(&path, None).is_err() || length == 0, "cut at {length}");
+        }
+    }
+}
