@@ -247,13 +247,13 @@ fn f64_of(number: i64) -> f64 {
 mod tests {
     use super::*;
 
-    fn read(form: &str, zone: Option<&str>, cell: Cell) -> Reading {
+    fn read(form: &str, zone: Option<&str>, cell: &Cell) -> Reading {
         let form = if form.is_empty() { Form::Undeclared } else { Form::parse(form).unwrap() };
-        When { form, zone: zone.map(|name| TimeZone::get(name).unwrap()) }.read(&cell)
+        When { form, zone: zone.map(|name| TimeZone::get(name).unwrap()) }.read(cell)
     }
 
     fn text(form: &str, zone: Option<&str>, value: &str) -> Reading {
-        read(form, zone, Cell::Text(value.into()))
+        read(form, zone, &Cell::Text(value.into()))
     }
 
     fn at(instant: &str) -> Reading {
@@ -282,10 +282,10 @@ mod tests {
             assert_eq!(text(form, london, "2026-03-29 01:30:00"), at("2026-03-29T01:30:00Z"));
         }
         for (seconds, instant) in [(0, "1970-01-01T00:00:00Z"), (-1, "1969-12-31T23:59:59Z"), (1_772_323_199, "2026-02-28T23:59:59Z")] {
-            assert_eq!(read("unix", None, Cell::Int(seconds)), at(instant));
-            assert_eq!(read("unix", None, Cell::Real(f64_of(seconds))), at(instant));
-            assert_eq!(read("unix-ms", None, Cell::Int(seconds * 1000)), at(instant));
-            assert_eq!(read("julian", None, Cell::Real(JULIAN_1970 + f64_of(seconds) / 86_400.0)), at(instant));
+            assert_eq!(read("unix", None, &Cell::Int(seconds)), at(instant));
+            assert_eq!(read("unix", None, &Cell::Real(f64_of(seconds))), at(instant));
+            assert_eq!(read("unix-ms", None, &Cell::Int(seconds * 1000)), at(instant));
+            assert_eq!(read("julian", None, &Cell::Real(JULIAN_1970 + f64_of(seconds) / 86_400.0)), at(instant));
         }
         assert_eq!(text("%d/%m/%Y", None, "28/02/2026"), on("2026-02-28"));
         assert_eq!(text("%d/%m/%Y %H:%M", london, "01/07/2026 00:30"), at("2026-06-30T23:30:00Z"));
@@ -338,12 +338,12 @@ mod tests {
                 Cell::Text("1".into()),
                 Cell::Blob([1].into()),
             ] {
-                assert!(matches!(read(form, None, cell), Reading::Doubt(_)), "{form}");
+                assert!(matches!(read(form, None, &cell), Reading::Doubt(_)), "{form}");
             }
         }
-        assert!(matches!(read("", None, Cell::Int(1_700_000_000)), Reading::Doubt(_)), "a number is never guessed at");
+        assert!(matches!(read("", None, &Cell::Int(1_700_000_000)), Reading::Doubt(_)), "a number is never guessed at");
         assert!(matches!(text("datetime", None, "2026-02-01 10:00"), Reading::Doubt(Doubt::NoZone(_))));
-        assert_eq!(read("date", None, Cell::Null), Reading::NotYet);
+        assert_eq!(read("date", None, &Cell::Null), Reading::NotYet);
     }
 
     #[test]
@@ -365,7 +365,7 @@ mod tests {
         fn no_value_makes_the_reader_panic(text in "[0-9TZ:.+\\- /]{0,30}|\\PC{0,30}", number: i64, real: f64) {
             for form in ["", "date", "datetime", "unix", "unix-ms", "julian", "%d/%m/%Y %H:%M"] {
                 for cell in [Cell::Text(text.clone().into()), Cell::Int(number), Cell::Real(real)] {
-                    let _ = read(form, Some("Europe/London"), cell);
+                    let _ = read(form, Some("Europe/London"), &cell);
                 }
             }
         }

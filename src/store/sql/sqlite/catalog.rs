@@ -149,7 +149,7 @@ impl Layout {
         let mut walk = terms.clone();
         walk.sort_by_key(|(place, _)| *place);
         let bare = |terms: Vec<(Option<usize>, Term)>| terms.into_iter().map(|(_, term)| term).collect::<Vec<_>>();
-        let nullable = at.iter().any(|at| !self.columns[*at].not_null && !(self.without_rowid && self.columns[*at].pk > 0));
+        let nullable = at.iter().any(|at| !(self.columns[*at].not_null || self.without_rowid && self.columns[*at].pk > 0));
         Ok(Unique { terms: bare(terms), walk: bare(walk), nullable })
     }
 
@@ -206,17 +206,15 @@ pub(in super::super) async fn layout_of(session: &mut Session, table: &Table) ->
     if table.schema.as_ref().is_some_and(|schema| !schema.is("main")) {
         return Ok(Err(format!("there is no table `{}`: an SQLite file has only the schema main", table.shown())));
     }
-    match Layout::read(session, &table.name).await? {
-        Some(layout) => Ok(Ok(layout)),
-        None => {
-            let names = session
-                .rows(&Statement::new("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"))
-                .await?;
-            let names: Vec<String> = names.iter().filter_map(|row| row.first().map(words)).collect();
-            let hint = suggest(table.name.as_str(), names.iter().map(String::as_str));
-            Ok(Err(format!("there is no table `{}`{}", table.shown(), escape(hint.as_bytes()))))
-        }
+    if let Some(layout) = Layout::read(session, &table.name).await? {
+        return Ok(Ok(layout));
     }
+    let names = session
+        .rows(&Statement::new("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"))
+        .await?;
+    let names: Vec<String> = names.iter().filter_map(|row| row.first().map(words)).collect();
+    let hint = suggest(table.name.as_str(), names.iter().map(String::as_str));
+    Ok(Err(format!("there is no table `{}`{}", table.shown(), escape(hint.as_bytes()))))
 }
 
 /// The words in double quotes in the dataset's conditions that are no columns of the table: SQLite would take them for strings.

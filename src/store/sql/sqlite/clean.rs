@@ -43,9 +43,8 @@ pub(in super::super) struct Grade {
 pub(in super::super) struct Preparation {
     goal: Goal,
     wal: bool,
-    statistics: bool,
-    full_text: bool,
-    shared_unknown: bool,
+    /// Caveats that hold whatever is reached.
+    standing: Vec<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +54,7 @@ enum Goal {
     Overwritten,
 }
 
-/// File systems that write file contents in place: f_type and whether files may share extents without anyone telling.
+/// File systems that write file contents in place: `f_type` and whether files may share extents without anyone telling.
 const IN_PLACE: [(u64, bool); 3] = [(0xEF53, false), (0x5846_5342, true), (0x0102_1994, false)];
 
 /// One row of the filler table; several make up the length.
@@ -92,7 +91,13 @@ pub(in super::super) async fn prepare(session: &mut Session, path: &Path, asked:
     let full_text =
         Statement::new("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND sql LIKE 'CREATE VIRTUAL TABLE%USING fts%'");
     let full_text = session.number(&full_text).await? > 0;
-    let mut preparation = Preparation { goal, wal, statistics, full_text, shared_unknown: false };
+    let mut preparation = Preparation { goal, wal, standing: Vec::new() };
+    if statistics {
+        preparation.standing.push("statistics-may-hold-values");
+    }
+    if full_text {
+        preparation.standing.push("full-text-index-may-hold-values");
+    }
     // The undo of a savepoint holds old rows: in memory, never in a temporary file.
     session.run("PRAGMA temp_store = MEMORY").await?;
     if goal == Goal::Deleted {
@@ -100,7 +105,8 @@ pub(in super::super) async fn prepare(session: &mut Session, path: &Path, asked:
     }
     if goal == Goal::Overwritten {
         match in_place(path) {
-            Ok(shared_unknown) => preparation.shared_unknown = shared_unknown,
+            Ok(true) => preparation.standing.push("shared-extents-unknown"),
+            Ok(false) => {}
             Err(why) => return Ok(Err(why)),
         }
         if pragma(session, "PRAGMA auto_vacuum").await? == Some(Cell::Int(1)) {
@@ -162,15 +168,7 @@ pub(in super::super) async fn finish(session: &mut Session, path: &Path, prepara
     if name != "rewritten" && !(name == "overwritten" && preparation.wal) {
         caveats.push("earlier-versions-not-reached");
     }
-    if preparation.shared_unknown {
-        caveats.push("shared-extents-unknown");
-    }
-    if preparation.statistics {
-        caveats.push("statistics-may-hold-values");
-    }
-    if preparation.full_text {
-        caveats.push("full-text-index-may-hold-values");
-    }
+    caveats.extend_from_slice(&preparation.standing);
     caveats.push("backups-not-reached");
     Grade { name, caveats }
 }

@@ -5,7 +5,11 @@ use super::*;
 const CANARY: &str = "CANARY7f3a";
 
 async fn with_canaries(mode: &str) -> (Db, SqliteConnection) {
-    let db = Db::new(&format!(
+    canaries_in(tempfile::tempdir().unwrap(), mode).await
+}
+
+async fn canaries_in(folder: tempfile::TempDir, mode: &str) -> (Db, SqliteConnection) {
+    let db = Db::at(folder, &format!(
         "PRAGMA journal_mode = {mode}; CREATE TABLE people (id INTEGER PRIMARY KEY, ended_on TEXT, name TEXT, story TEXT); CREATE INDEX i ON people (name);
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200)
          INSERT INTO people SELECT i, '2020-01-01', CASE WHEN i % 2 THEN '{CANARY}-' || i ELSE 'plain-' || i END,
@@ -175,4 +179,41 @@ async fn connections_for_removal_have_what_removal_relies_on() {
     let mut session = sqlite::open_read(&db.path()).await.unwrap();
     assert!(session.run("DELETE FROM people").await.is_err(), "a connection for reading cannot write");
     drop(idle);
+}
+
+fn ran(program: &str, arguments: &[&std::ffi::OsStr]) -> bool {
+    std::process::Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+}
+
+/// The claim of the grade, on the raw blocks of a disk image. Needs the right to mount; elsewhere the file tests above stand alone.
+#[tokio::test]
+async fn nothing_of_overwritten_rows_is_left_on_the_raw_disk() {
+    for (mode, asked, clean) in
+        [("DELETE", None, false), ("DELETE", Some("overwritten"), true), ("WAL", None, false), ("WAL", Some("overwritten"), true)]
+    {
+        let outside = tempfile::tempdir().unwrap();
+        let (image, mount) = (outside.path().join("image"), outside.path().join("mount"));
+        std::fs::File::create(&image).and_then(|file| file.set_len(64 << 20)).unwrap();
+        std::fs::create_dir(&mount).unwrap();
+        let made = ran("mkfs.ext4", &["-q".as_ref(), image.as_os_str()])
+            && ran("mount", &["-o".as_ref(), "loop,nodiscard".as_ref(), image.as_os_str(), mount.as_os_str()]);
+        if !made {
+            return;
+        }
+        let (db, idle) = canaries_in(tempfile::tempdir_in(&mount).unwrap(), mode).await;
+        let store = db.store(PEOPLE);
+        let records = odd(&store).await;
+        let fates = remove(&store, Act::Destroy, asked, &records).await;
+        let reached: Vec<_> = fates.iter().map(|fate| done(fate).grade).collect();
+        idle.close().await.unwrap();
+        let left = db.number("SELECT count(*) FROM people").await;
+        // The folder itself is taken away by the unmounting: deleting it is no part of what is tested.
+        let _ = db.folder.keep();
+        assert!(ran("umount", &[mount.as_os_str()]));
+        let raw = std::fs::read(&image).unwrap();
+        let found = raw.windows(CANARY.len()).filter(|window| *window == CANARY.as_bytes()).count();
+        assert_eq!(left, 100);
+        assert!(reached.iter().all(|grade| *grade == asked.unwrap_or("row-deleted")), "{mode}: {reached:?}");
+        assert_eq!(found == 0, clean, "{mode} {asked:?}: {found} canaries on the raw disk");
+    }
 }

@@ -33,7 +33,7 @@ async fn one_bad_record_fails_alone_and_stays_whatever_stops_it() {
         let fates = destroy(&store, &records).await;
         if what == "a trigger that fails" {
             // SQLite refuses the statement itself, so no record can go.
-            fates.iter().for_each(|fate| assert!(!certain(fate).is_empty()));
+            assert!(fates.iter().all(|fate| !certain(fate).is_empty()));
             assert_eq!(db.number("SELECT count(*) FROM people").await, 3);
             continue;
         }
@@ -203,7 +203,7 @@ async fn a_full_disk_leaves_the_records_and_says_so() {
     let fates = destroy(&store, &records).await;
     let left = all(&store).await;
     let unmounted = std::process::Command::new("umount").arg(small.folder.path()).status();
-    fates.iter().for_each(|fate| assert!(certain(fate).contains("full"), "{fate:?}"));
+    assert!(fates.iter().all(|fate| certain(fate).contains("full")), "{fates:?}");
     assert_eq!(left, records);
     assert!(unmounted.unwrap().success());
 }

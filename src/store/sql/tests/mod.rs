@@ -32,7 +32,11 @@ struct Db {
 
 impl Db {
     async fn new(script: &str) -> Self {
-        let db = Self { folder: tempfile::tempdir().unwrap() };
+        Self::at(tempfile::tempdir().unwrap(), script).await
+    }
+
+    async fn at(folder: tempfile::TempDir, script: &str) -> Self {
+        let db = Self { folder };
         std::fs::write(db.path(), b"").unwrap();
         db.run(script).await;
         db
@@ -120,13 +124,13 @@ fn at_most(name: &str, date: &str, zone: &str) -> Bound {
     Bound::AtMost { event: event(name), date, before }
 }
 
-fn due(date: &str) -> Option<Bound> {
-    Some(Bound::All(vec![at_most("end", date, "Europe/London")]))
+fn due(date: &str) -> Bound {
+    Bound::All(vec![at_most("end", date, "Europe/London")])
 }
 
-async fn scan(store: &Arc<dyn Store>, bound: Option<Bound>) -> (Vec<Record>, Scanned) {
+async fn scan(store: &Arc<dyn Store>, bound: impl Into<Option<Bound>>) -> (Vec<Record>, Scanned) {
     let (sender, mut receiver) = mpsc::channel(4);
-    let query = Query { bound, now: now(), seen: Arc::default() };
+    let query = Query { bound: bound.into(), now: now(), seen: Arc::default() };
     let seen = Arc::clone(&query.seen);
     let other = Arc::clone(store);
     let walk = tokio::spawn(async move { other.scan("people", query, sender).await });

@@ -43,10 +43,12 @@ async fn a_bound_sends_what_is_due_and_what_is_in_doubt_and_counts_the_rest() {
     }
 }
 
+type Write = fn(Timestamp) -> String;
+
 /// Every form, at every second around the end of a day in a zone ahead of, at and behind UTC: what the bound admits is sent.
 #[tokio::test]
 async fn the_database_never_leaves_out_a_record_that_the_bound_admits() {
-    let forms: [(&str, &str, fn(Timestamp) -> String); 7] = [
+    let forms: [(&str, &str, Write); 7] = [
         ("date", "TEXT", |t| format!("'{}'", t.to_zoned(TimeZone::UTC).date())),
         ("datetime", "TEXT", |t| format!("'{t}'")),
         ("datetime", "TEXT", |t| {
@@ -57,7 +59,7 @@ async fn the_database_never_leaves_out_a_record_that_the_bound_admits() {
         }),
         ("unix", "INTEGER", |t| t.as_second().to_string()),
         ("unix-ms", "INTEGER", |t| t.as_millisecond().to_string()),
-        ("julian", "REAL", |t| format!("{:?}", 2_440_587.5 + t.as_second() as f64 / 86_400.0)),
+        ("julian", "REAL", |t| format!("{:?}", 2_440_587.5 + f64::from(i32::try_from(t.as_second()).unwrap()) / 86_400.0)),
     ];
     let hours: Vec<i64> = (-60..60).collect();
     for (form, declared, write) in forms {
@@ -136,7 +138,7 @@ async fn a_large_table_is_walked_once_whatever_its_key_and_order() {
         ))
         .await;
         let store = db.store(&format!("  people: {{ table: people, key: {key}, events: {{ end: ended_on }} }}\n"));
-        for bound in [None, due("2022-01-01"), due("1999-01-01"), Some(Bound::Never)] {
+        for bound in [None, Some(due("2022-01-01")), Some(due("1999-01-01")), Some(Bound::Never)] {
             let (records, scanned) = scan(&store, bound.clone()).await;
             let expected = match &bound {
                 None => 25_000,
@@ -144,12 +146,12 @@ async fn a_large_table_is_walked_once_whatever_its_key_and_order() {
                 Some(_) => {
                     db.number(&format!(
                         "SELECT count(*) FROM people WHERE ended_on <= '{}'",
-                        if bound == due("1999-01-01") { "1999-01-01" } else { "2022-01-01" }
+                        if bound == Some(due("1999-01-01")) { "1999-01-01" } else { "2022-01-01" }
                     ))
                     .await
                 }
             };
-            assert_eq!(records.len() as i64, expected, "{table} {bound:?}");
+            assert_eq!(i64::try_from(records.len()).unwrap(), expected, "{table} {bound:?}");
             assert_eq!((scanned.population, scanned.incomplete), (25_000, None), "{table} {bound:?}");
             let mut prints: Vec<_> = records.iter().map(|record| record.fingerprint.clone()).collect();
             prints.sort();
@@ -247,8 +249,9 @@ async fn records_are_found_again_by_key_and_only_by_exactly_that_key() {
     assert!(matches!(&found[0], Found::Present(record) if record.key == asked[0]));
     assert!(matches!(&found[1], Found::Present(record) if record.key == asked[1]));
     assert!(matches!(&found[3], Found::Unknown(_)), "the integer and the text are written alike");
+    assert!(matches!(&found[4], Found::Unknown(_)), "outside the condition, but not gone");
     assert!(matches!(&found[5], Found::Present(_)));
-    for at in [2, 4, 6, 7] {
+    for at in [2, 6, 7] {
         assert_eq!(found[at], Found::Absent, "{at}");
     }
     let db = Db::new("CREATE TABLE people (a TEXT, b INTEGER, ended_on TEXT, PRIMARY KEY (a, b)); INSERT INTO people VALUES ('x,y', 1, NULL), ('x', 2, NULL)").await;
