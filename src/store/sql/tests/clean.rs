@@ -181,10 +181,6 @@ async fn connections_for_removal_have_what_removal_relies_on() {
     drop(idle);
 }
 
-fn ran(program: &str, arguments: &[&std::ffi::OsStr]) -> bool {
-    std::process::Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
-}
-
 /// The claim of the grade, on the raw blocks of a disk image. Needs the right to mount; elsewhere the file tests above stand alone.
 #[tokio::test]
 async fn nothing_of_overwritten_rows_is_left_on_the_raw_disk() {
@@ -195,11 +191,10 @@ async fn nothing_of_overwritten_rows_is_left_on_the_raw_disk() {
         let (image, mount) = (outside.path().join("image"), outside.path().join("mount"));
         std::fs::File::create(&image).and_then(|file| file.set_len(64 << 20)).unwrap();
         std::fs::create_dir(&mount).unwrap();
-        let made = ran("mkfs.ext4", &["-q".as_ref(), image.as_os_str()])
-            && ran("mount", &["-o".as_ref(), "loop,nodiscard".as_ref(), image.as_os_str(), mount.as_os_str()]);
-        if !made {
+        if !ran("mkfs.ext4", &["-q".as_ref(), image.as_os_str()]) {
             return;
         }
+        let Some(mounted) = Mounted::new(&["-o".as_ref(), "loop,nodiscard".as_ref(), image.as_os_str()], mount.clone()) else { return };
         let (db, idle) = canaries_in(tempfile::tempdir_in(&mount).unwrap(), mode).await;
         let store = db.store(PEOPLE);
         let records = odd(&store).await;
@@ -209,7 +204,7 @@ async fn nothing_of_overwritten_rows_is_left_on_the_raw_disk() {
         let left = db.number("SELECT count(*) FROM people").await;
         // The folder itself is taken away by the unmounting: deleting it is no part of what is tested.
         let _ = db.folder.keep();
-        assert!(ran("umount", &[mount.as_os_str()]));
+        drop(mounted);
         let raw = std::fs::read(&image).unwrap();
         let found = raw.windows(CANARY.len()).filter(|window| *window == CANARY.as_bytes()).count();
         assert_eq!(left, 100);

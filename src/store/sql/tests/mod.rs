@@ -105,6 +105,26 @@ impl Db {
     }
 }
 
+fn ran(program: &str, arguments: &[&std::ffi::OsStr]) -> bool {
+    std::process::Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+}
+
+/// A file system of its own, unmounted at the end whatever happens.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// `None` where mounting is not allowed.
+    fn new(arguments: &[&std::ffi::OsStr], at: PathBuf) -> Option<Self> {
+        ran("mount", &[arguments, &[at.as_os_str()]].concat()).then_some(Self(at))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        ran("umount", &[self.0.as_os_str()]);
+    }
+}
+
 async fn run(connection: &mut SqliteConnection, script: &str) {
     sqlx::raw_sql(AssertSqlSafe(script)).execute(connection).await.unwrap_or_else(|error| panic!("{script}: {error}"));
 }
