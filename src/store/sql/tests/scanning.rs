@@ -311,3 +311,40 @@ async fn datasets_on_one_table_and_on_child_tables_see_each_other() {
         found.into_iter().map(|one| one.into_iter().map(|(set, record)| format!("{set}:{}", record.key)).collect()).collect();
     assert_eq!(found, [vec!["notes:10", "notes:12"], vec!["others:r2", "notes:11"]]);
 }
+
+/// Texts that are almost dates, all of them past the bound and none in the future: exactly those that the reader doubts are sent.
+#[tokio::test]
+async fn whatever_the_reader_doubts_is_sent_however_far_from_the_bound_it_lies() {
+    let seeds = ["2010-05-17", "2010-05-17 10:20", "2010-05-17T10:20:30Z", "2010-05-17 10:20:30.125+01:00", "2010-02-28T23:59:59-0330"];
+    let alphabet: Vec<char> = "0123456789-:TZz+. /\u{e9}".chars().collect();
+    let mut state: u64 = 42;
+    let mut next = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    let values: Vec<String> = (0..6000)
+        .map(|_| {
+            let mut text: Vec<char> = seeds[next(seeds.len())].chars().collect();
+            for _ in 0..=next(2) {
+                // The century stays, so that the text stays between bound and now.
+                let at = 3 + next(text.len() - 3);
+                match next(3) {
+                    0 => text[at] = alphabet[next(alphabet.len())],
+                    1 => text.insert(at, alphabet[next(alphabet.len())]),
+                    _ => text.truncate(at.max(6)),
+                }
+            }
+            format!("'{}'", text.into_iter().collect::<String>())
+        })
+        .collect();
+    let db = dated("TEXT", &values.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    for event in
+        ["ended_on", "{ column: ended_on, as: date }", "{ column: ended_on, as: datetime }", "{ column: ended_on, zone: Asia/Kolkata }"]
+    {
+        let store = db.store(&format!("  people: {{ table: people, key: id, events: {{ end: {event} }} }}\n"));
+        let everything = all(&store).await;
+        let doubted: Vec<Record> = everything.iter().filter(|record| matches!(record.readings[0], Reading::Doubt(_))).cloned().collect();
+        assert!(doubted.len() > 1000 && doubted.len() < 5900, "{event}: {}", doubted.len());
+        assert_eq!(keys(&scan(&store, due("1999-01-01")).await.0), keys(&doubted), "{event}");
+    }
+}
