@@ -23,4 +23,6 @@ pub use read::{Entries, Reader};
 pub use verify::{Verified, verify};
 
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod tests;
