@@ -36,6 +36,8 @@ struct State {
     operations: usize,
     /// The operation that fails, and how, and whether all after it fail too.
     plan: Option<(usize, Fault, bool)>,
+    /// Whether the operation has come and failed.
+    failed: bool,
     /// Fails every reservation, or every creation of a file, with this.
     no_reserve: Option<Errno>,
     no_create: Option<Errno>,
@@ -56,27 +58,27 @@ impl FaultyDisk {
 
     /// Whether the planned fault has come.
     fn failed(&self) -> bool {
-        let state = self.0.lock().unwrap();
-        state.plan.is_some_and(|(operation, ..)| state.operations > operation)
+        self.0.lock().unwrap().failed
     }
 
     /// Does `act` unless it is to fail, and `undo` if it is to fail without effect on a disk that crashes with it.
-    fn step<T>(&self, act: impl Fn(&mut State, bool) -> io::Result<T>, undo: impl Fn(&mut State) -> io::Result<()>) -> io::Result<T> {
+    fn step<T>(&self, act: impl Fn(&mut State) -> io::Result<T>, undo: impl Fn(&mut State) -> io::Result<()>) -> io::Result<T> {
         let mut state = self.0.lock().unwrap();
         let number = state.operations;
         state.operations += 1;
         match state.plan {
-            Some((operation, _, true)) if number > operation => Err(Errno::IO.into()),
-            Some((operation, fault, dead)) if number == operation => {
+            Some((_, _, true)) if state.failed => Err(Errno::IO.into()),
+            // What is no write cannot fail halfway.
+            Some((operation, fault, dead)) if number == operation && fault != Fault::Half => {
+                state.failed = true;
                 match fault {
-                    Fault::With => drop(act(&mut state, false)?),
-                    Fault::Half => drop(act(&mut state, true)?),
-                    Fault::Without if dead => undo(&mut state)?,
-                    Fault::Without => {}
+                    Fault::With => drop(act(&mut state)?),
+                    _ if dead => undo(&mut state)?,
+                    _ => {}
                 }
                 Err(Errno::IO.into())
             }
-            _ => act(&mut state, false),
+            _ => act(&mut state),
         }
     }
 }
@@ -87,11 +89,11 @@ const fn nothing(_: &mut State) -> io::Result<()> {
 
 impl Disk for FaultyDisk {
     fn create_folders(&self, path: &Path) -> io::Result<()> {
-        self.step(|_, _| RealDisk.create_folders(path), nothing)
+        self.step(|_| RealDisk.create_folders(path), nothing)
     }
 
     fn create(&self, path: &Path) -> io::Result<File> {
-        let act = |state: &mut State, _| {
+        let act = |state: &mut State| {
             if let Some(errno) = state.no_create {
                 return Err(errno.into());
             }
@@ -103,12 +105,26 @@ impl Disk for FaultyDisk {
     }
 
     fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.step(|_, half| file.write_all_at(&bytes[..if half { bytes.len() / 2 } else { bytes.len() }], offset), nothing)
+        {
+            let mut state = self.0.lock().unwrap();
+            if let Some((operation, Fault::Half, _)) = state.plan
+                && !state.failed
+                && state.operations >= operation
+            {
+                // The first write from there on.
+                state.plan = Some((state.operations, Fault::Half, true));
+                state.operations += 1;
+                state.failed = true;
+                file.write_all_at(&bytes[..bytes.len() / 2], offset)?;
+                return Err(Errno::IO.into());
+            }
+        }
+        self.step(|_| file.write_all_at(bytes, offset), nothing)
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
         let meta = file.metadata()?;
-        let act = |state: &mut State, _| {
+        let act = |state: &mut State| {
             state.synced.insert(meta.ino(), meta.len());
             Ok(())
         };
@@ -116,17 +132,17 @@ impl Disk for FaultyDisk {
     }
 
     fn reserve(&self, file: &File, offset: u64, length: u64) -> io::Result<()> {
-        let act = |state: &mut State, _| state.no_reserve.map_or(Ok(()), |errno| Err(errno.into()));
+        let act = |state: &mut State| state.no_reserve.map_or(Ok(()), |errno| Err(errno.into()));
         let _ = (file, offset, length);
         self.step(act, nothing)
     }
 
     fn cut(&self, file: &File, length: u64) -> io::Result<()> {
-        self.step(|_, _| file.set_len(length), nothing)
+        self.step(|_| file.set_len(length), nothing)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let act = |state: &mut State, _| {
+        let act = |state: &mut State| {
             state.names.push((to.to_owned(), fs::read(to).ok()));
             RealDisk.rename(from, to)
         };
@@ -136,7 +152,7 @@ impl Disk for FaultyDisk {
     fn sync_folder(&self, folder: &File) -> io::Result<()> {
         let inode = folder.metadata()?.ino();
         let inside = |path: &Path| path.parent().and_then(|p| fs::metadata(p).ok()).is_some_and(|meta| meta.ino() == inode);
-        let act = |state: &mut State, _| {
+        let act = |state: &mut State| {
             state.names.retain(|(path, _)| !inside(path));
             Ok(())
         };
@@ -153,11 +169,11 @@ impl Disk for FaultyDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.step(|_, _| RealDisk.remove(path), nothing)
+        self.step(|_| RealDisk.remove(path), nothing)
     }
 
     fn remove_folder(&self, path: &Path) -> io::Result<()> {
-        self.step(|_, _| RealDisk.remove_folder(path), nothing)
+        self.step(|_| RealDisk.remove_folder(path), nothing)
     }
 }
 
@@ -170,13 +186,17 @@ fn intent(run: usize) -> Draft {
     Draft::new(Kind::Intent, &body).unwrap()
 }
 
+/// How many entries are committed at once: with an intent in the second, the second process fills the first tile
+/// exactly, publishes it, and goes on.
+const BATCHES: [usize; 3] = [122, 3, 3];
+
 /// The life of a log: two processes, commits of several sizes across two tiles, checkpoints in between. Goes on after failures, as far as it
 /// can, and returns what was acknowledged: first index, tag and count.
 fn live(disk: &FaultyDisk, state: &Path) -> Vec<(u64, String, usize)> {
     let mut acknowledged = Vec::new();
     for process in 0..2 {
         let Ok(Opened { log, .. }) = open(disk, state) else { continue };
-        for (turn, count) in [1, 3, 250, 10].into_iter().enumerate() {
+        for (turn, count) in BATCHES.into_iter().enumerate() {
             let tag = format!("{process}/{turn}");
             let mut batch = drafts(count, &tag);
             if turn == 1 {
@@ -185,7 +205,7 @@ fn live(disk: &FaultyDisk, state: &Path) -> Vec<(u64, String, usize)> {
             if let Ok(committed) = log.commit_blocking(batch) {
                 acknowledged.push((committed.first(), tag, count));
             }
-            if turn % 2 == 1 {
+            if turn == 1 {
                 let _ = wait(log.publish());
             }
         }
@@ -213,12 +233,13 @@ fn expect_whole(state: &Path, acknowledged: &[(u64, String, usize)], what: &str)
     assert_eq!((verified.size, verified.unpublished, verified.torn_bytes), (all.len() as u64, 0, 0), "{what}");
 }
 
-/// Fails each operation of the life of a log in this way; returns how many there were.
+/// Fails each operation of the life of a log in this way; returns how many lives that took.
 fn fail_each(fault: Fault, dead: bool) -> usize {
     // The keys are made once: they do not go through the disk that fails, and take longer than all the rest.
     let keys = tempfile::tempdir().unwrap();
     SigningKey::create(keys.path(), "hq-1").unwrap();
-    for operation in 0.. {
+    let (mut operation, mut lives) = (0, 0);
+    loop {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("keys")).unwrap();
         for name in ["log.key", "log.vkey"] {
@@ -228,32 +249,38 @@ fn fail_each(fault: Fault, dead: bool) -> usize {
         let acknowledged = live(&disk, dir.path());
         expect_whole(dir.path(), &acknowledged, &format!("operation {operation} {fault:?}, dead after: {dead}"));
         if !disk.failed() {
-            assert_eq!(acknowledged.len(), 8, "without a fault, every commit is acknowledged");
-            return operation;
+            assert_eq!(acknowledged.len(), 2 * BATCHES.len(), "without a fault, every commit is acknowledged");
+            return lives;
         }
+        // A write that failed halfway may have come later than asked for.
+        operation = disk.0.lock().unwrap().plan.map_or(operation, |(operation, ..)| operation) + 1;
+        lives += 1;
     }
-    0
 }
 
 #[test]
 fn no_acknowledged_entry_is_lost_when_an_operation_fails_without_effect_and_the_process_dies() {
-    assert!(fail_each(Fault::Without, true) > 100);
+    assert!(fail_each(Fault::Without, true) > 80);
 }
 
 #[test]
 fn no_acknowledged_entry_is_lost_when_an_operation_fails_with_effect_and_the_process_dies() {
-    assert!(fail_each(Fault::With, true) > 100);
+    assert!(fail_each(Fault::With, true) > 80);
 }
 
 #[test]
 fn no_acknowledged_entry_is_lost_when_a_write_is_torn_and_the_process_dies() {
-    assert!(fail_each(Fault::Half, true) > 100);
+    assert!(fail_each(Fault::Half, true) > 20);
 }
 
 #[test]
 fn no_acknowledged_entry_is_lost_when_an_operation_fails_and_the_process_goes_on() {
-    assert!(fail_each(Fault::Without, false) > 100);
-    assert!(fail_each(Fault::With, false) > 100);
+    assert!(fail_each(Fault::Without, false) > 80);
+}
+
+#[test]
+fn no_acknowledged_entry_is_lost_when_an_operation_seems_to_fail_and_the_process_goes_on() {
+    assert!(fail_each(Fault::With, false) > 80);
 }
 
 #[test]
