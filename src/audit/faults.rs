@@ -83,13 +83,9 @@ impl FaultyDisk {
     }
 }
 
-const fn nothing(_: &mut State) -> io::Result<()> {
-    Ok(())
-}
-
 impl Disk for FaultyDisk {
     fn create_folders(&self, path: &Path) -> io::Result<()> {
-        self.step(|_| RealDisk.create_folders(path), nothing)
+        self.step(|_| RealDisk.create_folders(path), |_| Ok(()))
     }
 
     fn create(&self, path: &Path) -> io::Result<File> {
@@ -101,7 +97,7 @@ impl Disk for FaultyDisk {
             state.names.push((path.to_owned(), None));
             Ok(file)
         };
-        self.step(act, nothing)
+        self.step(act, |_| Ok(()))
     }
 
     fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -119,7 +115,7 @@ impl Disk for FaultyDisk {
                 return Err(Errno::IO.into());
             }
         }
-        self.step(|_| file.write_all_at(bytes, offset), nothing)
+        self.step(|_| file.write_all_at(bytes, offset), |_| Ok(()))
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
@@ -134,11 +130,11 @@ impl Disk for FaultyDisk {
     fn reserve(&self, file: &File, offset: u64, length: u64) -> io::Result<()> {
         let act = |state: &mut State| state.no_reserve.map_or(Ok(()), |errno| Err(errno.into()));
         let _ = (file, offset, length);
-        self.step(act, nothing)
+        self.step(act, |_| Ok(()))
     }
 
     fn cut(&self, file: &File, length: u64) -> io::Result<()> {
-        self.step(|_| file.set_len(length), nothing)
+        self.step(|_| file.set_len(length), |_| Ok(()))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -146,7 +142,7 @@ impl Disk for FaultyDisk {
             state.names.push((to.to_owned(), fs::read(to).ok()));
             RealDisk.rename(from, to)
         };
-        self.step(act, nothing)
+        self.step(act, |_| Ok(()))
     }
 
     fn sync_folder(&self, folder: &File) -> io::Result<()> {
@@ -169,11 +165,11 @@ impl Disk for FaultyDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.step(|_| RealDisk.remove(path), nothing)
+        self.step(|_| RealDisk.remove(path), |_| Ok(()))
     }
 
     fn remove_folder(&self, path: &Path) -> io::Result<()> {
-        self.step(|_| RealDisk.remove_folder(path), nothing)
+        self.step(|_| RealDisk.remove_folder(path), |_| Ok(()))
     }
 }
 

@@ -136,9 +136,9 @@ impl AuditLog {
         }
 
         let mut publisher = Publisher::open(disk.clone(), &folder, key)?;
-        let published = publisher.published();
-        let (mut journal, cut_bytes) = Journal::open(disk, &journal_folder, published, |frame| publisher.integrate(frame))?;
-        let replayed = publisher.size() - published;
+        let covered = publisher.published();
+        let (mut journal, cut_bytes) = Journal::open(disk, &journal_folder, covered, |frame| publisher.integrate(frame))?;
+        let replayed = publisher.size() - covered;
         // What was replayed may be in the page cache only, if an earlier fsync failed. Publishing writes it again.
         let size = publisher.publish()?;
         for path in journal.retire(size) {
