@@ -266,7 +266,7 @@ fn no_acknowledged_entry_is_lost_when_an_operation_fails_with_effect_and_the_pro
 
 #[test]
 fn no_acknowledged_entry_is_lost_when_a_write_is_torn_and_the_process_dies() {
-    assert!(fail_each(Fault::Half, true) > 20);
+    assert!(fail_each(Fault::Half, true) > 15);
 }
 
 #[test]
