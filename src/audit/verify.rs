@@ -142,15 +142,12 @@ impl<'a> Fold<'a> {
                     }
                 });
             }
-            let result = (|| {
-                while let Some(piece) = line.next() {
-                    self.add(piece?)?;
-                    progress(self.tree.size(), size);
-                }
-                Ok(())
-            })();
-            line.stop();
-            result
+            let _stop = StopOnDrop(&line);
+            while let Some(piece) = line.next() {
+                self.add(piece?)?;
+                progress(self.tree.size(), size);
+            }
+            Ok(())
         })
     }
 
@@ -411,5 +408,14 @@ impl Line {
     fn stop(&self) {
         self.lock().stopped = true;
         self.changed.notify_all();
+    }
+}
+
+/// Sends the workers home, however the reader of the line ends.
+struct StopOnDrop<'a>(&'a Line);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }
