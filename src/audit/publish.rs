@@ -130,7 +130,7 @@ impl<D: Disk> Publisher<D> {
                 continue;
             }
             let bundle = std::mem::take(&mut self.bundle);
-            self.stage_tile(Level::Entries, n / TILE_WIDTH as u64, TILE_WIDTH, &bundle)?;
+            self.stage_tile(Level::Entries, tile::place(n).0, TILE_WIDTH, &bundle)?;
             self.bundle = bundle;
             self.bundle.clear();
             for tile in full {
@@ -175,15 +175,13 @@ impl<D: Disk> Publisher<D> {
 
     /// Compares an entry that is in the log already with what was published.
     fn compare(&mut self, n: u64, entry: &[u8]) -> Result<()> {
-        let index = n / TILE_WIDTH as u64;
-        let full = (index + 1) * TILE_WIDTH as u64 <= self.published;
-        let width = if full { TILE_WIDTH } else { width_at(self.published, 0) };
+        let (index, place) = tile::place(n);
+        let width = tile::bundle_width(index, self.published);
         let hashes = match self.compared.take() {
             Some((tile, hashes)) if tile == index => hashes,
             _ => read_tile(&self.folder, 0, index, width)?,
         };
-        // Masked by the division, so the cast keeps the value.
-        let same = hashes.get((n % TILE_WIDTH as u64) as usize) == Some(&leaf_hash(entry));
+        let same = hashes.get(place) == Some(&leaf_hash(entry));
         self.compared = Some((index, hashes));
         if same {
             return Ok(());
