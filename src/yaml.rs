@@ -17,6 +17,9 @@ use saphyr_parser::{Event, Parser, ScalarStyle};
 
 use crate::error::{Error, Kind, Result, escape};
 
+/// What YAML makes of a scalar: null, a boolean, a number or a string.
+pub use serde_yaml::Value as Typed;
+
 /// Deeper nesting than this is refused: no schedule needs it, and a recursive reader must not be led to overflow its stack.
 const DEPTH: usize = 32;
 

@@ -21,3 +21,6 @@ pub use log::{AuditLog, Committed, Opened, Recovery};
 pub use pseudonym::{EpochKey, Pseudonyms, plain_record};
 pub use read::{Entries, Reader};
 pub use verify::{Verified, verify};
+
+#[cfg(test)]
+mod tests;

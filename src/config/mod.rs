@@ -17,7 +17,7 @@ pub use limits::Limits;
 
 use crate::error::{Error, Kind, Result, escape};
 use crate::finding::Finding;
-use crate::schedule::{Period, Schedules, Timetable};
+use crate::schedule::{Period, RecordClass, Schedules, Timetable};
 use crate::store::{KINDS, Store, StoreHead};
 use crate::yaml::{Document, Fields, Node, Problems, join, suggest};
 
@@ -117,14 +117,14 @@ impl Config {
     pub fn check(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         for schedule in &self.schedules.all {
-            for class in schedule.classes.values() {
-                let used = self.datasets.iter().any(|dataset| dataset.rules().iter().any(|rule| rule.class.id == class.id));
-                if !used {
-                    findings.push(Finding::note(
-                        class.id.as_str(),
-                        "no dataset has this class: its records are not looked after by this service",
-                    ));
-                }
+            let used = |class: &&Arc<RecordClass>| {
+                self.datasets.iter().any(|dataset| dataset.rules().iter().any(|rule| rule.class.id == class.id))
+            };
+            let unused: Vec<&str> = schedule.classes.values().filter(|class| !used(class)).map(|class| class.id.as_str()).collect();
+            if !unused.is_empty() {
+                let text =
+                    format!("no dataset has these classes, so this service does not look after their records: {}", unused.join(", "));
+                findings.push(Finding::note(&schedule.file, text));
             }
         }
         for store in &self.stores {
@@ -239,7 +239,8 @@ impl StoresReader<'_> {
                 problems.absorb(inner, &what);
                 read.extend(part.map(|part| (dataset.to_owned(), part)));
             }
-            if read.is_empty() && problems.is_empty() {
+            // Without schedules no dataset can be read; their own problems are reported instead.
+            if read.is_empty() && problems.is_empty() && self.schedules.is_some() {
                 problems.add(fields.mark, "expected at least one dataset, found none");
             }
         }

@@ -91,6 +91,10 @@ fn tally_lines(out: &mut String, tally: &Tally) {
     if tally.overdue > 0 {
         line(out, &format!("  {} overdue: present past the ceiling of the schedule", tally.overdue));
     }
+    let rest = tally.population.saturating_sub(tally.due() + tally.held + tally.undetermined);
+    if rest > 0 {
+        line(out, &format!("  {least}{rest} kept, because their period is running or has not begun"));
+    }
     if tally.undetermined > 0 {
         line(out, &format!("  {} kept because something cannot be told:", tally.undetermined));
         for (why, times) in &tally.doubts {
@@ -350,7 +354,7 @@ pub fn verified(log: &Path, verified: &Verified) -> String {
         &format!(
             "  log {}, {}, root {}",
             verified.origin,
-            count(verified.size, "entr").replace("entrs", "entries").replace("1 entr", "1 entry"),
+            if verified.size == 1 { "1 entry".to_owned() } else { format!("{} entries", verified.size) },
             verified.root
         ),
     );

@@ -9,7 +9,7 @@ use crate::error::escape;
 use crate::schedule::EventName;
 use crate::schedule::load::zone_named;
 use crate::store::{DatasetHead, EventPlace};
-use crate::yaml::{Fields, Node, Problems, Value};
+use crate::yaml::{Fields, Node, Problems, Typed, Value};
 
 /// One dataset: a table and how its rows are records.
 #[derive(Clone, Debug)]
@@ -271,9 +271,9 @@ fn changes(node: &Node, problems: &mut Problems) -> Vec<Change> {
         let Ok(name) = Name::new(column).map_err(|error| problems.add(mark, error)) else { continue };
         let to = match &node.value {
             Value::Scalar(scalar) => match &scalar.typed {
-                serde_yaml::Value::Null => To::Constant(Cell::Null),
-                serde_yaml::Value::Bool(value) => To::Constant(Cell::Int(i64::from(*value))),
-                serde_yaml::Value::Number(number) => match (number.as_i64(), number.as_f64().filter(|value| value.is_finite())) {
+                Typed::Null => To::Constant(Cell::Null),
+                Typed::Bool(value) => To::Constant(Cell::Int(i64::from(*value))),
+                Typed::Number(number) => match (number.as_i64(), number.as_f64().filter(|value| value.is_finite())) {
                     (Some(value), _) => To::Constant(Cell::Int(value)),
                     (None, Some(value)) => To::Constant(Cell::Real(value)),
                     (None, None) => {
