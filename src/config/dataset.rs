@@ -226,12 +226,9 @@ fn classes_of(fields: &mut Fields<'_>, schedules: Option<&Schedules>, problems: 
             let mut by = node.fields("`class-by: { column: NAME, map: { VALUE: CLASS } }`", problems)?;
             let column = by.take("column");
             let capture = by.take("capture");
-            let source = match (column, capture) {
-                (Some(one), None) | (None, Some(one)) => one,
-                _ => {
-                    problems.add(node.mark, "`class-by` needs either `column` or `capture`, which picks the class");
-                    return None;
-                }
+            let ((Some(source), None) | (None, Some(source))) = (column, capture) else {
+                problems.add(node.mark, "`class-by` needs either `column` or `capture`, which picks the class");
+                return None;
             };
             let text = source.text("the name of a column or capture", problems)?.to_owned();
             let mut map = BTreeMap::new();
@@ -266,12 +263,11 @@ fn rules_at(node: &Node, schedules: Option<&Schedules>, problems: &mut Problems)
         if rules.iter().any(|rule| rule.class.id.as_str() == id) {
             problems.add(node.mark, format!("the class `{}` stands in the list twice", escape(id.as_bytes())));
         }
-        match schedules.rule(id) {
-            Some(rule) => rules.push(rule),
-            None => {
-                let hint = suggest(id, schedules.class_ids().map(crate::schedule::ClassId::as_str));
-                problems.add(node.mark, format!("no schedule has the class \"{}\"{hint}", escape(id.as_bytes())));
-            }
+        if let Some(rule) = schedules.rule(id) {
+            rules.push(rule);
+        } else {
+            let hint = suggest(id, schedules.class_ids().map(crate::schedule::ClassId::as_str));
+            problems.add(node.mark, format!("no schedule has the class \"{}\"{hint}", escape(id.as_bytes())));
         }
     }
     (!nodes.is_empty() && rules.len() == nodes.len()).then_some(rules)

@@ -126,10 +126,10 @@ pub fn planned(dataset: &Dataset, planned: &Planned, allow: Option<&str>) -> Str
     match (dataset.mode, over) {
         (crate::config::Mode::Report, None) => line(&mut out, "  report mode: a run would only report this"),
         (crate::config::Mode::Report, Some(over)) => {
-            line(&mut out, &format!("  report mode: a run would only report this; in enforce mode it would refuse: {over}"))
+            line(&mut out, &format!("  report mode: a run would only report this; in enforce mode it would refuse: {over}"));
         }
         (crate::config::Mode::Enforce, None) if planned.tally.disposed() > 0 => {
-            line(&mut out, &format!("  a run would do this (limit: {})", dataset.limits))
+            line(&mut out, &format!("  a run would do this (limit: {})", dataset.limits));
         }
         (crate::config::Mode::Enforce, None) => {}
         (crate::config::Mode::Enforce, Some(over)) => {

@@ -132,14 +132,15 @@ impl Dataset {
                 fail(message, problems);
                 return None;
             }
-            Ok(whole) if record == Some("directory") => match whole.directory() {
-                Some(directory) => (directory, Some(whole)),
-                None => {
+            Ok(whole) if record == Some("directory") => {
+                if let Some(directory) = whole.directory() {
+                    (directory, Some(whole))
+                } else {
                     let message = "with `record: directory` expected one `**`, at the end, after the directory that is the record, such as `{tenancy}/**`";
                     fail(message.into(), problems);
                     return None;
                 }
-            },
+            }
             Ok(whole) => (whole, None),
         };
         let capture = |name: &str, mark: Mark, problems: &mut Problems| {
