@@ -51,8 +51,11 @@ impl Limits {
             match share {
                 _ if text == "unlimited" => self.share = None,
                 Some(share) => self.share = Some(share),
-                None => problems
-                    .add(node.mark, format!("expected a share from 0% to 100%, or unlimited, found \"{}\"", escape(text.as_bytes()))),
+                None => {
+                    let hint = if text.parse::<f64>().is_ok() { format!("; write {text}%") } else { String::new() };
+                    let found = escape(text.as_bytes());
+                    problems.add(node.mark, format!("expected a share from 0% to 100%, or unlimited, found \"{found}\"{hint}"));
+                }
             }
         }
         fields.finish("limits", problems);

@@ -65,6 +65,12 @@ impl Config {
     /// Loads the configuration and the schedules it names.
     pub fn load(path: &Path) -> Result<Self> {
         let name = escape(path.as_os_str().as_encoded_bytes());
+        if path == Path::new(DEFAULT_FILE) && !path.exists() {
+            return Err(Error::new(
+                Kind::Config,
+                format!("{name}: there is no configuration; write one, or name another with --config FILE"),
+            ));
+        }
         let document = Document::read(path, &name)?;
         let base = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Self::from_document(&document, base)
@@ -239,7 +245,8 @@ impl StoresReader<'_> {
                 problems.absorb(inner, &what);
                 read.extend(part.map(|part| (dataset.to_owned(), part)));
             }
-            if read.is_empty() && problems.is_empty() {
+            // Without schedules no dataset can be read; their own problems are reported instead.
+            if read.is_empty() && problems.is_empty() && self.schedules.is_some() {
                 problems.add(fields.mark, "expected at least one dataset, found none");
             }
         }
