@@ -11,6 +11,7 @@
 //! than 32. None of them is needed, and each has surprised somebody.
 
 use std::fmt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
@@ -141,7 +142,12 @@ impl Document {
         if length > LONGEST {
             return Err(Error::new(Kind::Config, format!("{name}: expected at most {LONGEST} bytes, found {length}")));
         }
-        let bytes = std::fs::read(path).map_err(fail)?;
+        // The length of a device or a pipe says nothing, so what is read is bounded too.
+        let mut bytes = Vec::new();
+        std::fs::File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes)).map_err(fail)?;
+        if bytes.len() as u64 > LONGEST {
+            return Err(Error::new(Kind::Config, format!("{name}: expected at most {LONGEST} bytes, found more")));
+        }
         let text = String::from_utf8(bytes).map_err(|error| {
             let before = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]).into_owned();
             let mark = Mark { line: 1 + before.matches('\n').count(), column: 1 + before.chars().rev().take_while(|c| *c != '\n').count() };

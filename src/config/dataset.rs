@@ -235,7 +235,11 @@ fn classes_of(fields: &mut Fields<'_>, schedules: Option<&Schedules>, problems: 
             };
             let text = source.text("the name of a column or capture", problems)?.to_owned();
             let mut map = BTreeMap::new();
-            if let Some(list) = by.need("map", "`class-by`", problems)?.fields("a mapping from values to classes", problems) {
+            let map_node = by.need("map", "`class-by`", problems)?;
+            if let Some(list) = map_node.fields("a mapping from values to classes", problems) {
+                if matches!(&map_node.value, Value::Mapping(pairs) if pairs.is_empty()) {
+                    problems.add(map_node.mark, "expected at least one value with its class, found none");
+                }
                 for (value, _, node) in list.names() {
                     if let Some(rules) = rules_at(node, schedules, problems) {
                         map.insert(value.to_owned(), rules);

@@ -32,7 +32,7 @@ mod tests;
 mod walk;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -166,6 +166,10 @@ impl Store for Files {
             Ok(root) => format!("{path} ({}:{}:{})", root.facts.dev.0, root.facts.dev.1, root.facts.ino),
             Err(_) => path,
         }
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.inner.root)
     }
 
     fn grades(&self) -> &'static [&'static str] {

@@ -291,7 +291,10 @@ fn changes(node: &Node, problems: &mut Problems) -> Vec<Change> {
                 To::Expression(expression)
             }
         };
-        out.insert(name.as_str().to_lowercase(), Change { column: name, to });
+        let twice = format!("the column `{}` stands here a second time, in other letters; remove one of the two", name.shown());
+        if out.insert(name.as_str().to_lowercase(), Change { column: name, to }).is_some() {
+            problems.add(mark, twice);
+        }
     }
     if out.is_empty() {
         problems.add(node.mark, "expected at least one column, found none");
