@@ -175,7 +175,8 @@ fn a_key_that_the_loader_refuses_is_refused_by_the_schema() {
             if path.is_file() && (name.contains("unknown-key") || name.contains("-missing.") || name.contains("-without-")) {
                 // What depends on another part of the file is beyond a schema.
                 let beyond = ["event-missing", "events-missing", "anonymise-missing", "without-stars", "without-its-date", "a-likeness"];
-                let shape = fits(&schema, &yaml(&path));
+                let Ok(value) = serde_yaml::from_str(&std::fs::read_to_string(&path).unwrap()) else { continue };
+                let shape = fits(&schema, &value);
                 if !beyond.iter().any(|word| name.contains(word)) || name.contains("unknown-key") {
                     assert!(shape.is_err(), "{name} fits the schema, and the loader refuses it");
                     cases += 1;

@@ -20,7 +20,7 @@ use crate::error::{Error, Kind, Result, escape};
 use crate::finding::Finding;
 use crate::schedule::{Period, Schedules, Timetable};
 use crate::store::{KINDS, Store, StoreHead};
-use crate::yaml::{Document, Fields, Mark, Node, Problems, Value, join, suggest};
+use crate::yaml::{Document, Fields, Mark, Node, Problems, Value, join, near, suggest};
 
 /// Where the configuration is looked for when nothing else is said.
 pub const DEFAULT_FILE: &str = "/etc/retentiond/retentiond.yaml";
@@ -200,14 +200,22 @@ impl StoresReader<'_> {
         let (kind, place) = match places[..] {
             [one] => one,
             [] => return problems.add(fields.mark, format!("expected one key that says where the store is: {}", known())),
-            [_, (_, second), ..] => return problems.add(second.mark, "a store is in one place; make two stores of it"),
+            [(one, _), (other, second), ..] => {
+                let message = format!("a store is in one place, found `{}:` and `{}:`; make two stores of it", one.key, other.key);
+                return problems.add(second.mark, message);
+            }
         };
         let head = StoreHead { name, base: self.base };
         let Some(mut configure) = (kind.configure)(&head, place, fields, problems) else {
             return;
         };
         let mut read = Vec::new();
-        if let Some(list) = datasets.and_then(|node| node.fields("the datasets: a mapping from name to dataset", problems)) {
+        if let Some(node) = datasets
+            && let Some(list) = node.fields("the datasets: a mapping from name to dataset", problems)
+        {
+            if matches!(&node.value, Value::Mapping(pairs) if pairs.is_empty()) {
+                problems.add(node.mark, "expected at least one dataset, found none");
+            }
             for (dataset, mark, node) in list.names() {
                 if let Err(error) = store_name(dataset) {
                     problems.add(mark, error);
@@ -217,9 +225,6 @@ impl StoresReader<'_> {
                 let part = dataset::read(dataset, mark, node, self.schedules, &defaults, &mut *configure, &mut inner);
                 problems.absorb(inner, &what);
                 read.extend(part.map(|part| (dataset.to_owned(), part)));
-            }
-            if read.is_empty() && problems.is_empty() {
-                problems.add(fields.mark, "expected at least one dataset, found none");
             }
         }
         let store = configure.finish();
@@ -260,7 +265,7 @@ fn mode_of(node: &Node, problems: &mut Problems) -> Option<Mode> {
         "report" => Some(Mode::Report),
         "enforce" => Some(Mode::Enforce),
         other => {
-            let hint = suggest(other, ["report", "enforce"]);
+            let hint = near(other, ["report", "enforce"]);
             problems.add(node.mark, format!("expected `mode` to be report or enforce, found \"{}\"{hint}", escape(other.as_bytes())));
             None
         }

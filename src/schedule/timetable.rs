@@ -42,7 +42,8 @@ impl Timetable {
         };
         let fields: Vec<&str> = expanded.split_whitespace().collect();
         let [minute, hour, day, month, weekday] = fields[..] else {
-            return Err(format!("timetable has {} fields, expected 5 (minute hour day month weekday); {EXAMPLE}", fields.len()));
+            let (found, shown) = (fields.len(), crate::error::escape(written.as_bytes()));
+            return Err(format!("timetable \"{shown}\" has {found} fields, expected 5 (minute hour day month weekday); {EXAMPLE}"));
         };
         let refuse = |field: &str, found: &str| {
             format!("timetable field {field} \"{}\" is not understood; {EXAMPLE}", crate::error::escape(found.as_bytes()))
