@@ -170,8 +170,8 @@ impl Assessor {
         }
         match target.store.lookup(&target.name, &lookup.event, lookup.on.as_deref(), &values).await {
             Ok(readings) if readings.len() == values.len() => {
-                let answer = |value: &Option<&str>| value.and_then(|value| distinct.get(value)).and_then(|at| readings.get(*at));
-                by.iter().map(|value| answer(value).cloned().unwrap_or(Reading::Doubt(Doubt::Failed("no answer".into())))).collect()
+                let answer = |value: Option<&str>| value.and_then(|value| distinct.get(value)).and_then(|at| readings.get(*at));
+                by.iter().map(|value| answer(*value).cloned().unwrap_or(Reading::Doubt(Doubt::Failed("no answer".into())))).collect()
             }
             Ok(_) => failed(format!("{} answered another number of values", target.address)),
             Err(error) => failed(error.to_string()),
@@ -202,7 +202,7 @@ impl Assessor {
         for assessment in assessments {
             let doubt = crate::judge::Reason::Doubt {
                 class: self.dataset.rules()[0].class.id.clone(),
-                event: self.dataset.events.first().map_or_else(|| unnamed_event(), |(name, _)| name.clone()),
+                event: self.dataset.events.first().map_or_else(unnamed_event, |(name, _)| name.clone()),
                 doubt: Doubt::Failed(format!("other datasets could not be asked about the same record: {why}")),
             };
             assessment.verdict.standing = assessment.verdict.standing.max_keeping(Standing::Undetermined);

@@ -133,8 +133,11 @@ pub async fn spend(run: &Arc<Run>, plan: &Spool) -> Result<Spent> {
             Ok(Ok(part)) => spent.add(part),
             Ok(Err(error)) => trouble = trouble.or(Some(error)),
             Err(error) => {
-                trouble =
-                    trouble.or(Some(Error::with_source(Kind::Store, format!("{}: a batch ended abnormally", run.dataset().address), error)))
+                trouble = trouble.or(Some(Error::with_source(
+                    Kind::Store,
+                    format!("{}: a batch ended abnormally", run.dataset().address),
+                    error,
+                )));
             }
         }
     }
@@ -339,6 +342,9 @@ struct Outcome<'a> {
     found: Option<&'a str>,
 }
 
+/// Records to one of which the same is to be done, each with its name in the log.
+type Batch = (Act, Vec<(String, Item)>);
+
 /// Cuts the items of a plan into batches of one act each that fit into one intent.
 struct Batches {
     items: crate::spool::Items,
@@ -348,7 +354,7 @@ struct Batches {
 }
 
 impl Batches {
-    fn next_batch(&mut self) -> Result<Option<(Act, Vec<(String, Item)>)>> {
+    fn next_batch(&mut self) -> Result<Option<Batch>> {
         let mut batch: Vec<(String, Item)> = Vec::new();
         let mut bytes = 0;
         let mut act = None;

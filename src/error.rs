@@ -85,6 +85,12 @@ impl fmt::Display for Error {
     }
 }
 
+/// Bytes as lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).map(char::from).collect()
+}
+
 /// Escapes a name that came from outside (a path, a key, a scalar of a file), so that it can neither break a line nor steer a terminal.
 ///
 /// Printable text is kept as it is; control characters, bidirectional overrides and bytes that are not UTF-8 become `\x..` or `\u{..}`.
@@ -116,6 +122,11 @@ mod tests {
         assert_eq!(escape(b"two\nlines\x1b[2J"), "two\\nlines\\u{1b}[2J");
         assert_eq!(escape(b"bad \xff byte"), "bad \\xff byte");
         assert_eq!(escape("Stra\u{df}e \u{202e}txt".as_bytes()), "Stra\u{df}e \\u{202e}txt");
+    }
+
+    #[test]
+    fn hexadecimal_digits_are_lower_case() {
+        assert_eq!(hex(&[0, 10, 171, 255]), "000aabff");
     }
 
     #[test]

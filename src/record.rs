@@ -191,8 +191,8 @@ impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing(what) => write!(f, "{what} is missing"),
-            Self::Unparsable(found) => write!(f, "\"{}\" is not a date of the declared form", escape(found.as_bytes())),
-            Self::NoZone(found) => write!(f, "\"{}\" has no time zone and none is declared", escape(found.as_bytes())),
+            Self::Unparsable(found) => write!(f, "not a date of the declared form: {}", escape(found.as_bytes())),
+            Self::NoZone(found) => write!(f, "a timestamp without time zone, and none is declared: {}", escape(found.as_bytes())),
             Self::Future(date) => write!(f, "{date} lies in the future"),
             Self::Failed(why) => write!(f, "the look-up failed: {why}"),
         }

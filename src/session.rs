@@ -19,7 +19,7 @@ use crate::audit::{AuditLog, Draft, EpochKey, Kind as EntryKind, Pseudonyms};
 use crate::clock::{self, Today};
 use crate::config::{Config, Dataset, Mode};
 use crate::dispose::{BY, Run, Spent, spend};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, hex};
 use crate::finding::{Finding, Severity};
 use crate::hold::Holds;
 use crate::plan::{Item, OverLimit, Tally};
@@ -175,9 +175,8 @@ impl Session {
     pub(crate) fn new_run(&self, dataset: &Arc<Dataset>, progress: &Progress) -> Result<Arc<Run>> {
         let mut random = [0; 6];
         getrandom::fill(&mut random).map_err(|error| Error::new(Kind::Io, format!("no random numbers can be had: {error}")))?;
-        let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Arc::new(Run {
-            id: format!("{}-{random}", self.now.strftime("%Y%m%dT%H%M%SZ")),
+            id: format!("{}-{}", self.now.strftime("%Y%m%dT%H%M%SZ"), hex(&random)),
             log: self.log.clone(),
             assessor: self.assessor(dataset),
             epoch: Arc::clone(&self.epoch),

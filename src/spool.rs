@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, hex};
 use crate::judge::Deciding;
 use crate::plan::{Item, Tally};
 use crate::record::{Doubt, Key, Moment, Reading, Record};
@@ -175,7 +175,7 @@ fn index_of<T>(list: &mut Vec<T>, same: impl Fn(&T) -> bool, make: impl FnOnce()
 }
 
 fn id_of(hash: &[u8]) -> String {
-    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash[..8])
 }
 
 impl Spool {
@@ -270,7 +270,7 @@ pub fn clean(folder: &Path, needed: &[String]) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|time| time.elapsed().ok()).unwrap_or_default();
-        let day = std::time::Duration::from_secs(86_400);
+        let day = std::time::Duration::from_hours(24);
         let stale =
             if name.starts_with(".new-") { age > day } else { age > old && !needed.iter().any(|plan| name == format!("{plan}.plan")) };
         // What cannot be removed now is tried again at the next start.
@@ -353,16 +353,25 @@ struct Decoder<'a> {
     bytes: &'a [u8],
 }
 
-impl Decoder<'_> {
+/// A field that may be absent.
+enum Field<'a> {
+    Given(&'a [u8]),
+    Absent,
+}
+
+impl<'a> Decoder<'a> {
     fn item(mut self, rules: &[(ClassId, Arc<str>)], events: &[EventName]) -> Option<Item> {
         let then = *DISPOSITIONS.get(usize::from(self.array::<1>()?[0]))?;
         let (class, schedule) = rules.get(u32::from_le_bytes(self.array()?) as usize)?;
         let event = events.get(u32::from_le_bytes(self.array()?) as usize)?;
         let (event_date, due) = (self.date()?, self.date()?);
-        let key = Key::new(self.slice()??);
-        let class_value = self.text()?;
-        let subject = self.text()?;
-        let fingerprint = self.slice()??.into();
+        let Field::Given(key) = self.field()? else { return None };
+        let key = Key::new(key);
+        let (mut class_value, mut subject) = (None, None);
+        self.text(&mut class_value)?;
+        self.text(&mut subject)?;
+        let Field::Given(fingerprint) = self.field()? else { return None };
+        let fingerprint = fingerprint.into();
         let size = u64::from_le_bytes(self.array()?);
         let count = self.array::<1>()?[0];
         let readings = (0..count).map(|_| self.reading()).collect::<Option<_>>()?;
@@ -376,22 +385,22 @@ impl Decoder<'_> {
         Some(*head)
     }
 
-    /// `None`: broken; `Some(None)`: absent.
-    fn slice(&mut self) -> Option<Option<&[u8]>> {
+    fn field(&mut self) -> Option<Field<'a>> {
         let length = u32::from_le_bytes(self.array()?);
         if length == u32::MAX {
-            return Some(None);
+            return Some(Field::Absent);
         }
         let (head, rest) = self.bytes.split_at_checked(length as usize)?;
         self.bytes = rest;
-        Some(Some(head))
+        Some(Field::Given(head))
     }
 
-    fn text(&mut self) -> Option<Option<Box<str>>> {
-        match self.slice()? {
-            None => Some(None),
-            Some(bytes) => Some(Some(std::str::from_utf8(bytes).ok()?.into())),
+    /// Text or absence; the outer `None` says that the item is broken.
+    fn text(&mut self, text: &mut Option<Box<str>>) -> Option<()> {
+        if let Field::Given(bytes) = self.field()? {
+            *text = Some(std::str::from_utf8(bytes).ok()?.into());
         }
+        Some(())
     }
 
     fn date(&mut self) -> Option<Date> {
@@ -404,7 +413,11 @@ impl Decoder<'_> {
             0 => Reading::NotYet,
             1 => Reading::At(Moment::Date(self.date()?)),
             2 => Reading::At(Moment::Instant(jiff::Timestamp::from_nanosecond(i128::from_le_bytes(self.array()?)).ok()?)),
-            3 => Reading::Elsewhere(self.text()?),
+            3 => {
+                let mut value = None;
+                self.text(&mut value)?;
+                Reading::Elsewhere(value)
+            }
             4 => Reading::Doubt(Doubt::Failed("not kept in the plan".into())),
             _ => return None,
         })

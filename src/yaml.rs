@@ -367,12 +367,11 @@ impl Node {
 
     /// The boolean that stands here (`true` or `false`); otherwise a problem.
     pub fn boolean(&self, what: &str, problems: &mut Problems) -> Option<bool> {
-        match &self.value {
-            Value::Scalar(Scalar { typed: serde_yaml::Value::Bool(value), .. }) => Some(*value),
-            _ => {
-                problems.add(self.mark, format!("expected {what} (true or false), found {}", self.found()));
-                None
-            }
+        if let Value::Scalar(Scalar { typed: serde_yaml::Value::Bool(value), .. }) = &self.value {
+            Some(*value)
+        } else {
+            problems.add(self.mark, format!("expected {what} (true or false), found {}", self.found()));
+            None
         }
     }
 
@@ -390,12 +389,11 @@ impl Node {
 
     /// The mapping that stands here, as fields to be taken out one by one; otherwise a problem.
     pub fn fields(&self, what: &str, problems: &mut Problems) -> Option<Fields<'_>> {
-        match &self.value {
-            Value::Mapping(pairs) => Some(Fields { mark: self.mark, pairs, taken: vec![false; pairs.len()], known: Vec::new() }),
-            _ => {
-                problems.add(self.mark, format!("expected {what}, found {}", self.found()));
-                None
-            }
+        if let Value::Mapping(pairs) = &self.value {
+            Some(Fields { mark: self.mark, pairs, taken: vec![false; pairs.len()], known: Vec::new() })
+        } else {
+            problems.add(self.mark, format!("expected {what}, found {}", self.found()));
+            None
         }
     }
 }

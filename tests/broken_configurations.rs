@@ -89,9 +89,8 @@ fn all_problems_of_a_configuration_are_reported_at_once() {
     std::fs::write(&path, text).unwrap();
     let error = Config::load(&path).map(|_| ()).expect_err("nothing loads").to_string();
     let places: Vec<&str> = error.lines().map(|line| line.rsplit_once("retentiond.yaml:").expect("a place").1).collect();
-    let begins = [
-        "1:7: ", "2:7: ", "3:20: ", "3:33: ", "4:7: ", "5:8: ", "6:12: ", "7:1: ", "9:3: ", "12:10: ", "12:10: ", "12:12: ", "12:38: ",
-    ];
+    let begins =
+        ["1:7: ", "2:7: ", "3:20: ", "3:33: ", "4:7: ", "5:8: ", "6:12: ", "7:1: ", "9:3: ", "12:10: ", "12:10: ", "12:12: ", "12:38: "];
     assert_eq!(places.len(), begins.len(), "{error}");
     for (line, begin) in places.iter().zip(begins) {
         assert!(line.starts_with(begin), "expected {begin}, found {line}");

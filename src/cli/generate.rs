@@ -34,8 +34,10 @@ pub(crate) fn execute(verb: &Verb) -> Result<u8> {
     match verb {
         Verb::Man => man(&mut out).map_err(|error| Error::with_source(Kind::Io, "the manual page cannot be written", error))?,
         Verb::Completions { shell } => clap_complete::generate(*shell, &mut Cli::command(), "retentiond", &mut out),
-        Verb::Schema { file: SchemaOf::Schedule } => out.extend_from_slice(include_bytes!("schema/schedule.json")),
-        Verb::Schema { file: SchemaOf::Configuration } => out.extend_from_slice(include_bytes!("schema/configuration.json")),
+        Verb::Schema { file } => out.extend_from_slice(match file {
+            SchemaOf::Schedule => include_bytes!("schema/schedule.json").as_slice(),
+            SchemaOf::Configuration => include_bytes!("schema/configuration.json").as_slice(),
+        }),
     }
     print(&String::from_utf8_lossy(&out))?;
     Ok(DONE)

@@ -227,13 +227,10 @@ fn classes_of(fields: &mut Fields<'_>, schedules: Option<&Schedules>, problems: 
             let mut by = node.fields("`class-by: { column: NAME, map: { VALUE: CLASS } }`", problems)?;
             let column = by.take("column");
             let capture = by.take("capture");
-            let source = match (column, capture) {
-                (Some(one), None) | (None, Some(one)) => one,
-                (one, _) => {
-                    let found = if one.is_some() { "both; keep one" } else { "neither" };
-                    problems.add(node.mark, format!("`class-by` needs either `column` or `capture`, which picks the class, found {found}"));
-                    return None;
-                }
+            let ((Some(source), None) | (None, Some(source))) = (column, capture) else {
+                let found = if column.is_some() { "both; keep one" } else { "neither" };
+                problems.add(node.mark, format!("`class-by` needs either `column` or `capture`, which picks the class, found {found}"));
+                return None;
             };
             let text = source.text("the name of a column or capture", problems)?.to_owned();
             let mut map = BTreeMap::new();
@@ -272,12 +269,11 @@ fn rules_at(node: &Node, schedules: Option<&Schedules>, problems: &mut Problems)
         if rules.iter().any(|rule| rule.class.id.as_str() == id) {
             problems.add(node.mark, format!("the class `{}` stands in the list twice; remove one of the two", escape(id.as_bytes())));
         }
-        match schedules.rule(id) {
-            Some(rule) => rules.push(rule),
-            None => {
-                let hint = suggest(id, schedules.class_ids().map(crate::schedule::ClassId::as_str));
-                problems.add(node.mark, format!("no schedule has the class \"{}\"{hint}", escape(id.as_bytes())));
-            }
+        if let Some(rule) = schedules.rule(id) {
+            rules.push(rule);
+        } else {
+            let hint = suggest(id, schedules.class_ids().map(crate::schedule::ClassId::as_str));
+            problems.add(node.mark, format!("no schedule has the class \"{}\"{hint}", escape(id.as_bytes())));
         }
     }
     (!nodes.is_empty() && rules.len() == nodes.len()).then_some(rules)
@@ -349,7 +345,8 @@ fn missing_events(choice: &ClassChoice, node: Option<&Node>, dataset: Mark, prob
         for event in rule.class.keep.trigger().into_iter().flat_map(crate::schedule::Trigger::events) {
             if !events.iter().any(|(name, ..)| name == event.as_str()) && !said.contains(&event) {
                 said.push(event);
-                let near = near(event.as_str(), events.iter().map(|(name, ..)| name.as_str())).replace("did you mean", "is it what you call");
+                let near =
+                    near(event.as_str(), events.iter().map(|(name, ..)| name.as_str())).replace("did you mean", "is it what you call");
                 problems
                     .add(mark, format!("the class `{}` needs the event `{event}`; say in `events` where its date is{near}", rule.class.id));
             }

@@ -25,6 +25,7 @@ impl Default for Limits {
 
 impl Limits {
     /// These limits with what the node says instead: `unlimited`, or a mapping with `records` and `share`.
+    #[must_use]
     pub fn overridden(mut self, node: &Node, problems: &mut Problems) -> Self {
         if matches!(&node.value, Value::Scalar(Scalar { text, .. }) if text == "unlimited") {
             return Self { records: None, share: None };

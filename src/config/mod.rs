@@ -18,7 +18,7 @@ pub use limits::Limits;
 
 use crate::error::{Error, Kind, Result, escape};
 use crate::finding::Finding;
-use crate::schedule::{Period, Schedules, Timetable};
+use crate::schedule::{Period, RecordClass, Schedules, Timetable};
 use crate::store::{KINDS, Store, StoreHead};
 use crate::yaml::{Document, Fields, Mark, Node, Problems, Value, join, near, suggest};
 
@@ -126,14 +126,14 @@ impl Config {
     pub fn check(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         for schedule in &self.schedules.all {
-            for class in schedule.classes.values() {
-                let used = self.datasets.iter().any(|dataset| dataset.rules().iter().any(|rule| rule.class.id == class.id));
-                if !used {
-                    findings.push(Finding::note(
-                        class.id.as_str(),
-                        "no dataset has this class: its records are not looked after by this service",
-                    ));
-                }
+            let used = |class: &&Arc<RecordClass>| {
+                self.datasets.iter().any(|dataset| dataset.rules().iter().any(|rule| rule.class.id == class.id))
+            };
+            let unused: Vec<&str> = schedule.classes.values().filter(|class| !used(class)).map(|class| class.id.as_str()).collect();
+            if !unused.is_empty() {
+                let text =
+                    format!("no dataset has these classes, so this service does not look after their records: {}", unused.join(", "));
+                findings.push(Finding::note(&schedule.file, text));
             }
         }
         for store in &self.stores {
@@ -192,7 +192,14 @@ impl StoresReader<'_> {
         problems.absorb(inner, &what);
     }
 
-    fn store_fields(&mut self, (name, mark): (&str, Mark), what: &str, fields: &mut Fields<'_>, defaults: &Defaults, problems: &mut Problems) {
+    fn store_fields(
+        &mut self,
+        (name, mark): (&str, Mark),
+        what: &str,
+        fields: &mut Fields<'_>,
+        defaults: &Defaults,
+        problems: &mut Problems,
+    ) {
         let defaults = defaults.clone().overridden(fields, problems);
         let places: Vec<_> = KINDS.iter().filter_map(|kind| fields.take(kind.key).map(|node| (kind, node))).collect();
         let datasets = fields.need("datasets", what, problems);
@@ -292,5 +299,9 @@ fn node_name(node: &Node, problems: &mut Problems) -> Option<String> {
 /// Names of stores and datasets stand in addresses, so they hold no `/` and no `:`.
 fn store_name(text: &str) -> std::result::Result<(), String> {
     let fine = !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
-    if fine { Ok(()) } else { Err(format!("expected a name in at most 64 letters, digits, `_` and `-`, found \"{}\"", escape(text.as_bytes()))) }
+    if fine {
+        Ok(())
+    } else {
+        Err(format!("expected a name in at most 64 letters, digits, `_` and `-`, found \"{}\"", escape(text.as_bytes())))
+    }
 }

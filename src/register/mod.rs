@@ -1,7 +1,7 @@
 //! The register: what the program remembers between runs, as a projection of the audit log.
 //!
 //! Holds in force, schedules in force and "flagged since" are entries of the log first; the register is a table of them that can be asked
-//! quickly. It is an SQLite database, `STATE/register.db`. It may be deleted at any time: `retentiond register rebuild` (or the next run) reads
+//! quickly. It is an `SQLite` database, `STATE/register.db`. It may be deleted at any time: `retentiond register rebuild` (or the next run) reads
 //! the log again and has the same register. It never holds a record's key, only the pseudonym that the log holds.
 //!
 //! `applied` is the number of log entries that the register reflects. On opening, the entries after it are projected; this is also how a crash is

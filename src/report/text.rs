@@ -91,6 +91,10 @@ fn tally_lines(out: &mut String, tally: &Tally) {
     if tally.overdue > 0 {
         line(out, &format!("  {} overdue: present past the ceiling of the schedule", tally.overdue));
     }
+    let rest = tally.population.saturating_sub(tally.due() + tally.held + tally.undetermined);
+    if rest > 0 {
+        line(out, &format!("  {least}{rest} kept, because their period is running or has not begun"));
+    }
     if tally.undetermined > 0 {
         line(out, &format!("  {} kept because something cannot be told:", tally.undetermined));
         for (why, times) in &tally.doubts {
@@ -122,10 +126,10 @@ pub fn planned(dataset: &Dataset, planned: &Planned, allow: Option<&str>) -> Str
     match (dataset.mode, over) {
         (crate::config::Mode::Report, None) => line(&mut out, "  report mode: a run would only report this"),
         (crate::config::Mode::Report, Some(over)) => {
-            line(&mut out, &format!("  report mode: a run would only report this; in enforce mode it would refuse: {over}"))
+            line(&mut out, &format!("  report mode: a run would only report this; in enforce mode it would refuse: {over}"));
         }
         (crate::config::Mode::Enforce, None) if planned.tally.disposed() > 0 => {
-            line(&mut out, &format!("  a run would do this (limit: {})", dataset.limits))
+            line(&mut out, &format!("  a run would do this (limit: {})", dataset.limits));
         }
         (crate::config::Mode::Enforce, None) => {}
         (crate::config::Mode::Enforce, Some(over)) => {

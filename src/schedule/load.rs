@@ -15,7 +15,7 @@ use super::class::{ClassId, Disposition, Keep, RecordClass};
 use super::period::{Counting, Period};
 use super::trigger::{EventName, Trigger};
 use super::{Schedule, Schedules};
-use crate::error::{Error, Kind, Result, escape};
+use crate::error::{Error, Kind, Result, escape, hex};
 use crate::yaml::{Document, Fields, Mark, Node, Problems, Value, join, suggest};
 
 impl Schedules {
@@ -146,15 +146,6 @@ fn schedule_of(document: &Document, marks: &mut Marks, problems: &mut Problems) 
         file: document.name.clone(),
         text: document.text.clone(),
         sha256: hex(&Sha256::digest(document.text.as_bytes())).into(),
-    })
-}
-
-/// Lower-case hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
     })
 }
 

@@ -127,7 +127,8 @@ impl Dataset {
                 ),
             );
         } else if let Some((DISCARDED, mark)) = head.at_least {
-            problems.add(mark, format!("expected {UNLINKED} or {OVERWRITTEN}, found \"{DISCARDED}\": no trim is run, so it is never claimed"));
+            problems
+                .add(mark, format!("expected {UNLINKED} or {OVERWRITTEN}, found \"{DISCARDED}\": no trim is run, so it is never claimed"));
         }
         let (text, mark) = path?;
         let fail =
@@ -137,14 +138,15 @@ impl Dataset {
                 fail(message, problems);
                 return None;
             }
-            Ok(whole) if record == Some("directory") => match whole.directory() {
-                Some(directory) => (directory, Some(whole)),
-                None => {
+            Ok(whole) if record == Some("directory") => {
+                if let Some(directory) = whole.directory() {
+                    (directory, Some(whole))
+                } else {
                     let message = "with `record: directory` expected one `**`, at the end, after the directory that is the record, such as `{tenancy}/**`";
                     fail(message.into(), problems);
                     return None;
                 }
-            },
+            }
             Ok(whole) => (whole, None),
         };
         let capture = |name: &str, mark: Mark, problems: &mut Problems| {

@@ -334,7 +334,7 @@ mod tests {
             }
             // Where the temporary folder lies on a file system that is not on the list, nothing may be claimed.
             Err((caveat, _)) => {
-                assert!(eraser.medium.refuses.is_some() || eraser.medium.only_without_copy || caveat == "inline-data", "{caveat}")
+                assert!(eraser.medium.refuses.is_some() || eraser.medium.only_without_copy || caveat == "inline-data", "{caveat}");
             }
         }
         let after = std::fs::metadata(&path).unwrap();

@@ -56,7 +56,7 @@ impl Medium {
         let device = mount.as_ref().and_then(device);
         match &device {
             Some(Device { snapshots: true, .. }) if !medium.always.contains(&"snapshots-possible") => {
-                medium.always.push("snapshots-possible")
+                medium.always.push("snapshots-possible");
             }
             _ => {}
         }

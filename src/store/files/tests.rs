@@ -160,7 +160,7 @@ fn a_dataset_that_cannot_be_meant_is_refused_with_its_place() {
         (r#"{ path: "*", readers: 0, events: {} }"#, "from 1 to 256"),
         (r#"{ path: "*", events: { a: { sidecar: "{stem}.json", field: x, zone: Europe/Lodnon } } }"#, "time zone"),
         (r#"{ path: "*", events: { a: { sidecar: "{stem}.json" } } }"#, "field"),
-        (r#"{ events: {} }"#, "path"),
+        (r"{ events: {} }", "path"),
         (r#"{ path: "*", events: {}, prune: true }"#, "prune-empty"),
     ] {
         let message = refused(dataset);

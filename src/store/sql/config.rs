@@ -91,7 +91,10 @@ impl Dataset {
         let accept_triggers = fields.take("triggers").is_some_and(|node| match node.text("`triggers: accept`", problems) {
             Some("accept") => true,
             Some(_) => {
-                problems.add(node.mark, format!("expected `triggers: accept`, found {}; leave it out to refuse tables with triggers", node.found()));
+                problems.add(
+                    node.mark,
+                    format!("expected `triggers: accept`, found {}; leave it out to refuse tables with triggers", node.found()),
+                );
                 false
             }
             None => false,
@@ -272,8 +275,8 @@ fn changes(node: &Node, problems: &mut Problems) -> Vec<Change> {
     let mut out = BTreeMap::new();
     for (column, mark, node) in fields.names() {
         let Ok(name) = Name::new(column).map_err(|error| problems.add(mark, error)) else { continue };
-        let to = match &node.value {
-            Value::Scalar(scalar) => match &scalar.typed {
+        let to = if let Value::Scalar(scalar) = &node.value {
+            match &scalar.typed {
                 Typed::Null => To::Constant(Cell::Null),
                 Typed::Bool(value) => To::Constant(Cell::Int(i64::from(*value))),
                 Typed::Number(number) => match (number.as_i64(), number.as_f64().filter(|value| value.is_finite())) {
@@ -285,14 +288,13 @@ fn changes(node: &Node, problems: &mut Problems) -> Vec<Change> {
                     }
                 },
                 _ => To::Constant(Cell::Text(scalar.text.as_str().into())),
-            },
-            _ => {
-                let Some(mut fields) = node.fields("null, text, a number, a boolean or { sql: EXPRESSION }", problems) else { continue };
-                let expression = fields.need("sql", "a computed value", problems).and_then(|node| condition(node, problems));
-                fields.finish("a computed value", problems);
-                let Some(expression) = expression else { continue };
-                To::Expression(expression)
             }
+        } else {
+            let Some(mut fields) = node.fields("null, text, a number, a boolean or { sql: EXPRESSION }", problems) else { continue };
+            let expression = fields.need("sql", "a computed value", problems).and_then(|node| condition(node, problems));
+            fields.finish("a computed value", problems);
+            let Some(expression) = expression else { continue };
+            To::Expression(expression)
         };
         let twice = format!("the column `{}` stands here a second time, in other letters; remove one of the two", name.shown());
         if out.insert(name.as_str().to_lowercase(), Change { column: name, to }).is_some() {

@@ -11,7 +11,7 @@
 //! **When a commit's outcome is unknown** (the connection broke, the disk failed) the records are reported as failed and *uncertain*, and
 //! recovery looks.
 //!
-//! **A crash** leaves SQLite's journal, from which the next opening restores either all of the transaction or nothing.
+//! **A crash** leaves `SQLite`'s journal, from which the next opening restores either all of the transaction or nothing.
 
 use super::config::Child;
 use super::config::{Dataset, To};

@@ -97,8 +97,8 @@ impl<'s> Walk<'s> {
         }
         let wanted = query.bound.as_ref().map(|bound| wanted(shape, bound, query));
         let by_event = single(query.bound.as_ref())
-            .filter(|_| shape.dataset.filter.is_none() && !shape.dataset.anonymises && shape.dataset.events.len() == 1)
-            .and_then(|_| shape.layout.event_order(shape.event_at(0), &shape.unique));
+            .filter(|()| shape.dataset.filter.is_none() && !shape.dataset.anonymises && shape.dataset.events.len() == 1)
+            .and_then(|()| shape.layout.event_order(shape.event_at(0), &shape.unique));
         let by_event = by_event.filter(|_| shape.dataset.events[0].when.is_some());
         let (order, by_event) = by_event.map_or_else(|| (shape.unique.walk.clone(), false), |order| (order, true));
         Self { shape, order, by_event, wanted, member }

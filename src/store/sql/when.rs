@@ -219,7 +219,7 @@ fn instant(nanoseconds: i128) -> Option<Moment> {
     Timestamp::from_nanosecond(nanoseconds).ok().map(Moment::Instant)
 }
 
-/// To whole milliseconds as SQLite does it, to the nearest.
+/// To whole milliseconds as `SQLite` does it, to the nearest.
 fn julian(day: f64) -> Option<Moment> {
     whole(((day - JULIAN_1970) * DAY_MS).round()).and_then(|ms| instant(ms * 1_000_000))
 }

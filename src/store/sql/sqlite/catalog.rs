@@ -197,20 +197,19 @@ pub(in super::super) async fn layout_of(session: &mut Session, table: &Table) ->
     if table.schema.as_ref().is_some_and(|schema| !schema.is("main")) {
         return Ok(Err(format!("there is no table `{}`: an SQLite file has only the schema main", table.shown())));
     }
-    match Layout::read(session, &table.name).await? {
-        Some(layout) => Ok(Ok(layout)),
-        None => {
-            let names = session
-                .rows(&Statement::new("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"))
-                .await?;
-            let names: Vec<String> = names.iter().filter_map(|row| row.first().map(words)).collect();
-            let hint = suggest(table.name.as_str(), names.iter().map(String::as_str));
-            Ok(Err(format!("there is no table `{}`{}", table.shown(), escape(hint.as_bytes()))))
-        }
+    if let Some(layout) = Layout::read(session, &table.name).await? {
+        Ok(Ok(layout))
+    } else {
+        let names = session
+            .rows(&Statement::new("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"))
+            .await?;
+        let names: Vec<String> = names.iter().filter_map(|row| row.first().map(words)).collect();
+        let hint = suggest(table.name.as_str(), names.iter().map(String::as_str));
+        Ok(Err(format!("there is no table `{}`{}", table.shown(), escape(hint.as_bytes()))))
     }
 }
 
-/// The words in double quotes in the dataset's conditions that are no columns of the table: SQLite would take them for strings.
+/// The words in double quotes in the dataset's conditions that are no columns of the table: `SQLite` would take them for strings.
 pub(in super::super) fn strings_in_disguise(dataset: &Dataset, layout: &Layout) -> Vec<String> {
     let conditions = dataset.filter.iter().chain(&dataset.anonymised);
     let expressions = dataset.changes.iter().filter_map(|change| match &change.to {

@@ -3,7 +3,7 @@
 //! - `row-deleted`, `anonymised`: the row is gone or changed, and `secure_delete` has written zeros where it was in the database file. What
 //!   stays: journal blocks that the file system has freed, or frames of the -wal file.
 //! - `rewritten`: afterwards `VACUUM` has written the whole file anew (and the -wal is checkpointed and cut), so earlier versions of the row,
-//!   deleted without zeroing by others, are gone from the live files too. Asking for `vacuumed` gets the same, since SQLite's VACUUM is both.
+//!   deleted without zeroing by others, are gone from the live files too. Asking for `vacuumed` gets the same, since `SQLite`'s VACUUM is both.
 //!   It takes time and disk space in proportion to the file, once for each batch.
 //! - `overwritten`: nothing of the removed rows is left even on the raw disk, by one of two recipes, each measured. With a rollback journal:
 //!   hold the file alone, keep the journal file, and overwrite it in place after the commit. With a WAL: checkpoint, write zeros over the old
@@ -15,7 +15,7 @@
 //!
 //! **A crash** between commit and clean-up leaves the residue that a lower grade would have left: a `-journal` with old pages, a longer -wal,
 //! or the table `retentiond_filler`, which holds zeros and is dropped by the next clean-up. Rollback journals that this connection kept are
-//! removed by SQLite's usual means at the end.
+//! removed by `SQLite`'s usual means at the end.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -55,7 +55,7 @@ enum Goal {
     Overwritten,
 }
 
-/// File systems that write file contents in place: f_type and whether files may share extents without anyone telling.
+/// File systems that write file contents in place: `f_type` and whether files may share extents without anyone telling.
 const IN_PLACE: [(u64, bool); 3] = [(0xEF53, false), (0x5846_5342, true), (0x0102_1994, false)];
 
 /// One row of the filler table; several make up the length.
@@ -218,7 +218,7 @@ async fn overwrite_wal(session: &mut Session, path: &Path) -> Outcome<()> {
 }
 
 /// Writes zeros over the whole journal file where it lies, and waits until they are on the disk. The journal is not the database file: no lock
-/// of SQLite's is on it, so opening and closing it takes none away.
+/// of `SQLite`'s is on it, so opening and closing it takes none away.
 fn overwrite_journal(path: &Path) -> std::io::Result<()> {
     let journal = beside(path, "-journal");
     let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();

@@ -1,9 +1,9 @@
-//! What SQLite is asked to leave out of a scan.
+//! What `SQLite` is asked to leave out of a scan.
 //!
 //! Three questions about a column, each as an SQL expression: may its date lie *within* a bound, is it *plain* (surely of the declared form),
 //! and may it lie in the *future*. The answers may err in one direction only, the one that sends more: `within` and `future` are true for
 //! every value that the reader in `when.rs` puts there, `plain` only for values that the reader surely reads as a date. No database does
-//! calendar arithmetic here; `date()` and `datetime()` are used solely to see whether SQLite finds a text to be a possible date.
+//! calendar arithmetic here; `date()` and `datetime()` are used solely to see whether `SQLite` finds a text to be a possible date.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
