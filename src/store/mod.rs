@@ -229,6 +229,11 @@ pub trait Store: Send + Sync {
         String::new()
     }
 
+    /// The file or folder of this machine that the place is, if it is one: no other store and no state folder may lie inside.
+    fn path(&self) -> Option<&Path> {
+        None
+    }
+
     /// The grades of destruction that this store knows, from the lowest up.
     fn grades(&self) -> &'static [&'static str];
 
