@@ -11,7 +11,7 @@ use std::sync::{Arc, RwLock};
 
 use crate::audit::Pseudonyms;
 use crate::clock::Today;
-use crate::config::{Config, Dataset, EventSource, Lookup};
+use crate::config::{ClassChoice, Config, Dataset, EventSource, Lookup};
 use crate::hold::{Holds, Subject};
 use crate::judge::{Bound, RuleToday, Standing, Verdict, judge};
 use crate::record::{Doubt, Reading, Record};
@@ -25,8 +25,19 @@ pub struct Assessor {
     today: Today,
     holds: Arc<RwLock<Holds>>,
     pseudonyms: Arc<Pseudonyms>,
+    /// The dataset's own rules with their dates, made once: the rules of every record, or those of each value that picks a class.
+    rules: OwnRules,
     /// Whether another dataset of the store may match the same records.
     overlapping: bool,
+}
+
+enum OwnRules {
+    All(Vec<RuleToday>),
+    By(BTreeMap<String, Vec<RuleToday>>),
+}
+
+fn rules_today(rules: &[Rule], today: Today) -> Vec<RuleToday> {
+    rules.iter().map(|rule| RuleToday { rule: rule.clone(), today: today.date_in(&rule.schedule.zone) }).collect()
 }
 
 /// A verdict and the readings from elsewhere that it rests on.
@@ -42,7 +53,13 @@ impl Assessor {
     /// An assessor for one dataset.
     pub fn new(config: Arc<Config>, dataset: Arc<Dataset>, today: Today, holds: Arc<RwLock<Holds>>, pseudonyms: Arc<Pseudonyms>) -> Self {
         let overlapping = dataset.store.overlaps().iter().any(|(one, other)| *one == dataset.name || *other == dataset.name);
-        Self { config, dataset, today, holds, pseudonyms, overlapping }
+        let rules = match &dataset.classes {
+            ClassChoice::All(rules) => OwnRules::All(rules_today(rules, today)),
+            ClassChoice::By { map, .. } => {
+                OwnRules::By(map.iter().map(|(value, rules)| (value.clone(), rules_today(rules, today))).collect())
+            }
+        };
+        Self { config, dataset, today, holds, pseudonyms, rules, overlapping }
     }
 
     /// The day that counts as today.
@@ -58,11 +75,9 @@ impl Assessor {
     /// What a scan may leave out: records that no class of the dataset can make due today. Events that are looked up bind nothing here.
     pub fn bound(&self) -> Bound {
         let here = |bound: Bound| self.without_lookups(bound);
-        match &self.dataset.classes {
-            crate::config::ClassChoice::All(rules) => here(Bound::of_all(&self.rules_today(rules))),
-            crate::config::ClassChoice::By { map, .. } => {
-                Bound::Any(map.values().map(|rules| here(Bound::of_all(&self.rules_today(rules)))).collect())
-            }
+        match &self.rules {
+            OwnRules::All(rules) => here(Bound::of_all(rules)),
+            OwnRules::By(map) => Bound::Any(map.values().map(|rules| here(Bound::of_all(rules))).collect()),
         }
     }
 
@@ -79,9 +94,12 @@ impl Assessor {
         }
     }
 
-    fn rules_today(&self, rules: &[Rule]) -> Vec<RuleToday> {
-        let today = |rule: &Rule| self.today.date_in(&rule.schedule.zone);
-        rules.iter().map(|rule| RuleToday { rule: rule.clone(), today: today(rule) }).collect()
+    /// The rules of a record of this dataset; none when the value that picks the class is missing or not in the map.
+    fn own_rules(&self, record: &Record) -> &[RuleToday] {
+        match &self.rules {
+            OwnRules::All(rules) => rules,
+            OwnRules::By(map) => record.class_value.as_deref().and_then(|value| map.get(value)).map_or(&[], Vec::as_slice),
+        }
     }
 
     /// Verdicts about records, in order.
@@ -90,7 +108,10 @@ impl Assessor {
         let mut assessments: Vec<Assessment> = records
             .iter()
             .zip(looked_up)
-            .map(|(record, looked_up)| Assessment { verdict: self.judge(&self.dataset, record, &looked_up), looked_up })
+            .map(|(record, looked_up)| Assessment {
+                verdict: self.judge(&self.dataset, self.own_rules(record), record, &looked_up),
+                looked_up,
+            })
             .collect();
         if self.overlapping {
             self.assess_elsewhere(records, &mut assessments).await;
@@ -106,19 +127,18 @@ impl Assessor {
                 return Some(Kept::Changed("what its date is looked up by".into()));
             }
         }
-        let verdict = self.judge(&self.dataset, fresh, looked_up);
+        let verdict = self.judge(&self.dataset, self.own_rules(fresh), fresh, looked_up);
         why_kept(&verdict)
     }
 
-    fn judge(&self, dataset: &Dataset, record: &Record, looked_up: &[(usize, Reading)]) -> Verdict {
-        let rules = self.rules_today(dataset.rules_for(record));
+    fn judge(&self, dataset: &Dataset, rules: &[RuleToday], record: &Record, looked_up: &[(usize, Reading)]) -> Verdict {
         let reading = |event: &EventName| {
             let at = dataset.event_index(event)?;
             looked_up.iter().find(|(known, _)| *known == at).map(|(_, reading)| reading).or_else(|| record.readings.get(at))
         };
         let holds = self.holds.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let protecting = if holds.is_empty() { None } else { self.protecting(&holds, dataset, record, &rules) };
-        judge(&rules, reading, protecting.as_ref().map(|(id, kind)| (id.as_str(), kind.as_str())))
+        let protecting = if holds.is_empty() { None } else { self.protecting(&holds, dataset, record, rules) };
+        judge(rules, reading, protecting.as_ref().map(|(id, kind)| (id.as_str(), kind.as_str())))
     }
 
     fn protecting(&self, holds: &Holds, dataset: &Dataset, record: &Record, rules: &[RuleToday]) -> Option<(String, String)> {
@@ -191,7 +211,8 @@ impl Assessor {
                     continue;
                 };
                 let looked_up = self.look_up(other, std::slice::from_ref(&record)).await.pop().unwrap_or_default();
-                let verdict = self.judge(other, &record, &looked_up);
+                let rules = rules_today(other.rules_for(&record), self.today);
+                let verdict = self.judge(other, &rules, &record, &looked_up);
                 let so_far = assessment.verdict.clone();
                 assessment.verdict = so_far.and_elsewhere(&other.address, verdict);
             }

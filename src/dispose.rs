@@ -12,6 +12,7 @@
 //! **When the process is killed**, each intent without outcome is resolved at the next start by looking ([`crate::recover`]): until then the log says
 //! no more than is true. One record's failure never stops the rest.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -22,6 +23,7 @@ use crate::assess::{Assessor, why_kept};
 use crate::audit::{AuditLog, Committed, Draft, EpochKey, Kind as EntryKind, plain_record};
 use crate::config::{Dataset, KeyNames};
 use crate::error::{Error, Kind, Result};
+use crate::judge::Deciding;
 use crate::plan::Item;
 use crate::record::Record;
 use crate::schedule::Disposition;
@@ -117,9 +119,9 @@ pub async fn spend(run: &Arc<Run>, plan: &Spool) -> Result<Spent> {
         let stopping = run.stop.load(Ordering::Relaxed);
         while trouble.is_none() && !stopping && lane.len() < lanes {
             match batches.next_batch() {
-                Ok(Some((act, batch))) => {
+                Ok(Some(batch)) => {
                     let (run, lost) = (Arc::clone(run), Arc::clone(&lost));
-                    lane.spawn(async move { run.batch(act, batch, &lost).await });
+                    lane.spawn(async move { run.batch(batch, &lost).await });
                 }
                 Ok(None) => break,
                 Err(error) => trouble = Some(error),
@@ -160,29 +162,29 @@ impl Run {
     }
 
     /// One batch through the door.
-    async fn batch(&self, act: Act, batch: Vec<(String, Item)>, lost: &AtomicBool) -> Result<Spent> {
-        let result = self.through_the_door(act, batch, lost).await;
+    async fn batch(&self, batch: Batch, lost: &AtomicBool) -> Result<Spent> {
+        let result = self.through_the_door(batch, lost).await;
         if result.is_err() {
             lost.store(true, Ordering::SeqCst);
         }
         result
     }
 
-    async fn through_the_door(&self, act: Act, batch: Vec<(String, Item)>, lost: &AtomicBool) -> Result<Spent> {
+    async fn through_the_door(&self, batch: Batch, lost: &AtomicBool) -> Result<Spent> {
         let dataset = self.dataset();
-        let (names, items): (Vec<String>, Vec<Item>) = batch.into_iter().unzip();
+        let Batch { act, names, records, deciding } = batch;
         let intent = Intent { run: &self.id, store: dataset.store.name(), dataset: &dataset.name, act, records: &names };
         let intent = self.log.commit(vec![Draft::new(EntryKind::Intent, &intent)?]).await?;
         let permit = Permit::new(&intent);
-        let fates = self.remove(&permit, act, &items, lost).await;
+        let fates = self.remove(&permit, act, &records, lost).await;
         let mut spent = Spent::default();
-        let mut drafts = Vec::with_capacity(items.len());
-        for ((name, item), fate) in names.iter().zip(&items).zip(fates) {
-            let fate = self.settle(item, fate).await;
-            if let Some(draft) = self.outcome(permit.intent, name, item, act, &fate)? {
+        let mut drafts = Vec::with_capacity(records.len());
+        for (((name, record), deciding), fate) in names.iter().zip(&records).zip(&deciding).zip(fates) {
+            let fate = self.settle(record, fate).await;
+            if let Some(draft) = self.outcome(permit.intent, name, (record, deciding), act, &fate)? {
                 drafts.push(draft);
             }
-            spent.count(act, item, &fate);
+            spent.count(act, record, &fate);
             // A store keeps what it knows it cannot destroy well enough; some learn it only afterwards, and then a person must know.
             if let Fate::Done(evidence) = &fate
                 && let Some(asked) = self.missed(evidence).filter(|_| !self.dataset().accept_lower)
@@ -194,18 +196,18 @@ impl Run {
             }
         }
         self.log.commit(drafts).await?;
-        self.done.fetch_add(u64::try_from(items.len()).unwrap_or(0), Ordering::Relaxed);
+        self.done.fetch_add(u64::try_from(records.len()).unwrap_or(0), Ordering::Relaxed);
         Ok(spent)
     }
 
     /// Assesses the batch again and lets the store remove what is still due.
-    async fn remove(&self, permit: &Permit, act: Act, items: &[Item], lost: &AtomicBool) -> Vec<Fate> {
+    async fn remove(&self, permit: &Permit, act: Act, records: &[Record], lost: &AtomicBool) -> Vec<Fate> {
         let dataset = self.dataset();
-        let records: Vec<Record> = items.iter().map(|item| item.record.clone()).collect();
-        let assessments = self.assessor.assess(&records).await;
+        let assessments = self.assessor.assess(records).await;
         let mut fates: Vec<Option<Fate>> = assessments.iter().map(|one| why_kept(&one.verdict).map(Fate::Kept)).collect();
-        let positions: Vec<usize> = (0..items.len()).filter(|at| fates[*at].is_none()).collect();
-        let due: Vec<Record> = positions.iter().map(|at| records[*at].clone()).collect();
+        let positions: Vec<usize> = (0..records.len()).filter(|at| fates[*at].is_none()).collect();
+        let due: Cow<'_, [Record]> =
+            if positions.len() == records.len() { records.into() } else { positions.iter().map(|at| records[*at].clone()).collect() };
         let guard = |position: usize, fresh: &Record| {
             if lost.load(Ordering::SeqCst) {
                 return Some(Kept::NotDue("the audit log was lost".into()));
@@ -227,12 +229,12 @@ impl Run {
     }
 
     /// A fate that the store was uncertain of is settled by looking. When looking fails too, it stays uncertain and the intent stays open.
-    async fn settle(&self, item: &Item, fate: Fate) -> Fate {
+    async fn settle(&self, record: &Record, fate: Fate) -> Fate {
         let Fate::Failed { error, uncertain: true } = fate else {
             return fate;
         };
         let dataset = self.dataset();
-        let found = dataset.store.fetch(&dataset.name, std::slice::from_ref(&item.record.key)).await.ok().and_then(|mut found| found.pop());
+        let found = dataset.store.fetch(&dataset.name, std::slice::from_ref(&record.key)).await.ok().and_then(|mut found| found.pop());
         match found {
             Some(Found::Absent) => {
                 Fate::Done(Evidence { method: "found-gone", grade: "", verified: true, caveats: vec!["grade-unknown"], parts: 0 })
@@ -243,20 +245,20 @@ impl Run {
     }
 
     /// The entry for one record; none while its fate is uncertain.
-    fn outcome(&self, intent: u64, name: &str, item: &Item, act: Act, fate: &Fate) -> Result<Option<Draft>> {
+    fn outcome(&self, intent: u64, name: &str, (record, deciding): (&Record, &Deciding), act: Act, fate: &Fate) -> Result<Option<Draft>> {
         let dataset = self.dataset();
         let mut body = Outcome {
             run: &self.id,
             intent,
             store: dataset.store.name(),
             dataset: &dataset.name,
-            class: item.deciding.class.as_str(),
+            class: deciding.class.as_str(),
             record: name,
-            size: item.record.size,
-            schedule: &item.deciding.schedule,
-            event: item.deciding.event.as_str(),
-            event_date: item.deciding.event_date.to_string(),
-            due: item.deciding.due.to_string(),
+            size: record.size,
+            schedule: &deciding.schedule,
+            event: deciding.event.as_str(),
+            event_date: deciding.event_date.to_string(),
+            due: deciding.due.to_string(),
             holds_checked: true,
             by: BY,
             how: None,
@@ -356,8 +358,15 @@ struct Outcome<'a> {
     found: Option<&'a str>,
 }
 
-/// Records to one of which the same is to be done, each with its name in the log.
-type Batch = (Act, Vec<(String, Item)>);
+/// Records of a plan to which the same is to be done, under one intent; the lists run in step.
+struct Batch {
+    act: Act,
+    /// The records' names in the log.
+    names: Vec<String>,
+    records: Vec<Record>,
+    /// What makes each record due.
+    deciding: Vec<Deciding>,
+}
 
 /// Cuts the items of a plan into batches of one act each that fit into one intent.
 struct Batches {
@@ -369,28 +378,31 @@ struct Batches {
 
 impl Batches {
     fn next_batch(&mut self) -> Result<Option<Batch>> {
-        let mut batch: Vec<(String, Item)> = Vec::new();
+        let Some(first) = self.next_item()? else {
+            return Ok(None);
+        };
+        let mut batch = Batch { act: first.0, names: Vec::new(), records: Vec::new(), deciding: Vec::new() };
         let mut bytes = 0;
-        let mut act = None;
-        loop {
-            let next = match self.waiting.take() {
-                Some(waiting) => Some(waiting),
-                None => self.next_item()?,
-            };
-            let Some((its_act, name, item)) = next else { break };
+        let mut next = Some(first);
+        while let Some((act, name, item)) = next {
             bytes += name.len() + 3;
-            let fits = act.is_none_or(|act| act == its_act) && (batch.is_empty() || (bytes <= INTENT_BYTES && batch.len() < BATCH));
+            let fits = act == batch.act && (batch.names.is_empty() || (bytes <= INTENT_BYTES && batch.names.len() < BATCH));
             if !fits {
-                self.waiting = Some((its_act, name, item));
+                self.waiting = Some((act, name, item));
                 break;
             }
-            act = Some(its_act);
-            batch.push((name, item));
+            batch.names.push(name);
+            batch.records.push(item.record);
+            batch.deciding.push(item.deciding);
+            next = self.next_item()?;
         }
-        Ok(act.map(|act| (act, batch)))
+        Ok(Some(batch))
     }
 
     fn next_item(&mut self) -> Result<Option<(Act, String, Item)>> {
+        if let Some(waiting) = self.waiting.take() {
+            return Ok(Some(waiting));
+        }
         for item in self.items.by_ref() {
             let item = item?;
             let act = match item.then {
@@ -420,7 +432,7 @@ impl Spent {
         self.open
     }
 
-    fn count(&mut self, act: Act, item: &Item, fate: &Fate) {
+    fn count(&mut self, act: Act, record: &Record, fate: &Fate) {
         let counts = &mut self.counts;
         let trouble = match fate {
             Fate::Done(evidence) => {
@@ -429,7 +441,7 @@ impl Spent {
                     (_, Act::Destroy) => counts.destroyed += 1,
                     (_, Act::Anonymise) => counts.anonymised += 1,
                 }
-                self.bytes += if act == Act::Destroy { item.record.size } else { 0 };
+                self.bytes += if act == Act::Destroy { record.size } else { 0 };
                 return;
             }
             Fate::Absent => {

@@ -68,6 +68,7 @@ impl Session {
                 self.close_run(unfinished, recovered).await?;
             }
         }
+        self.unsettled.store(!stuck.is_empty(), std::sync::atomic::Ordering::Relaxed);
         let needed: Vec<String> = stuck.into_iter().collect();
         spool::clean(&self.plans(), &needed);
         self.register.project(&log).await?;

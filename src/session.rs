@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use jiff::Timestamp;
@@ -44,6 +44,8 @@ pub struct Session {
     pub recovered: Vec<Finding>,
     /// Set by a signal: finish the batches in hand and start no more.
     pub stop: Arc<AtomicBool>,
+    /// Whether some intent is open: the register then does not claim to reflect the log beyond it.
+    pub(crate) unsettled: AtomicBool,
     pub(crate) now: Timestamp,
     pub(crate) pseudonyms: Arc<Pseudonyms>,
     pub(crate) epoch: Arc<EpochKey>,
@@ -119,6 +121,7 @@ impl Session {
             register,
             recovered,
             stop: Arc::default(),
+            unsettled: AtomicBool::new(false),
             now,
             pseudonyms: Arc::new(pseudonyms),
             epoch,
@@ -157,8 +160,7 @@ impl Session {
             }
             self.log.commit(drafts).await?;
         }
-        let projected = self.register.project(&self.config.state.join("audit")).await?;
-        self.register.set_applied(projected.entries).await
+        self.register.project(&self.config.state.join("audit")).await.map(drop)
     }
 
     /// An assessor for one of the datasets, on the day of this session.
@@ -244,7 +246,7 @@ impl Session {
     }
 
     async fn spend_and_discard(&self, run: &Arc<Run>, plan: Spool, planned: u64, progress: &Progress) -> Result<End> {
-        progress.planned.store(planned, std::sync::atomic::Ordering::Relaxed);
+        progress.planned.store(planned, Ordering::Relaxed);
         let spent = spend(run, &plan).await?;
         // While some record's fate is open the plan stays, so that recovery knows its key.
         if spent.open() == 0 {
@@ -331,11 +333,16 @@ impl Session {
         if let End::Incomplete(_) = &ran.end {
             body["incomplete"] = json!(true);
         }
-        self.log.commit(vec![Draft::new(EntryKind::RunFinished, &body)?]).await?;
+        if matches!(&ran.end, End::Spent(spent) if spent.open() > 0) {
+            // A run with a record whose fate is open is not finished: recovery closes it once it knows.
+            self.unsettled.store(true, Ordering::Relaxed);
+            return self.log.publish().await.map(drop);
+        }
+        let last = self.log.commit(vec![Draft::new(EntryKind::RunFinished, &body)?]).await?;
         self.log.publish().await?;
-        let open = matches!(&ran.end, End::Spent(spent) if spent.open() > 0);
-        if !open {
-            self.register.project(&self.config.state.join("audit")).await?;
+        if !self.unsettled.load(Ordering::Relaxed) {
+            // What the run said that the register shows, its flags, is in the register already; nothing of it needs reading again.
+            self.register.set_applied(last.first() + u64::from(last.count())).await?;
         }
         Ok(())
     }

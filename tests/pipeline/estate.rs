@@ -54,13 +54,14 @@ impl Estate {
     }
 
     pub fn set_options(&mut self, options: &str) {
-        self.options = options.to_owned();
+        options.clone_into(&mut self.options);
     }
 
     pub fn state(&self) -> PathBuf {
         self.folder.path().join("state")
     }
 
+    #[allow(clippy::unused_self, reason = "reads better at its many uses")]
     pub fn today(&self) -> Date {
         Today::now().date_in(&jiff::tz::TimeZone::get("Europe/London").unwrap())
     }

@@ -17,6 +17,9 @@ pub struct Medium {
     pub only_without_copy: bool,
     /// Whether a handle tells how many names a file has left: not so where the server keeps its own books.
     pub counts_links: bool,
+    /// One journal takes the changes of all directories in their order, so that a directory's sync makes durable what was done in any of them
+    /// before: ext3 and ext4 with a journal (a sync commits the transaction of the directory's last change), and XFS (it forces the log up to it).
+    pub one_journal: bool,
     /// Caveats of every outcome.
     pub always: Vec<&'static str>,
     /// Caveats of an overwrite.
@@ -39,6 +42,7 @@ impl Medium {
         #[allow(clippy::cast_sign_loss)] // The type of this number differs between machines; its bits do not.
         let kind = rustix::fs::fstatfs(&dir).map_or(0, |stat| stat.f_type as u64 & 0xFFFF_FFFF);
         medium.counts_links = matches!(kind, EXT | XFS | BTRFS | TMPFS | F2FS | ZFS);
+        medium.one_journal = kind == XFS || (kind == EXT && mount.as_ref().is_some_and(has_journal));
         match kind {
             EXT => medium.refuses = ext(mount.as_ref()),
             XFS => {}
@@ -74,6 +78,12 @@ fn ext(mount: Option<&MountInfo>) -> Option<&'static str> {
         Some(mount) if mount.super_options.get("data").is_some_and(|mode| mode.as_deref() == Some("journal")) => Some("data-journal"),
         Some(_) => None,
     }
+}
+
+/// The kernel shows a folder for each journal in use: `<device>-<inode of the journal>`.
+fn has_journal(mount: &MountInfo) -> bool {
+    let name = mount.mount_source.as_deref().and_then(|source| std::path::Path::new(source).file_name()?.to_str());
+    name.is_some_and(|name| std::path::Path::new("/proc/fs/jbd2").join(format!("{name}-8")).is_dir())
 }
 
 fn mount(dir: impl AsFd) -> Option<MountInfo> {

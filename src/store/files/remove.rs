@@ -369,13 +369,13 @@ impl Removal<'_> {
         }
     }
 
-    /// Makes durable what was done so far. Every touched directory is synced, and its records share its failure.
+    /// Makes durable what was done so far, and gives every record the failure of the sync it depends on: where all directories share one journal
+    /// the sync of the one that was changed last, elsewhere the sync of its own.
     fn sync_all(&mut self) {
-        for dir in std::mem::take(&mut self.dirs) {
-            if dir.records.is_empty() {
-                continue;
-            }
-            if let Err(error) = fsync(&dir.fd) {
+        let dirs: Vec<Directory> = std::mem::take(&mut self.dirs).into_iter().filter(|dir| !dir.records.is_empty()).collect();
+        let together = if self.eraser.medium.one_journal { dirs.last().map(|dir| fsync(&dir.fd)) } else { None };
+        for dir in dirs {
+            if let Err(error) = together.unwrap_or_else(|| fsync(&dir.fd)) {
                 self.synced.extend(dir.records.iter().map(|index| (*index, words(error))));
             }
             if self.dataset.prune_empty {
