@@ -31,6 +31,8 @@ use crate::record::{Key, Reading, Record};
 use crate::schedule::EventName;
 use crate::yaml::{Fields, Mark, Node, Problems};
 
+#[cfg(test)]
+pub(crate) mod conformance;
 pub mod files;
 pub mod memory;
 pub mod sql;
