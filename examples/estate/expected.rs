@@ -91,7 +91,7 @@ pub async fn verify(dir: &Path) -> Result<bool> {
         }
     }
     for (outcome, (all, wrong)) in &counts {
-        println!("{outcome}\t{all} expected\t{wrong} otherwise");
+        println!("{outcome:<13}{all:>5} expected, {wrong} otherwise");
     }
     Ok(wrong == 0 && !counts.is_empty())
 }

@@ -347,12 +347,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let keys = dir.path().join("keys");
         assert!(SigningKey::load(&keys, "hq-1").unwrap().is_none());
-        let made = SigningKey::create(&keys, "hq-1").unwrap();
+        let first = SigningKey::create(&keys, "hq-1").unwrap();
         assert!(SigningKey::create(&keys, "hq-1").is_err());
         fs::remove_file(keys.join("log.vkey")).unwrap();
         let loaded = SigningKey::load(&keys, "hq-1").unwrap().unwrap();
-        assert_eq!(loaded.verifier(), made.verifier());
-        assert_eq!(Verifier::parse(&fs::read_to_string(keys.join("log.vkey")).unwrap()).unwrap(), made.verifier());
+        assert_eq!(loaded.verifier(), first.verifier());
+        assert_eq!(Verifier::parse(&fs::read_to_string(keys.join("log.vkey")).unwrap()).unwrap(), first.verifier());
         let mode = |name: &str| fs::metadata(keys.join(name)).unwrap().mode() & 0o777;
         assert_eq!((mode("log.key"), mode("log.vkey")), (0o600, 0o644));
 

@@ -505,7 +505,9 @@ mod tests {
 
     fn frame(first: u64, entries: &[&str]) -> Frame {
         let mut frame = Frame::begin(first, Vec::new());
-        entries.iter().for_each(|entry| frame.push(|out| out.extend_from_slice(entry.as_bytes())));
+        for entry in entries {
+            frame.push(|out| out.extend_from_slice(entry.as_bytes()));
+        }
         frame.seal();
         frame
     }

@@ -136,18 +136,19 @@ impl AuditLog {
         }
 
         let mut publisher = Publisher::open(disk.clone(), &folder, key)?;
-        let published = publisher.published();
-        let (mut journal, cut_bytes) = Journal::open(disk, &journal_folder, published, |frame| publisher.integrate(frame))?;
-        let replayed = publisher.size() - published;
-        let newest = publisher.last_entry()?.map(|entry| Entry::parse(&entry)).transpose();
-        let newest = newest.map_err(|e| e.context(format_args!("{}: the newest entry", shown(&folder))))?;
-        let newest_at = newest.as_ref().and_then(Entry::time);
+        let covered = publisher.published();
+        let (mut journal, cut_bytes) = Journal::open(disk, &journal_folder, covered, |frame| publisher.integrate(frame))?;
+        let replayed = publisher.size() - covered;
         // What was replayed may be in the page cache only, if an earlier fsync failed. Publishing writes it again.
         let size = publisher.publish()?;
         for path in journal.retire(size) {
             // What stays is compared and retired at the next start.
             let _ = std::fs::remove_file(path);
         }
+
+        let newest = publisher.last_entry()?.map(|entry| Entry::parse(&entry)).transpose();
+        let newest = newest.map_err(|e| e.context(format_args!("{}: the newest entry", shown(&folder))))?;
+        let newest_at = newest.as_ref().and_then(Entry::time);
 
         let created = size == 0;
         let mut writer = Writer::new(journal, clock, newest.map(|entry| entry.at), lock);

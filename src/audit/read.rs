@@ -64,9 +64,8 @@ impl Reader {
 
     /// The bundle that holds the published entry `n`, full or as the checkpoint of `size` entries has it.
     fn bundle(&self, n: u64, size: u64) -> Result<Option<VecDeque<Vec<u8>>>> {
-        let index = n / TILE_WIDTH as u64;
-        let left = size - index * TILE_WIDTH as u64;
-        let partial = usize::try_from(left).unwrap_or(TILE_WIDTH).min(TILE_WIDTH);
+        let (index, _) = tile::place(n);
+        let partial = tile::bundle_width(index, size);
         for width in [TILE_WIDTH, partial] {
             let path = self.folder.join(tile::path(Level::Entries, index, width));
             match fs::read(&path) {
@@ -131,8 +130,7 @@ impl Entries {
             if self.next < size {
                 (self.segment, self.journal) = (None, Vec::new());
                 if let Some(mut entries) = self.reader.bundle(self.next, size)? {
-                    // Less than 256, so the cast keeps the value.
-                    entries.drain(..(self.next % TILE_WIDTH as u64) as usize);
+                    entries.drain(..tile::place(self.next).1);
                     self.waiting = entries;
                     return Ok(());
                 }
@@ -148,7 +146,7 @@ impl Entries {
             }
             self.size = None;
         }
-        let path = self.reader.folder.join(tile::path(Level::Entries, self.next / TILE_WIDTH as u64, TILE_WIDTH));
+        let path = self.reader.folder.join(tile::path(Level::Entries, tile::place(self.next).0, TILE_WIDTH));
         Err(damaged(&path, format!("expected the bundle of entry {} here or as a partial one, found none", self.next)))
     }
 

@@ -40,6 +40,18 @@ pub fn path(level: Level, index: u64, width: usize) -> String {
     path
 }
 
+/// Where an entry lies: the index of its tile of level 0 and of its bundle, and its place in them.
+pub fn place(n: u64) -> (u64, usize) {
+    // Masked to a byte, so the cast keeps the value.
+    (n / TILE_WIDTH as u64, (n & 0xff) as usize)
+}
+
+/// How many entries the bundle `index` has in a log of `size` entries: 256, or less in the last one.
+pub fn bundle_width(index: u64, size: u64) -> usize {
+    let left = size.saturating_sub(index.saturating_mul(TILE_WIDTH as u64));
+    usize::try_from(left).map_or(TILE_WIDTH, |left| left.min(TILE_WIDTH))
+}
+
 /// The tiles of hashes at the right edge of a tree of `size` entries that are partial: level, index and width, lowest first.
 pub fn partial_edge(size: u64) -> impl Iterator<Item = (u8, u64, usize)> {
     (0..level_count(size)).filter_map(move |level| {
@@ -113,6 +125,12 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_has_one_place() {
+        assert_eq!((place(255), place(256)), ((0, 255), (1, 0)));
+        assert_eq!((bundle_width(0, 300), bundle_width(1, 300), bundle_width(2, 300)), (256, 44, 0));
+    }
+
+    #[test]
     fn a_bundle_that_is_short_long_or_of_another_width_is_told() {
         let mut bundle = Vec::new();
         append_to_bundle(&mut bundle, b"one");
@@ -135,7 +153,9 @@ mod tests {
         #[test]
         fn any_entries_come_back_from_their_bundle(entries in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..256)) {
             let mut bundle = Vec::new();
-            entries.iter().for_each(|entry| append_to_bundle(&mut bundle, entry));
+            for entry in &entries {
+                append_to_bundle(&mut bundle, entry);
+            }
             prop_assert_eq!(read_bundle(&bundle, entries.len()).unwrap(), entries);
         }
     }

@@ -142,15 +142,12 @@ impl<'a> Fold<'a> {
                     }
                 });
             }
-            let result = (|| {
-                while let Some(piece) = line.next() {
-                    self.add(piece?)?;
-                    progress(self.tree.size(), size);
-                }
-                Ok(())
-            })();
-            line.stop();
-            result
+            let _stop = StopOnDrop(&line);
+            while let Some(piece) = line.next() {
+                self.add(piece?)?;
+                progress(self.tree.size(), size);
+            }
+            Ok(())
         })
     }
 
@@ -232,13 +229,11 @@ impl<'a> Fold<'a> {
             for (n, entry) in (frame.first()..).zip(frame.entries()) {
                 let bad = |what: &str| damaged(&folder, format!("entry {n}: {what}"));
                 if n < size {
-                    let index = n / TILE_WIDTH as u64;
+                    let (index, place) = tile::place(n);
                     if tile.0 != index {
-                        let width = usize::try_from(size - index * TILE_WIDTH as u64).unwrap_or(TILE_WIDTH).min(TILE_WIDTH);
-                        tile = (index, tile_prefix(self.folder, 0, index, width)?);
+                        tile = (index, tile_prefix(self.folder, 0, index, tile::bundle_width(index, size))?);
                     }
-                    // Less than 256, so the cast keeps the value.
-                    if tile.1.get((n % TILE_WIDTH as u64) as usize) != Some(&leaf_hash(entry)) {
+                    if tile.1.get(place) != Some(&leaf_hash(entry)) {
                         return Err(bad("the journal has another entry than was published"));
                     }
                     continue;
@@ -266,8 +261,8 @@ fn read_piece(folder: &Path, first: u64, size: u64) -> Result<Piece> {
     let mut n = first;
     let end = size.min(first + PIECE);
     while n < end {
-        let index = n / TILE_WIDTH as u64;
-        let width = usize::try_from(end - n).unwrap_or(TILE_WIDTH).min(TILE_WIDTH);
+        let (index, _) = tile::place(n);
+        let width = tile::bundle_width(index, end);
         let (bundle, stored) = read_bundle(folder, index, width)?;
         let path = || folder.join(tile::path(Level::Entries, index, stored));
         let entries = tile::read_bundle(&bundle, stored).map_err(|what| damaged(&path(), format!("from entry {n} on: {what}")))?;
@@ -329,8 +324,8 @@ fn tile_prefix(folder: &Path, level: u8, index: u64, width: usize) -> Result<Vec
 
 /// An entry that is signed and wrong.
 fn bad_entry(folder: &Path, n: u64, size: u64, what: &str) -> Error {
-    let index = n / TILE_WIDTH as u64;
-    let width = usize::try_from(size - index * TILE_WIDTH as u64).unwrap_or(TILE_WIDTH).min(TILE_WIDTH);
+    let (index, _) = tile::place(n);
+    let width = tile::bundle_width(index, size);
     let path = folder.join(tile::path(Level::Entries, index, width));
     Error::new(error::Kind::NotIntact, format!("{}: entry {n}: {what}", shown(&path)))
 }
@@ -413,5 +408,14 @@ impl Line {
     fn stop(&self) {
         self.lock().stopped = true;
         self.changed.notify_all();
+    }
+}
+
+/// Sends the workers home, however the reader of the line ends.
+struct StopOnDrop<'a>(&'a Line);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
     }
 }

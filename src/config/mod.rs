@@ -66,6 +66,12 @@ impl Config {
     /// Loads the configuration and the schedules it names.
     pub fn load(path: &Path) -> Result<Self> {
         let name = escape(path.as_os_str().as_encoded_bytes());
+        if path == Path::new(DEFAULT_FILE) && !path.exists() {
+            return Err(Error::new(
+                Kind::Config,
+                format!("{name}: there is no configuration; write one, or name another with --config FILE"),
+            ));
+        }
         let document = Document::read(path, &name)?;
         let base = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Self::from_document(&document, base)

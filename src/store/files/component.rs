@@ -63,6 +63,7 @@ pub enum Field {
 }
 
 /// One thing that a name says.
+#[derive(Clone, Copy)]
 pub enum Value<'a> {
     /// A plain capture.
     Plain(usize, &'a [u8]),
@@ -184,7 +185,6 @@ impl Component {
     /// Adds what a name that fits says.
     pub fn capture(&self, name: &[u8], into: &mut Captured) {
         match &self.shape {
-            Shape::Exact(_) => {}
             Shape::Affix(prefix, suffix, _) => {
                 let plain = self.tokens.iter().find_map(|token| if let Token::Plain(index) = token { Some(*index) } else { None });
                 if let Some(index) = plain {
@@ -223,7 +223,7 @@ impl Component {
                     }
                 }
             }
-            Shape::Regex(_) => {}
+            Shape::Exact(_) | Shape::Regex(_) => {}
         }
     }
 
@@ -266,7 +266,7 @@ fn expression(tokens: &[Token], mode: Mode) -> String {
     for token in tokens {
         match token {
             Token::Text(text) => out.push_str(&regex::escape(text)),
-            Token::Star => out.push_str(&format!("(?s-u:.)*{lazy}")),
+            Token::Star => out.extend(["(?s-u:.)*", lazy]),
             Token::Character => out.push('.'),
             Token::Class(negated, ranges) => {
                 out.push_str(if *negated { "[^" } else { "[" });
@@ -278,14 +278,14 @@ fn expression(tokens: &[Token], mode: Mode) -> String {
             }
             Token::Either(options) => {
                 let options: Vec<String> = options.iter().map(|option| expression(option, mode)).collect();
-                out.push_str(&format!("(?:{})", options.join("|")));
+                out.extend(["(?:", &options.join("|"), ")"]);
             }
-            Token::Plain(_) => out.push_str(&format!("((?s-u:.)+{lazy})")),
+            Token::Plain(_) => out.extend(["((?s-u:.)+", lazy, ")"]),
             Token::Date(_, pieces) if mode != Mode::Loose => {
                 for piece in pieces {
                     match piece {
                         Piece::Text(text) => out.push_str(&regex::escape(text)),
-                        Piece::Field(field) => out.push_str(&format!("([0-9]{{{}}})", field.width())),
+                        Piece::Field(field) => out.extend(["(", &"[0-9]".repeat(field.width()), ")"]),
                     }
                 }
             }

@@ -139,13 +139,12 @@ impl Dataset {
                 return None;
             }
             Ok(whole) if record == Some("directory") => {
-                if let Some(directory) = whole.directory() {
-                    (directory, Some(whole))
-                } else {
+                let Some(directory) = whole.directory() else {
                     let message = "with `record: directory` expected one `**`, at the end, after the directory that is the record, such as `{tenancy}/**`";
                     fail(message.into(), problems);
                     return None;
-                }
+                };
+                (directory, Some(whole))
             }
             Ok(whole) => (whole, None),
         };

@@ -49,16 +49,12 @@ impl Medium {
         }
         match kind {
             TMPFS => {}
-            BTRFS | ZFS | BCACHEFS => medium.always.extend(["name-in-journal", "snapshots-possible"]),
             EXT | XFS => medium.always.push("name-in-journal"),
             _ => medium.always.extend(["name-in-journal", "snapshots-possible"]),
         }
         let device = mount.as_ref().and_then(device);
-        match &device {
-            Some(Device { snapshots: true, .. }) if !medium.always.contains(&"snapshots-possible") => {
-                medium.always.push("snapshots-possible");
-            }
-            _ => {}
+        if device.as_ref().is_some_and(|device| device.snapshots) && !medium.always.contains(&"snapshots-possible") {
+            medium.always.push("snapshots-possible");
         }
         match device {
             Some(Device { is_virtual: true, .. }) => medium.of_overwrite.push("medium-virtual"),

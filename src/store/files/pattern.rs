@@ -540,11 +540,11 @@ mod tests {
         #[test]
         fn without_captures_a_pattern_means_what_a_glob_means(
             text in "([ab.]|\\*|\\?|\\[ab\\]|\\[!a\\]|\\{a,b\\*\\}){1,5}(/([ab.]|\\*|\\?|\\[a-b\\]){1,4}|/\\*\\*){0,3}",
-            path in "[ab.]{1,4}(/[ab.]{1,4}){0,3}",
+            path in "[ab][ab.]{0,3}(/[ab][ab.]{0,3}){0,3}",
         ) {
-            prop_assume!(split(path.as_bytes()).is_some());
             if let Ok(pattern) = Pattern::parse(&text) {
-                let glob = globset::GlobBuilder::new(&text).literal_separator(true).build().unwrap().compile_matcher();
+                // globset lets a negated class match a separator; components here never do.
+                let glob = globset::GlobBuilder::new(&text.replace("[!a]", "[!a/]")).literal_separator(true).build().unwrap().compile_matcher();
                 prop_assert_eq!(pattern.matches(path.as_bytes()), glob.is_match(&path), "{} on {}", text, path);
                 if pattern.matches(path.as_bytes()) {
                     prop_assert!(Pattern::parse(&path).unwrap().may_meet(&pattern));

@@ -15,8 +15,9 @@
 //! companions remaining, which `fetch` tells apart. Nothing is renamed or put aside, so nothing is ever left under another name.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
+use jiff::SignedDuration;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, fsync, unlinkat};
 use rustix::io::Errno;
@@ -27,7 +28,7 @@ use super::erase::{Account, Eraser, GRADES, OVERWRITTEN, UNLINKED};
 use super::find::{obstacle, present_companions};
 use super::pattern::split;
 use super::reading::{Body, record};
-use super::root::{Facts, Root, open_dir, open_handle, words};
+use super::root::{Facts, Root, instant, open_dir, open_handle, words};
 use crate::record::Record;
 use crate::store::{Act, Evidence, Fate, Guard, Kept, Order};
 
@@ -38,7 +39,7 @@ const WAITING: usize = 64;
 const FRESH: Duration = Duration::from_millis(100);
 
 /// Time stamps of files advance in steps of up to 10 ms; a change within one step cannot be told from its predecessor.
-const STEP: Duration = Duration::from_millis(25);
+const STEP: SignedDuration = SignedDuration::from_millis(25);
 
 const DAMAGED: &str = "it could not be overwritten to its end as asked; it is damaged and still there";
 
@@ -169,7 +170,7 @@ impl Removal<'_> {
         match Facts::at(dir, name) {
             Ok(last) if last == facts => {}
             Ok(last) => return changed(last.differs(&seen.fingerprint).unwrap_or("it was linked or unlinked elsewhere")),
-            Err(Errno::NOENT) => return Fate::Absent,
+            Err(Errno::NOENT) => return self.remains(index, seen, dir, parent, name),
             Err(error) => return failed(&words(error), false),
         }
         account.links(&facts);
@@ -273,10 +274,9 @@ impl Removal<'_> {
             Err(trouble) => return failed(&trouble.to_string(), false),
         };
         // What changes from now on must be later than everything that was seen, and be seen to be later.
-        let since = UNIX_EPOCH + Duration::new(u64::try_from(survey.newest.0).unwrap_or(0), survey.newest.1) + STEP;
-        match since.duration_since(SystemTime::now()) {
-            Ok(wait) if wait > STEP => return changed("something inside bears a time of the future"),
-            Ok(wait) => {
+        let wait = instant(survey.newest).map(|newest| newest.duration_since(crate::clock::now()) + STEP);
+        match wait.map(Duration::try_from) {
+            Some(Ok(wait)) if wait <= STEP.unsigned_abs() => {
                 std::thread::sleep(wait);
                 match Survey::of(&inside) {
                     Ok(again) if again.newest == survey.newest => survey = again,
@@ -284,7 +284,9 @@ impl Removal<'_> {
                     Err(trouble) => return failed(&trouble.to_string(), false),
                 }
             }
-            Err(_) => {}
+            // The time has passed already: the difference is negative.
+            Some(Err(_)) => {}
+            Some(Ok(_)) | None => return changed("something inside bears a time of the future"),
         }
         let fingerprint = survey.fingerprint();
         if *fingerprint != *seen.fingerprint {

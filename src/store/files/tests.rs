@@ -160,7 +160,7 @@ fn a_dataset_that_cannot_be_meant_is_refused_with_its_place() {
         (r#"{ path: "*", readers: 0, events: {} }"#, "from 1 to 256"),
         (r#"{ path: "*", events: { a: { sidecar: "{stem}.json", field: x, zone: Europe/Lodnon } } }"#, "time zone"),
         (r#"{ path: "*", events: { a: { sidecar: "{stem}.json" } } }"#, "field"),
-        (r"{ events: {} }", "path"),
+        ("{ events: {} }", "path"),
         (r#"{ path: "*", events: {}, prune: true }"#, "prune-empty"),
     ] {
         let message = refused(dataset);
@@ -588,6 +588,104 @@ async fn another_file_system_inside_is_reported_and_not_entered() {
     assert!(matches!(&whole[0].readings[0], Reading::Doubt(_)));
     assert!(matches!(&fates[0], Fate::Failed { uncertain: false, .. }), "{fates:?}");
     assert!(foreign && at.join("file").exists());
+}
+
+#[tokio::test]
+async fn a_scan_that_cannot_see_everything_says_so() {
+    let temp = tempfile::tempdir().unwrap();
+    write(temp.path(), "a/file");
+    // A path longer than the system takes in one piece: real, and beyond what even root can open.
+    let name = "n".repeat(250);
+    let mut dir = rustix::fs::open(temp.path(), rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
+    for _ in 0..20 {
+        rustix::fs::mkdirat(&dir, &name, rustix::fs::Mode::RWXU).unwrap();
+        dir = rustix::fs::openat(&dir, &name, rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
+    }
+    let (records, scanned, _) = scan_within(&store(temp.path(), PLAIN), "data", None).await;
+    assert_eq!(keys(&records), ["a/file"]);
+    assert!(scanned.incomplete.is_some_and(|why| why.contains("cannot be opened")));
+    let shallow = store(temp.path(), r#"{ path: "a/*", events: { changed: modified } }"#);
+    assert_eq!(scan_within(&shallow, "data", None).await.1.incomplete, None, "what the pattern does not reach need not be seen");
+    // A value that was not seen may have a later date, so nothing is believed.
+    let deep = store(temp.path(), r#"{ path: "{top}/**/*", events: { changed: modified } }"#);
+    let changed = EventName::parse("changed").unwrap();
+    let readings = deep.lookup("data", &changed, Some("top"), &["a", &name]).await.unwrap();
+    assert!(readings.iter().all(|reading| matches!(reading, Reading::Doubt(Doubt::Failed(_)))), "{readings:?}");
+}
+
+#[tokio::test]
+async fn any_change_inside_a_directory_changes_its_fingerprint() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 6] = [
+        ("renamed", |root| std::fs::rename(root.join("b/c"), root.join("b/d")).unwrap()),
+        ("swapped", |root| {
+            std::fs::rename(root.join("a"), root.join("x")).unwrap();
+            std::fs::rename(root.join("b/c"), root.join("a")).unwrap();
+            std::fs::rename(root.join("x"), root.join("b/c")).unwrap();
+        }),
+        ("rights", |root| std::fs::set_permissions(root.join("b"), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap()),
+        ("removed", |root| std::fs::remove_file(root.join("a")).unwrap()),
+        ("empty directory", |root| std::fs::create_dir(root.join("b/empty")).unwrap()),
+        ("linked", |root| std::fs::hard_link(root.join("a"), root.parent().unwrap().join("link")).unwrap()),
+    ];
+    for (what, change) in changes {
+        let temp = tempfile::tempdir().unwrap();
+        write(temp.path(), "t/a");
+        write(temp.path(), "t/b/c");
+        let store = store(temp.path(), r#"{ path: "{t}/**", record: directory, events: { changed: modified } }"#);
+        let before = scan(&store).await;
+        assert_eq!(before, scan(&store).await, "looking changes nothing");
+        std::thread::sleep(Duration::from_millis(12));
+        change(&temp.path().join("t"));
+        assert_ne!(before[0].fingerprint, scan(&store).await[0].fingerprint, "{what}");
+        assert!(is_changed(&remove(&store, &before).await[0]), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_may_only_be_read_keeps_its_records_and_says_why() {
+    let temp = tempfile::tempdir().unwrap();
+    let root = temp.path().join("root");
+    write(&root, "a/file");
+    write(&root, "b/file");
+    let bind = |options: &str| {
+        std::process::Command::new("mount").args(["-o", options]).arg(&root).arg(&root).status().is_ok_and(|status| status.success())
+    };
+    if !is_root() || !bind("bind") {
+        return;
+    }
+    let read_only = bind("remount,ro,bind");
+    let files = store(&root, PLAIN);
+    let overwrite = store(&root, r#"{ path: "**/*", erase: overwrite, events: { changed: modified } }"#);
+    let folders = store(&root, r#"{ path: "{t}/**", record: directory, events: { changed: modified } }"#);
+    let records = scan(&files).await;
+    let whole = scan(&folders).await;
+    let fates = [remove(&files, &records).await, remove(&overwrite, &records).await, remove(&folders, &whole).await].concat();
+    let insist = Order { act: Act::Destroy, at_least: Some("overwritten".into()) };
+    let insisted = overwrite.remove(&Permit::for_test(), "data", &insist, &records, &|_, _| None).await;
+    std::process::Command::new("umount").arg(&root).status().unwrap();
+    assert!(read_only);
+    assert_eq!(fates.len(), 6);
+    assert!(fates.iter().all(|fate| matches!(fate, Fate::Failed { .. })), "{fates:?}");
+    assert!(fates[..2].iter().all(|fate| matches!(fate, Fate::Failed { uncertain: false, .. })), "{fates:?}");
+    assert!(insisted.iter().all(|fate| matches!(fate, Fate::Kept(Kept::CannotMeetGrade(_)))), "{insisted:?}");
+    assert_eq!(std::fs::read(root.join("a/file")).unwrap(), b"content");
+}
+
+#[tokio::test]
+async fn a_look_up_elsewhere_is_left_to_the_pipeline_and_never_decided_here() {
+    let temp = tempfile::tempdir().unwrap();
+    std::fs::create_dir(temp.path().join(std::ffi::OsStr::from_bytes(b"\xff"))).unwrap();
+    std::fs::write(temp.path().join(std::ffi::OsStr::from_bytes(b"\xff/file")), "x").unwrap();
+    write(temp.path(), "t-1/file");
+    let store = store(
+        temp.path(),
+        r#"{ path: "{tenancy}/*", subject: tenancy, events: { tenancy-end: { lookup: housing.tenancies, by: tenancy } } }"#,
+    );
+    let (records, _, _) = scan_within(&store, "data", Some(at_most("tenancy-end", date(1900, 1, 1)))).await;
+    assert_eq!(records[0].readings[0], Reading::Elsewhere(Some("t-1".into())));
+    assert_eq!(records[1].subject.as_deref(), Some("%FF"));
+    assert!(matches!(&records[1].readings[0], Reading::Doubt(_)), "what cannot be written as text cannot be looked up");
 }
 
 /// A hostile user of the share: swaps directories for symlinks, renames files over others and rewrites them, until told to stop.

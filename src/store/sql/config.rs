@@ -135,8 +135,20 @@ impl Dataset {
         if let Some(change) = changes.iter().find(|change| key.iter().any(|key| key.is(change.column.as_str()))) {
             problems.add(mark, format!("{what}: the key column `{}` cannot be anonymised", change.column.shown()));
         }
-        let (name, anonymises) = (head.name.to_owned(), head.anonymises);
-        Some(Self { name, table, key, filter, events, subject, class_by, children, changes, anonymised, anonymises, accept_triggers })
+        Some(Self {
+            name: head.name.to_owned(),
+            anonymises: head.anonymises,
+            table,
+            key,
+            filter,
+            events,
+            subject,
+            class_by,
+            children,
+            changes,
+            anonymised,
+            accept_triggers,
+        })
     }
 
     /// The position of an event.
@@ -275,31 +287,37 @@ fn changes(node: &Node, problems: &mut Problems) -> Vec<Change> {
     let mut out = BTreeMap::new();
     for (column, mark, node) in fields.names() {
         let Ok(name) = Name::new(column).map_err(|error| problems.add(mark, error)) else { continue };
-        let to = if let Value::Scalar(scalar) = &node.value {
-            match &scalar.typed {
-                Typed::Null => To::Constant(Cell::Null),
-                Typed::Bool(value) => To::Constant(Cell::Int(i64::from(*value))),
-                Typed::Number(number) => match (number.as_i64(), number.as_f64().filter(|value| value.is_finite())) {
-                    (Some(value), _) => To::Constant(Cell::Int(value)),
-                    (None, Some(value)) => To::Constant(Cell::Real(value)),
-                    (None, None) => {
-                        problems.add(node.mark, format!("expected a number that a column can hold, found {}", node.found()));
-                        continue;
-                    }
-                },
-                _ => To::Constant(Cell::Text(scalar.text.as_str().into())),
-            }
-        } else {
-            let Some(mut fields) = node.fields("null, text, a number, a boolean or { sql: EXPRESSION }", problems) else { continue };
-            let expression = fields.need("sql", "a computed value", problems).and_then(|node| condition(node, problems));
-            fields.finish("a computed value", problems);
-            let Some(expression) = expression else { continue };
-            To::Expression(expression)
-        };
         let twice = format!("the column `{}` stands here a second time, in other letters; remove one of the two", name.shown());
-        if out.insert(name.as_str().to_lowercase(), Change { column: name, to }).is_some() {
+        if let Some(to) = new_value(node, problems)
+            && out.insert(name.as_str().to_lowercase(), Change { column: name, to }).is_some()
+        {
             problems.add(mark, twice);
         }
     }
+    if out.is_empty() {
+        problems.add(node.mark, "expected at least one column, found none");
+    }
     out.into_values().collect()
+}
+
+fn new_value(node: &Node, problems: &mut Problems) -> Option<To> {
+    let Value::Scalar(scalar) = &node.value else {
+        let mut fields = node.fields("null, text, a number, a boolean or { sql: EXPRESSION }", problems)?;
+        let expression = fields.need("sql", "a computed value", problems).and_then(|node| condition(node, problems));
+        fields.finish("a computed value", problems);
+        return expression.map(To::Expression);
+    };
+    Some(To::Constant(match &scalar.typed {
+        Typed::Null => Cell::Null,
+        Typed::Bool(value) => Cell::Int(i64::from(*value)),
+        Typed::Number(number) => match (number.as_i64(), number.as_f64().filter(|value| value.is_finite())) {
+            (Some(value), _) => Cell::Int(value),
+            (None, Some(value)) => Cell::Real(value),
+            (None, None) => {
+                problems.add(node.mark, format!("expected a number that a column can hold, found {}", node.found()));
+                return None;
+            }
+        },
+        _ => Cell::Text(scalar.text.as_str().into()),
+    }))
 }

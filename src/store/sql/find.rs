@@ -17,7 +17,8 @@ async fn shape<'a>(session: &mut Session, dataset: &'a Dataset) -> Outcome<Shape
     Shape::find(session, dataset).await?.map_err(|problems| Failure::other(problems.join("; ")))
 }
 
-/// Finds records by key, in the order of the keys.
+/// Finds records by key, in the order of the keys. A row that is there but no longer belongs to the dataset is not absent: recovery would take
+/// it for destroyed.
 pub(super) async fn fetch(session: &mut Session, dataset: &Dataset, keys: &[Key]) -> Outcome<Vec<Found>> {
     let shape = shape(session, dataset).await?;
     let columns: Vec<Name> = shape.unique.terms.iter().map(|term| term.column.clone()).collect();
@@ -28,16 +29,18 @@ pub(super) async fn fetch(session: &mut Session, dataset: &Dataset, keys: &[Key]
             Vec::new()
         } else {
             let mut statement = shape.select();
-            shape.from(&mut statement).sql(" WHERE ").condition(dataset.filter.as_ref()).sql(" AND ");
+            statement.sql(", ").condition(dataset.filter.as_ref());
+            shape.from(&mut statement).sql(" WHERE ");
             any_of(&mut statement, &columns, &asked);
-            session.map(&statement, |row| shape.record(&row)).await?
+            session.map(&statement, |row| (shape.record(&row), row.last().is_some_and(Cell::is_true))).await?
         };
         for key in keys {
-            let mut matching = rows.iter().filter(|record| record.key == *key);
+            let mut matching = rows.iter().filter(|(record, _)| record.key == *key);
             out.push(match (matching.next(), matching.next()) {
                 _ if std::str::from_utf8(key.as_bytes()).is_err() => Found::Unknown("the key is not UTF-8 text".into()),
                 (None, _) => Found::Absent,
-                (Some(one), None) => Found::Present(Box::new(one.clone())),
+                (Some((_, false)), None) => Found::Outside("the row is there, but does not satisfy the dataset's `where`".into()),
+                (Some((one, true)), None) => Found::Present(Box::new(one.clone())),
                 (Some(_), Some(_)) => Found::Unknown("several rows have keys that are written alike".into()),
             });
         }
@@ -92,7 +95,7 @@ pub(super) async fn lookup(
             any_of(&mut statement, &names, &asked);
             found = session
                 .map(&statement, |mut row| {
-                    let member = row.pop().is_some_and(|cell| matches!(cell, Cell::Int(number) if number != 0));
+                    let member = row.pop().is_some_and(|cell| cell.is_true());
                     let date = row.pop().unwrap_or(Cell::Null);
                     let reading = match &dataset.events[event].when {
                         Some(when) => when.read(&date),

@@ -43,7 +43,7 @@ use crate::schedule::EventName;
 use crate::store::{Configure, DatasetHead, Fate, Found, Guard, Kind, Order, Query, Scanned, Store, StoreHead};
 use crate::yaml::{Fields, Node, Problems, resolve};
 
-/// `SQLite` files: `sqlite: PATH`.
+/// SQLite files: `sqlite: PATH`.
 pub const SQLITE: Kind = Kind { key: "sqlite", configure: configure_sqlite };
 
 /// A database and its datasets.

@@ -11,7 +11,7 @@
 //! **When a commit's outcome is unknown** (the connection broke, the disk failed) the records are reported as failed and *uncertain*, and
 //! recovery looks.
 //!
-//! **A crash** leaves `SQLite`'s journal, from which the next opening restores either all of the transaction or nothing.
+//! **A crash** leaves SQLite's journal, from which the next opening restores either all of the transaction or nothing.
 
 use super::config::Child;
 use super::config::{Dataset, To};
@@ -102,8 +102,7 @@ impl Removal<'_> {
     /// One transaction for all, or one for each when that is lost.
     async fn spend(&self, session: &mut Session, preparation: &Preparation, positions: &[usize]) -> Vec<Fate> {
         match self.transaction(session, preparation, positions).await {
-            Ok(fates) => fates,
-            Err((_, Some(fates))) => fates,
+            Ok(fates) | Err((_, Some(fates))) => fates,
             Err((lost, None)) if lost.failure.trouble == Trouble::Busy || positions.len() == 1 => {
                 vec![failed(&lost.failure.text, lost.uncertain); positions.len()]
             }
@@ -225,7 +224,7 @@ impl Removal<'_> {
             [row] => row,
             _ => return settled(failed("several rows have the record's key", false)),
         };
-        let truth = |at: usize| matches!(row.get(at), Some(Cell::Int(number)) if *number != 0);
+        let truth = |at: usize| row.get(at).is_some_and(Cell::is_true);
         if !truth(shape.width()) {
             return settled(Fate::Kept(Kept::Changed("it no longer satisfies the dataset's `where`".into())));
         }
@@ -270,7 +269,7 @@ impl Removal<'_> {
                 shape.key_is(&mut statement, &key);
                 let rows = session.rows(&statement).await?;
                 let [row] = rows.as_slice() else { return Ok(false) };
-                let constants = matches!(row.last(), Some(Cell::Int(number)) if *number != 0);
+                let constants = row.last().is_some_and(Cell::is_true);
                 // Constants stand there; and that the row as a whole is another one shows that computed values took hold.
                 Ok(constants && shape.record(row).fingerprint != record.fingerprint)
             }

@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, escape};
 /// Where a database is.
 #[derive(Clone, Debug)]
 pub(super) enum Place {
-    /// An `SQLite` file.
+    /// An SQLite file.
     Sqlite(PathBuf),
 }
 
@@ -52,7 +52,7 @@ impl Place {
 
 /// A connection.
 pub(super) enum Session {
-    /// `SQLite`.
+    /// SQLite.
     Sqlite(Connection),
 }
 

@@ -142,7 +142,11 @@ impl<'a> Shape<'a> {
             None => {
                 // In the collation in which the parent's key is unique, so that no other parent's rows can be meant.
                 statement.list(" AND ", last.key.iter().zip(&self.unique.terms).zip(key), |statement, ((column, term), value)| {
-                    Term { at: 0, column: column.clone(), collation: term.collation.clone() }.add(statement);
+                    statement.name(column);
+                    match &term.collation {
+                        Some(collation) => statement.sql(" COLLATE ").name(collation),
+                        None => statement.sql(" COLLATE BINARY"),
+                    };
                     statement.sql(" = ").value(value);
                 });
             }
@@ -176,8 +180,13 @@ pub(super) fn deepest_first<'a>(children: &'a [Child], above: &[&'a Child], out:
     }
 }
 
-/// A row-value comparison: `(a, b) > (?, ?)`.
+/// A row-value comparison: `(a, b) > (?, ?)`. With collations SQLite finds the place in its index by the first column alone, so that is named
+/// once more.
 pub(super) fn compare(statement: &mut Statement, terms: &[Term], sign: &'static str, to: &[Cell]) {
+    if let ([first, _, ..], [value, ..]) = (terms, to) {
+        first.add(statement);
+        statement.sql(if sign.contains('>') { " >= " } else { " <= " }).value(value).sql(" AND ");
+    }
     statement.sql("(").list(", ", terms, |statement, term| term.add(statement));
     statement.sql(")").sql(sign).sql("(").bind(to).sql(")");
 }

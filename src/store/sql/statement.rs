@@ -4,8 +4,8 @@
 //! in), [`Name`]s, which are checked when they are made and quoted when they are written, values, which are only ever bound, and
 //! [`Condition`]s, the SQL that the administrator wrote, which are checked to be one closed expression before they are put in parentheses.
 //!
-//! **Quoting.** `SQLite` takes a word in double quotes that is not a column for a string, silently. Names are therefore written in backticks,
-//! which `SQLite` and `MySQL` understand and which never become strings: a column that was dropped is an error, not a constant.
+//! **Quoting.** SQLite takes a word in double quotes that is not a column for a string, silently. Names are therefore written in backticks,
+//! which SQLite and MySQL understand and which never become strings: a column that was dropped is an error, not a constant.
 
 use super::value::Cell;
 use crate::error::escape;
@@ -109,7 +109,7 @@ impl Condition {
         Ok(Self(text.into()))
     }
 
-    /// The words in double quotes, which must be columns: `SQLite` would take any other for a string.
+    /// The words in double quotes, which must be columns: SQLite would take any other for a string.
     pub(super) fn quoted(&self) -> Vec<String> {
         tokens(&self.0).into_iter().filter_map(|token| if let Token::Quoted(name) = token { Some(name) } else { None }).collect()
     }

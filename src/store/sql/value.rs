@@ -54,7 +54,16 @@ impl Cell {
             Self::Real(value) => Some(format!("{value:?}").into()),
             Self::Text(text) => Some(Cow::Borrowed(text)),
             Self::Mangled(bytes) => Some(String::from_utf8_lossy(bytes)),
-            Self::Blob(bytes) => Some(format!("x'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()).into()),
+            Self::Blob(bytes) => Some(format!("x'{}'", hex(bytes)).into()),
+        }
+    }
+
+    /// Whether a condition that gave this value holds. SQL takes every number but zero for true.
+    pub(super) fn is_true(&self) -> bool {
+        match self {
+            Self::Int(number) => *number != 0,
+            Self::Real(number) => *number != 0.0,
+            _ => false,
         }
     }
 
@@ -121,6 +130,11 @@ impl Cell {
     }
 }
 
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).collect()
+}
+
 fn unhex(text: &str) -> Option<Box<[u8]>> {
     let digits = text.as_bytes();
     digits.chunks(2).map(|pair| (pair.len() == 2).then(|| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())?).collect()
@@ -152,12 +166,16 @@ pub(super) fn parts_of(key: &[u8], parts: usize) -> Option<Vec<String>> {
 pub(super) fn fingerprint(row: &[Cell], events: &[usize], key: &[Cell]) -> Box<[u8]> {
     let mut out = vec![VERSION];
     let mut hash = Sha256::new();
-    row.iter().for_each(|cell| cell.encode(&mut |bytes| hash.update(bytes)));
+    for cell in row {
+        cell.encode(&mut |bytes| hash.update(bytes));
+    }
     out.extend_from_slice(&hash.finalize()[..ROW]);
     let mut hash = Sha256::new();
     events.iter().filter_map(|at| row.get(*at)).for_each(|cell| cell.encode(&mut |bytes| hash.update(bytes)));
     out.extend_from_slice(&hash.finalize()[..EVENTS]);
-    key.iter().for_each(|cell| cell.encode(&mut |bytes| out.extend_from_slice(bytes)));
+    for cell in key {
+        cell.encode(&mut |bytes| out.extend_from_slice(bytes));
+    }
     out.into()
 }
 

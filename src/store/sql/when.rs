@@ -44,6 +44,8 @@ pub(super) struct When {
 /// The Julian day number of the start of 1970.
 const JULIAN_1970: f64 = 2_440_587.5;
 const DAY_MS: f64 = 86_400_000.0;
+/// Earlier years are no events of records: 0001-01-01 is how some programs write that there is no date, and 26 is half a year number.
+const FIRST_YEAR: i16 = 1000;
 const WORDS: [&str; 5] = ["date", "datetime", "unix", "unix-ms", "julian"];
 
 impl Form {
@@ -124,12 +126,13 @@ impl When {
             (Form::Pattern(pattern), Cell::Text(text)) => return self.by_pattern(pattern, text).unwrap_or_else(wrong),
             _ => None,
         };
-        moment.map_or_else(wrong, Reading::At)
+        moment.filter(plausible).map_or_else(wrong, Reading::At)
     }
 
     fn by_pattern(&self, pattern: &str, text: &str) -> Option<Reading> {
         let parts = BrokenDownTime::parse(pattern, text).ok()?;
-        let date = parts.to_date().ok()?;
+        // `%Y` reads the 26 of 1/2/26 as the year 26.
+        let date = parts.to_date().ok().filter(|date| date.year() >= FIRST_YEAR)?;
         if parts.offset().is_some() {
             return parts.to_timestamp().ok().map(|instant| Reading::At(Moment::Instant(instant)));
         }
@@ -145,10 +148,14 @@ impl When {
             return Reading::Doubt(Doubt::NoZone("a time without offset; declare its `zone:`".into()));
         };
         match zone.to_ambiguous_zoned(local).later() {
-            Ok(zoned) => Reading::At(Moment::Instant(zoned.timestamp())),
-            Err(_) => Reading::Doubt(Doubt::Unparsable("a time outside the calendar".into())),
+            Ok(zoned) if zoned.year() >= FIRST_YEAR => Reading::At(Moment::Instant(zoned.timestamp())),
+            _ => Reading::Doubt(Doubt::Unparsable("a time outside the calendar".into())),
         }
     }
+}
+
+fn plausible(moment: &Moment) -> bool {
+    moment.date_in(&TimeZone::UTC).year() >= FIRST_YEAR
 }
 
 /// An ISO text as far as it can be understood without a zone.
@@ -219,7 +226,7 @@ fn instant(nanoseconds: i128) -> Option<Moment> {
     Timestamp::from_nanosecond(nanoseconds).ok().map(Moment::Instant)
 }
 
-/// To whole milliseconds as `SQLite` does it, to the nearest.
+/// To whole milliseconds as SQLite does it, to the nearest.
 fn julian(day: f64) -> Option<Moment> {
     whole(((day - JULIAN_1970) * DAY_MS).round()).and_then(|ms| instant(ms * 1_000_000))
 }
@@ -240,13 +247,13 @@ fn f64_of(number: i64) -> f64 {
 mod tests {
     use super::*;
 
-    fn read(form: &str, zone: Option<&str>, cell: Cell) -> Reading {
+    fn read(form: &str, zone: Option<&str>, cell: &Cell) -> Reading {
         let form = if form.is_empty() { Form::Undeclared } else { Form::parse(form).unwrap() };
-        When { form, zone: zone.map(|name| TimeZone::get(name).unwrap()) }.read(&cell)
+        When { form, zone: zone.map(|name| TimeZone::get(name).unwrap()) }.read(cell)
     }
 
     fn text(form: &str, zone: Option<&str>, value: &str) -> Reading {
-        read(form, zone, Cell::Text(value.into()))
+        read(form, zone, &Cell::Text(value.into()))
     }
 
     fn at(instant: &str) -> Reading {
@@ -275,10 +282,10 @@ mod tests {
             assert_eq!(text(form, london, "2026-03-29 01:30:00"), at("2026-03-29T01:30:00Z"));
         }
         for (seconds, instant) in [(0, "1970-01-01T00:00:00Z"), (-1, "1969-12-31T23:59:59Z"), (1_772_323_199, "2026-02-28T23:59:59Z")] {
-            assert_eq!(read("unix", None, Cell::Int(seconds)), at(instant));
-            assert_eq!(read("unix", None, Cell::Real(f64_of(seconds))), at(instant));
-            assert_eq!(read("unix-ms", None, Cell::Int(seconds * 1000)), at(instant));
-            assert_eq!(read("julian", None, Cell::Real(JULIAN_1970 + f64_of(seconds) / 86_400.0)), at(instant));
+            assert_eq!(read("unix", None, &Cell::Int(seconds)), at(instant));
+            assert_eq!(read("unix", None, &Cell::Real(f64_of(seconds))), at(instant));
+            assert_eq!(read("unix-ms", None, &Cell::Int(seconds * 1000)), at(instant));
+            assert_eq!(read("julian", None, &Cell::Real(JULIAN_1970 + f64_of(seconds) / 86_400.0)), at(instant));
         }
         assert_eq!(text("%d/%m/%Y", None, "28/02/2026"), on("2026-02-28"));
         assert_eq!(text("%d/%m/%Y %H:%M", london, "01/07/2026 00:30"), at("2026-06-30T23:30:00Z"));
@@ -331,12 +338,12 @@ mod tests {
                 Cell::Text("1".into()),
                 Cell::Blob([1].into()),
             ] {
-                assert!(matches!(read(form, None, cell), Reading::Doubt(_)), "{form}");
+                assert!(matches!(read(form, None, &cell), Reading::Doubt(_)), "{form}");
             }
         }
-        assert!(matches!(read("", None, Cell::Int(1_700_000_000)), Reading::Doubt(_)), "a number is never guessed at");
+        assert!(matches!(read("", None, &Cell::Int(1_700_000_000)), Reading::Doubt(_)), "a number is never guessed at");
         assert!(matches!(text("datetime", None, "2026-02-01 10:00"), Reading::Doubt(Doubt::NoZone(_))));
-        assert_eq!(read("date", None, Cell::Null), Reading::NotYet);
+        assert_eq!(read("date", None, &Cell::Null), Reading::NotYet);
     }
 
     #[test]
@@ -358,15 +365,14 @@ mod tests {
         fn no_value_makes_the_reader_panic(text in "[0-9TZ:.+\\- /]{0,30}|\\PC{0,30}", number: i64, real: f64) {
             for form in ["", "date", "datetime", "unix", "unix-ms", "julian", "%d/%m/%Y %H:%M"] {
                 for cell in [Cell::Text(text.clone().into()), Cell::Int(number), Cell::Real(real)] {
-                    let _ = read(form, Some("Europe/London"), cell);
+                    let _ = read(form, Some("Europe/London"), &cell);
                 }
             }
         }
 
         #[test]
-        fn every_iso_time_that_jiff_writes_is_read_back(second in -60_000_000_000_i64..250_000_000_000) {
+        fn every_iso_time_that_jiff_writes_is_read_back(second in -30_500_000_000_i64..250_000_000_000) {
             let instant = Timestamp::from_second(second).unwrap();
-            proptest::prop_assume!(instant.to_zoned(TimeZone::UTC).year() >= 0);
             proptest::prop_assert_eq!(text("", None, &instant.to_string()), Reading::At(Moment::Instant(instant)));
         }
     }

@@ -2,7 +2,7 @@
 
 use super::super::config::{Dataset, Table};
 use super::super::session::{Failure, Outcome, Session};
-use super::super::statement::{Name, Statement};
+use super::super::statement::{Name, Statement, Token, tokens};
 use super::super::value::Cell;
 use crate::error::escape;
 use crate::yaml::suggest;
@@ -14,6 +14,8 @@ pub(in super::super) struct Layout {
     /// `table`, `view`, `virtual` or `shadow`.
     pub(in super::super) kind: String,
     without_rowid: bool,
+    /// Whether the table's definition names a collation, so that a column may compare otherwise than byte by byte.
+    collates: bool,
     indexes: Vec<Index>,
 }
 
@@ -41,6 +43,7 @@ struct Index {
 pub(in super::super) struct Term {
     pub(in super::super) at: usize,
     pub(in super::super) column: Name,
+    /// `None`: byte by byte, as the column compares anyway.
     pub(in super::super) collation: Option<Name>,
 }
 
@@ -96,7 +99,12 @@ impl Layout {
                 indexes.push(Index { unique: number(unique) != 0, partial: number(partial) != 0, columns });
             }
         }
-        Ok(Some(Self { columns, kind: words(&kind), without_rowid: number(&without_rowid) != 0, indexes }))
+        let mut statement = Statement::new("SELECT sql FROM sqlite_schema WHERE type = 'table' AND lower(name) = lower(");
+        statement.value(&text).sql(")");
+        let definition = session.rows(&statement).await?.into_iter().flatten().next();
+        let collates = definition
+            .is_none_or(|text| tokens(&words(&text)).iter().any(|t| matches!(t, Token::Word(w) if w.eq_ignore_ascii_case("COLLATE"))));
+        Ok(Some(Self { collates, columns, kind: words(&kind), without_rowid: number(&without_rowid) != 0, indexes }))
     }
 
     /// The position of a column.
@@ -134,12 +142,14 @@ impl Layout {
         let mut terms: Vec<(Option<usize>, Term)> = Vec::new();
         for (at, name) in at.iter().zip(key) {
             let place = collated(name);
-            terms.push((place, term(*at, place.map(|place| index.columns[place].1.clone()))));
+            // Left out where it says nothing new: SQLite finds its way by a bare column best.
+            let collation = place.map(|place| index.columns[place].1.clone()).filter(|collation| self.collates || !collation.is("BINARY"));
+            terms.push((place, term(*at, collation)));
         }
         let mut walk = terms.clone();
         walk.sort_by_key(|(place, _)| *place);
         let bare = |terms: Vec<(Option<usize>, Term)>| terms.into_iter().map(|(_, term)| term).collect::<Vec<_>>();
-        let nullable = at.iter().any(|at| !self.columns[*at].not_null && !(self.without_rowid && self.columns[*at].pk > 0));
+        let nullable = at.iter().any(|at| !(self.columns[*at].not_null || self.without_rowid && self.columns[*at].pk > 0));
         Ok(Unique { terms: bare(terms), walk: bare(walk), nullable })
     }
 
@@ -178,10 +188,9 @@ impl Layout {
         self.indexes.iter().find(|index| {
             let Some((first, rest)) = index.columns.split_first() else { return false };
             let rest_is_key = rest.len() == unique.terms.len()
-                && rest
-                    .iter()
-                    .zip(&unique.terms)
-                    .all(|((column, collation), term)| term.column.is(column) && term.collation.as_ref().is_none_or(|c| c == collation));
+                && rest.iter().zip(&unique.terms).all(|((column, collation), term)| {
+                    term.column.is(column) && term.collation.as_ref().map_or(collation.is("BINARY"), |known| known == collation)
+                });
             let rowid = matches!(unique.terms.as_slice(), [one] if self.rowid() == Some(one.at));
             // Dates are compared as plain bytes: another collation would order them otherwise.
             !index.partial && name.is(&first.0) && first.1.is("BINARY") && (rest_is_key || (rest.is_empty() && rowid))
@@ -198,18 +207,17 @@ pub(in super::super) async fn layout_of(session: &mut Session, table: &Table) ->
         return Ok(Err(format!("there is no table `{}`: an SQLite file has only the schema main", table.shown())));
     }
     if let Some(layout) = Layout::read(session, &table.name).await? {
-        Ok(Ok(layout))
-    } else {
-        let names = session
-            .rows(&Statement::new("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"))
-            .await?;
-        let names: Vec<String> = names.iter().filter_map(|row| row.first().map(words)).collect();
-        let hint = suggest(table.name.as_str(), names.iter().map(String::as_str));
-        Ok(Err(format!("there is no table `{}`{}", table.shown(), escape(hint.as_bytes()))))
+        return Ok(Ok(layout));
     }
+    let names = session
+        .rows(&Statement::new("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"))
+        .await?;
+    let names: Vec<String> = names.iter().filter_map(|row| row.first().map(words)).collect();
+    let hint = suggest(table.name.as_str(), names.iter().map(String::as_str));
+    Ok(Err(format!("there is no table `{}`{}", table.shown(), escape(hint.as_bytes()))))
 }
 
-/// The words in double quotes in the dataset's conditions that are no columns of the table: `SQLite` would take them for strings.
+/// The words in double quotes in the dataset's conditions that are no columns of the table: SQLite would take them for strings.
 pub(in super::super) fn strings_in_disguise(dataset: &Dataset, layout: &Layout) -> Vec<String> {
     let conditions = dataset.filter.iter().chain(&dataset.anonymised);
     let expressions = dataset.changes.iter().filter_map(|change| match &change.to {

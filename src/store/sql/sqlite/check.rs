@@ -1,4 +1,4 @@
-//! What `check` looks at in an `SQLite` file, beyond what every use of it looks at anyway: whatever would make a removal fail, take more with it
+//! What `check` looks at in an SQLite file, beyond what every use of it looks at anyway: whatever would make a removal fail, take more with it
 //! than was planned, or find nothing. Everything that is wrong is reported at once.
 
 use super::super::config::{Child, Dataset, Table};

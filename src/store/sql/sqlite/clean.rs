@@ -3,7 +3,7 @@
 //! - `row-deleted`, `anonymised`: the row is gone or changed, and `secure_delete` has written zeros where it was in the database file. What
 //!   stays: journal blocks that the file system has freed, or frames of the -wal file.
 //! - `rewritten`: afterwards `VACUUM` has written the whole file anew (and the -wal is checkpointed and cut), so earlier versions of the row,
-//!   deleted without zeroing by others, are gone from the live files too. Asking for `vacuumed` gets the same, since `SQLite`'s VACUUM is both.
+//!   deleted without zeroing by others, are gone from the live files too. Asking for `vacuumed` gets the same, since SQLite's VACUUM is both.
 //!   It takes time and disk space in proportion to the file, once for each batch.
 //! - `overwritten`: nothing of the removed rows is left even on the raw disk, by one of two recipes, each measured. With a rollback journal:
 //!   hold the file alone, keep the journal file, and overwrite it in place after the commit. With a WAL: checkpoint, write zeros over the old
@@ -15,7 +15,7 @@
 //!
 //! **A crash** between commit and clean-up leaves the residue that a lower grade would have left: a `-journal` with old pages, a longer -wal,
 //! or the table `retentiond_filler`, which holds zeros and is dropped by the next clean-up. Rollback journals that this connection kept are
-//! removed by `SQLite`'s usual means at the end.
+//! removed by SQLite's usual means at the end.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -43,9 +43,8 @@ pub(in super::super) struct Grade {
 pub(in super::super) struct Preparation {
     goal: Goal,
     wal: bool,
-    statistics: bool,
-    full_text: bool,
-    shared_unknown: bool,
+    /// Caveats that hold whatever is reached.
+    standing: Vec<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +91,13 @@ pub(in super::super) async fn prepare(session: &mut Session, path: &Path, asked:
     let full_text =
         Statement::new("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND sql LIKE 'CREATE VIRTUAL TABLE%USING fts%'");
     let full_text = session.number(&full_text).await? > 0;
-    let mut preparation = Preparation { goal, wal, statistics, full_text, shared_unknown: false };
+    let mut preparation = Preparation { goal, wal, standing: Vec::new() };
+    if statistics {
+        preparation.standing.push("statistics-may-hold-values");
+    }
+    if full_text {
+        preparation.standing.push("full-text-index-may-hold-values");
+    }
     // The undo of a savepoint holds old rows: in memory, never in a temporary file.
     session.run("PRAGMA temp_store = MEMORY").await?;
     if goal == Goal::Deleted {
@@ -100,7 +105,8 @@ pub(in super::super) async fn prepare(session: &mut Session, path: &Path, asked:
     }
     if goal == Goal::Overwritten {
         match in_place(path) {
-            Ok(shared_unknown) => preparation.shared_unknown = shared_unknown,
+            Ok(true) => preparation.standing.push("shared-extents-unknown"),
+            Ok(false) => {}
             Err(why) => return Ok(Err(why)),
         }
         if pragma(session, "PRAGMA auto_vacuum").await? == Some(Cell::Int(1)) {
@@ -162,15 +168,7 @@ pub(in super::super) async fn finish(session: &mut Session, path: &Path, prepara
     if name != "rewritten" && !(name == "overwritten" && preparation.wal) {
         caveats.push("earlier-versions-not-reached");
     }
-    if preparation.shared_unknown {
-        caveats.push("shared-extents-unknown");
-    }
-    if preparation.statistics {
-        caveats.push("statistics-may-hold-values");
-    }
-    if preparation.full_text {
-        caveats.push("full-text-index-may-hold-values");
-    }
+    caveats.extend_from_slice(&preparation.standing);
     caveats.push("backups-not-reached");
     Grade { name, caveats }
 }
@@ -218,7 +216,7 @@ async fn overwrite_wal(session: &mut Session, path: &Path) -> Outcome<()> {
 }
 
 /// Writes zeros over the whole journal file where it lies, and waits until they are on the disk. The journal is not the database file: no lock
-/// of `SQLite`'s is on it, so opening and closing it takes none away.
+/// of SQLite's is on it, so opening and closing it takes none away.
 fn overwrite_journal(path: &Path) -> std::io::Result<()> {
     let journal = beside(path, "-journal");
     let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();

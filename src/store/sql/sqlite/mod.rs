@@ -1,11 +1,11 @@
-//! The `SQLite` engine: opening the file, running statements, and saying what went wrong without repeating a value.
+//! The SQLite engine: opening the file, running statements, and saying what went wrong without repeating a value.
 //!
 //! **Two kinds of connection.** Everything but removal opens the file read-only. Removal opens its own connection, with `foreign_keys`,
 //! `secure_delete` (zeroes where a row was; the default differs from build to build) and `synchronous=FULL` set *and read back*; if one of
 //! them does not hold, nothing is removed. The file is never created.
 //!
-//! **The file is opened by `SQLite` alone.** POSIX locks belong to the process: were this program to open and close the database file in any
-//! other way while `SQLite` holds it, every lock on it would be gone. So its path is only ever looked at (`stat`), never opened.
+//! **The file is opened by SQLite alone.** POSIX locks belong to the process: were this program to open and close the database file in any
+//! other way while SQLite holds it, every lock on it would be gone. So its path is only ever looked at (`stat`), never opened.
 
 pub(super) mod catalog;
 pub(super) mod check;
@@ -24,7 +24,7 @@ use super::statement::Statement;
 use super::value::Cell;
 use crate::error::escape;
 
-/// A connection to one `SQLite` file.
+/// A connection to one SQLite file.
 pub(in super::super) struct Connection {
     inner: SqliteConnection,
 }
@@ -91,7 +91,7 @@ pub(super) fn file_id(path: &Path) -> Option<FileId> {
     std::fs::metadata(path).ok().map(|found| FileId(found.dev(), found.ino()))
 }
 
-/// The path of a file that `SQLite` keeps beside the database, such as `-journal`. `SQLite` resolves links first, and so do we.
+/// The path of a file that SQLite keeps beside the database, such as `-journal`. SQLite resolves links first, and so do we.
 pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).into_os_string();
     name.push(suffix);
@@ -161,7 +161,7 @@ impl Failure {
     }
 }
 
-/// Words for an error. Only a failure to understand a statement is quoted from `SQLite`: it names tables and columns. Anything that comes of
+/// Words for an error. Only a failure to understand a statement is quoted from SQLite: it names tables and columns. Anything that comes of
 /// running one might carry a value (a trigger writes its own messages), so it is described by its code alone.
 fn failure(error: &sqlx::Error) -> Failure {
     let Some(error) = error.as_database_error() else {
@@ -177,6 +177,7 @@ fn failure(error: &sqlx::Error) -> Failure {
         (19, 787) => (Trouble::Refused, "a foreign key of another table refers to the record; name that table under `children:`".into()),
         (19, 1811) => (Trouble::Refused, "a trigger or a foreign key of the database refused".into()),
         (19, _) => (Trouble::Refused, "a constraint of the database refused".into()),
+        (8, 1032) => (Trouble::Other, "the database file was moved or replaced while it was open".into()),
         (8, _) => (Trouble::Other, "the database, or the folder it lies in, cannot be written".into()),
         (10, _) => (Trouble::Other, format!("reading or writing the file failed (SQLite error {code})")),
         (11, _) => (Trouble::Other, "the database file is damaged; run `PRAGMA integrity_check` and restore it".into()),

@@ -1,9 +1,9 @@
-//! What `SQLite` is asked to leave out of a scan.
+//! What SQLite is asked to leave out of a scan.
 //!
 //! Three questions about a column, each as an SQL expression: may its date lie *within* a bound, is it *plain* (surely of the declared form),
 //! and may it lie in the *future*. The answers may err in one direction only, the one that sends more: `within` and `future` are true for
 //! every value that the reader in `when.rs` puts there, `plain` only for values that the reader surely reads as a date. No database does
-//! calendar arithmetic here; `date()` and `datetime()` are used solely to see whether `SQLite` finds a text to be a possible date.
+//! calendar arithmetic here; `date()` and `datetime()` are used solely to see whether SQLite finds a text to be a possible date.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -13,8 +13,8 @@ use super::super::statement::{Name, Statement};
 use super::super::value::Cell;
 use super::super::when::{Form, When};
 
-/// Seconds since 1970 of the first and last moments that every calendar involved can hold: the years 1 to 9998.
-const FIRST: i64 = -62_135_596_800;
+/// Seconds since 1970 of the first and last moments that every calendar involved can hold: the years 1001 to 9998.
+const FIRST: i64 = -30_578_688_000;
 const LAST: i64 = 253_370_764_799;
 
 const JULIAN_1970: f64 = 2_440_587.5;
@@ -68,7 +68,7 @@ pub(in super::super) fn plain(out: &mut Statement, column: &Name, when: &When) {
             // What follows the minutes is left to datetime(), which takes seconds, a fraction, Z and ±HH:MM, and also spaces and z, which are
             // not let through to it.
             out.sql(", 12) NOT GLOB '*[^0-9:.Z+-]*' AND date(substr(").name(c).sql(", 1, 10)) IS substr(").name(c);
-            out.sql(", 1, 10) AND datetime(").name(c).sql(") IS NOT NULL AND substr(").name(c).sql(", 1, 4) BETWEEN '0001' AND '9998'");
+            out.sql(", 1, 10) AND datetime(").name(c).sql(") IS NOT NULL AND substr(").name(c).sql(", 1, 4) BETWEEN '1001' AND '9998'");
             if when.zone.is_none() {
                 out.sql(" AND (substr(").name(c).sql(", -1) = 'Z' OR substr(").name(c).sql(", -6, 1) IN ('+', '-'))");
             }
@@ -88,7 +88,13 @@ pub(in super::super) fn plain(out: &mut Statement, column: &Name, when: &When) {
 fn date_only(out: &mut Statement, c: &Name) {
     out.sql("typeof(").name(c).sql(") = 'text' AND length(CAST(").name(c).sql(" AS BLOB)) = 10 AND ").name(c);
     // SQLite takes 2026-02-31 for the third of March: a possible date is one that comes back as it went in.
-    out.sql(" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]' AND date(").name(c).sql(") IS ").name(c);
+    out.sql(" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]' AND date(")
+        .name(c)
+        .sql(") IS ")
+        .name(c)
+        .sql(" AND ")
+        .name(c)
+        .sql(" >= '1000'");
 }
 
 fn numeric(out: &mut Statement, c: &Name, first: &Cell, last: &Cell) {
