@@ -172,7 +172,9 @@ async fn configurations_that_cannot_be_meant_are_refused_with_their_place() {
     assert!(
         refused("  people: { table: people, key: id, events: { end: e }, at-least: overwriten }\n").contains("did you mean `overwritten`?")
     );
-    assert!(refused("  people: { table: people, key: id, events: { end: e }, triggers: ignore }\n").contains("expected `accept`"));
+    assert!(
+        refused("  people: { table: people, key: id, events: { end: e }, triggers: ignore }\n").contains("expected `triggers: accept`")
+    );
     assert!(
         refused("  people: { table: people, key: id, events: { end: e }, anonymise: { name: { sql: upper(name) } } }\n")
             .contains("`anonymised:`")
