@@ -119,12 +119,12 @@ impl Problems {
 
     /// Ok when nothing is wrong; otherwise one configuration error with a line for each problem.
     pub fn into_result(self) -> Result<()> {
-        join(self.lines())
+        join(&self.lines())
     }
 }
 
 /// Ok for an empty list; otherwise one configuration error that holds all lines.
-pub fn join(lines: Vec<String>) -> Result<()> {
+pub fn join(lines: &[String]) -> Result<()> {
     if lines.is_empty() { Ok(()) } else { Err(Error::new(Kind::Config, lines.join("\n"))) }
 }
 

@@ -163,7 +163,9 @@ proptest! {
         mutations in prop::collection::vec(mutation(), 1..4),
     ) {
         let mut lines = BASES[base].clone();
-        mutations.iter().for_each(|mutation| apply(&mut lines, mutation));
+        for mutation in &mutations {
+            apply(&mut lines, mutation);
+        }
         if let Err(error) = load(&lines) {
             prop_assert_eq!(error.kind(), Kind::Config);
             for line in error.to_string().lines() {

@@ -119,7 +119,7 @@ impl Config {
         places::refuse_meetings(&stores, (&state, state_mark), &mut problems);
         let mut lines = schedule_lines;
         lines.extend(problems.lines());
-        join(lines)?;
+        join(&lines)?;
         let (Some(node), Some(schedules)) = (node, schedules) else {
             return Err(Error::new(Kind::Config, format!("{}:1:1: expected a configuration", document.name)));
         };

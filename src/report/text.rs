@@ -259,7 +259,7 @@ pub fn explained(address: &Address, dataset: &Dataset, found: &Found, assessment
         }
         (Found::Present(_), None) => line(&mut out, &format!("{address} is there, but could not be judged.")),
         (Found::Outside(why), _) => {
-            line(&mut out, &format!("{address} is no record of this dataset at present: {}.", escape(why.as_bytes())))
+            line(&mut out, &format!("{address} is no record of this dataset at present: {}.", escape(why.as_bytes())));
         }
         (Found::Absent, _) if entries.is_empty() => line(&mut out, &format!("{address} is not there, and the log says nothing about it.")),
         (Found::Absent, _) => line(&mut out, &format!("{address} is gone.")),

@@ -33,7 +33,7 @@ impl Schedules {
                 Err(error) => lines.push(error.to_string()),
             }
         }
-        join(lines)?;
+        join(&lines)?;
         Ok(Self { all })
     }
 

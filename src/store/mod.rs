@@ -49,8 +49,11 @@ pub struct Kind {
     /// The key in the configuration, such as `files`, whose value says where the store is.
     pub key: &'static str,
     /// Begins reading a store of this kind. `place` is the value of the key; the kind takes its own further keys out of `fields`.
-    pub configure: fn(&StoreHead<'_>, place: &Node, fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Box<dyn Configure>>,
+    pub configure: Begin,
 }
+
+/// Begins reading a store of one kind.
+pub type Begin = fn(&StoreHead<'_>, place: &Node, fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Box<dyn Configure>>;
 
 /// What a store of any kind is told about itself.
 pub struct StoreHead<'a> {
