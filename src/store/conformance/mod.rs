@@ -122,12 +122,12 @@ pub(crate) use suite;
 /// Builds a store of a kind from its own keys, as the configuration would. `place` is the value of the kind's key, `dataset` the dataset's keys in
 /// YAML beside `events`, `event` where the date of `done` stands.
 pub(crate) fn configure(kind: &Kind, place: &Path, dataset: &str, event: &str, subject: &str, anonymises: bool) -> Arc<dyn Store> {
-    let text = format!("place: {}\nevent: {event}\ndataset: {dataset}\n", serde_json::json!(place));
+    let text = format!("path: {}\nevent: {event}\ndatasets: {dataset}\n", serde_json::json!(place));
     let document = Document::parse("conformance.yaml", text).unwrap();
     let mut problems = Problems::new("conformance.yaml");
     let mut fields = document.root.fields("a store", &mut problems).unwrap();
-    let (place, event) = (fields.take("place").unwrap(), fields.take("event").unwrap());
-    let node = fields.take("dataset").unwrap();
+    let (place, event) = (fields.take("path").unwrap(), fields.take("event").unwrap());
+    let node = fields.take("datasets").unwrap();
     let head = StoreHead { name: "store", base: Path::new("/") };
     let mut configuring = (kind.configure)(&head, place, &mut fields, &mut problems).unwrap();
     let name = done();
