@@ -99,6 +99,7 @@ fn apply(lines: &mut Vec<String>, mutation: &Mutation) {
     if lines.is_empty() {
         return;
     }
+    let count = lines.len();
     match mutation {
         Mutation::Delete(at) => _ = lines.remove(at.index(lines.len())),
         Mutation::Duplicate(at) => {
@@ -110,14 +111,12 @@ fn apply(lines: &mut Vec<String>, mutation: &Mutation) {
             lines.swap(one, other);
         }
         Mutation::Scalar(at, scalar) => {
-            let count = at_least_one(lines.len());
             let line = &mut lines[at.index(count)];
             if let Some((key, _)) = line.split_once(": ") {
                 *line = format!("{key}: {}", scalar.get(&SCALARS));
             }
         }
         Mutation::Key(at, key) => {
-            let count = at_least_one(lines.len());
             let line = &mut lines[at.index(count)];
             if let Some((before, value)) = line.split_once(':') {
                 let indent = before.len() - before.trim_start().len();
@@ -125,12 +124,10 @@ fn apply(lines: &mut Vec<String>, mutation: &Mutation) {
             }
         }
         Mutation::Indent(at, indent) => {
-            let count = at_least_one(lines.len());
             let line = &mut lines[at.index(count)];
             *line = format!("{}{}", " ".repeat(*indent), line.trim_start());
         }
         Mutation::Insert(at, text) => {
-            let count = at_least_one(lines.len());
             let line = &mut lines[at.index(count)];
             let places: Vec<usize> = line.char_indices().map(|(place, _)| place).chain([line.len()]).collect();
             line.insert_str(*at.get(&places), text);
@@ -139,13 +136,22 @@ fn apply(lines: &mut Vec<String>, mutation: &Mutation) {
     }
 }
 
-fn at_least_one(length: usize) -> usize {
-    length.max(1)
-}
+/// A folder with the classes of the shipped schedule that the configurations use: the whole would be read thousands of times.
+static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("schedules/housing.yaml")).unwrap();
+    let mut schedule: serde_yaml::Mapping = serde_yaml::from_str(&text).unwrap();
+    let used = BASES.concat().join("\n");
+    let classes = schedule.get_mut("classes").unwrap().as_mapping_mut().unwrap();
+    classes.retain(|id, _| used.contains(id.as_str().unwrap()));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("schedules")).unwrap();
+    std::fs::write(folder.path().join("schedules/small.yaml"), serde_yaml::to_string(&schedule).unwrap()).unwrap();
+    folder
+});
 
 fn load(lines: &[String]) -> Result<()> {
     let document = Document::parse("t.yaml", lines.join("\n") + "\n")?;
-    Config::from_document(&document, Path::new(env!("CARGO_MANIFEST_DIR"))).map(drop)
+    Config::from_document(&document, FOLDER.path()).map(drop)
 }
 
 proptest! {
@@ -157,8 +163,8 @@ proptest! {
         mutations in prop::collection::vec(mutation(), 1..4),
     ) {
         let mut lines = BASES[base].clone();
-        for mutation in mutations {
-            apply(&mut lines, &mutation);
+        for mutation in &mutations {
+            apply(&mut lines, mutation);
         }
         if let Err(error) = load(&lines) {
             prop_assert_eq!(error.kind(), Kind::Config);

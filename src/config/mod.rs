@@ -86,14 +86,14 @@ impl Config {
         };
         let node = fields.need("node", "a configuration", &mut problems).and_then(|node| node_name(node, &mut problems));
         let (state, state_mark) = path_of(&mut fields, "state", base, DEFAULT_STATE, &mut problems);
-        let (schedules, schedules_mark) = path_of(&mut fields, "schedules", base, "schedules", &mut problems);
+        let (schedules_path, schedules_mark) = path_of(&mut fields, "schedules", base, "schedules", &mut problems);
         let defaults = Defaults { mode: Mode::Report, limits: Limits::default(), scan: None, backups: None };
         let defaults = defaults.overridden(&mut fields, &mut problems);
         // A class that cannot be found is no news while its schedule does not load; both kinds of trouble are reported together all the same.
-        let (schedules, schedule_lines) = match Schedules::load(&schedules) {
+        let (schedules, schedule_lines) = match Schedules::load(&schedules_path) {
             Ok(schedules) => (Some(schedules), Vec::new()),
             // That there is nothing to load is a matter of this file, which names the place.
-            Err(error) if std::fs::metadata(&schedules).is_err() => {
+            Err(error) if std::fs::metadata(&schedules_path).is_err() => {
                 problems.add(schedules_mark, format!("`schedules`: {error}"));
                 (None, Vec::new())
             }
@@ -116,7 +116,7 @@ impl Config {
         fields.finish("configuration", &mut problems);
         let StoresReader { stores, datasets, .. } = reader;
         dataset::check_lookups(&datasets, &mut problems);
-        places::refuse_meetings(&stores, (&state, state_mark), &mut problems);
+        places::refuse_meetings(&stores, (&state, state_mark), (&schedules_path, schedules_mark), &mut problems);
         let mut lines = schedule_lines;
         lines.extend(problems.lines());
         join(&lines)?;

@@ -1,8 +1,8 @@
-//! Places that may not meet: those of two stores, and the state folder with any store.
+//! Places that may not meet: those of two stores, and state folder or schedules with any store.
 //!
 //! Two stores on one place, or one inside the other, would each believe to be alone: a record that two datasets match could not be seen as
 //! one, and might go while the other dataset still keeps it; a database could be taken for a file. And a store that holds the state folder, or
-//! lies in it, could come to destroy the audit log. All of this is told from paths and from what the file system says the paths lead to, before
+//! lies in it, could come to destroy the audit log; one that holds the schedules, the schedules. All of this is told from paths and from what the file system says the paths lead to, before
 //! anything is opened.
 
 use std::os::unix::fs::MetadataExt;
@@ -62,7 +62,7 @@ impl Relation {
 }
 
 /// Notes a problem for each pair of places that meet.
-pub(super) fn refuse_meetings(stores: &[(Arc<dyn Store>, Mark)], state: (&Path, Mark), problems: &mut Problems) {
+pub(super) fn refuse_meetings(stores: &[(Arc<dyn Store>, Mark)], state: (&Path, Mark), schedules: (&Path, Mark), problems: &mut Problems) {
     let places: Vec<Option<Place>> = stores.iter().map(|(store, _)| store.path().map(Place::new)).collect();
     for (at, (store, mark)) in stores.iter().enumerate() {
         for (before, (other, _)) in stores[..at].iter().enumerate() {
@@ -88,15 +88,15 @@ pub(super) fn refuse_meetings(stores: &[(Arc<dyn Store>, Mark)], state: (&Path, 
             );
         }
     }
-    let (path, mark) = state;
-    let state = Place::new(path);
-    for ((store, _), place) in stores.iter().zip(&places) {
-        if let Some(relation) = place.as_ref().and_then(|place| state.to(place)) {
+    for (what, (path, mark), loss) in [("the state folder", state, "the audit log"), ("the place of the schedules", schedules, "them")] {
+        let own = Place::new(path);
+        for ((store, _), place) in stores.iter().zip(&places) {
+            let Some(relation) = place.as_ref().and_then(|place| own.to(place)) else { continue };
             problems.add(
                 mark,
                 format!(
-                    "the state folder ({}) {} store \"{}\" ({}), which could destroy the audit log; give each a place of its own",
-                    state.shown(),
+                    "{what} ({}) {} store \"{}\" ({}), which could destroy {loss}; give each a place of its own",
+                    own.shown(),
                     relation.words(),
                     escape(store.name().as_bytes()),
                     store.place(),

@@ -76,13 +76,18 @@ impl MemoryStore {
 
     /// Puts a record, replacing one with the same key. Its fingerprint changes with every put.
     pub fn put(&self, dataset: &str, key: &str, readings: Vec<Reading>) {
+        self.put_about(dataset, key, &format!("subject of {key}"), readings);
+    }
+
+    /// The same, about somebody in particular.
+    pub fn put_about(&self, dataset: &str, key: &str, subject: &str, readings: Vec<Reading>) {
         let mut inner = self.inner();
         inner.changed += 1;
         let record = Record {
             key: Key::new(key.as_bytes()),
             class_value: None,
             readings: readings.into(),
-            subject: Some(format!("subject of {key}").into()),
+            subject: Some(subject.into()),
             size: 100,
             fingerprint: inner.changed.to_le_bytes().into(),
         };
@@ -115,6 +120,9 @@ impl Inner {
         let Some(stored) = self.datasets.get(dataset).and_then(|records| records.get(&planned.key)).cloned() else {
             return Fate::Absent;
         };
+        if stored.anonymised {
+            return Fate::Absent;
+        }
         if stored.record.fingerprint != planned.fingerprint {
             return Fate::Kept(Kept::Changed("the record".into()));
         }
@@ -200,7 +208,16 @@ impl Store for MemoryStore {
             (all, scanned)
         };
         query.count(scanned.population);
-        let doubtful = |record: &Record| record.readings.iter().any(|reading| matches!(reading, Reading::Doubt(_)));
+        let yesterday = query.now.to_zoned(jiff::tz::TimeZone::UTC).date().yesterday().unwrap_or(jiff::civil::Date::MIN);
+        let doubtful = |record: &Record| {
+            record.readings.iter().any(|reading| match reading {
+                Reading::Doubt(_) | Reading::Elsewhere(None) => true,
+                // Somewhere it is still yesterday: what may lie in the future is for the judge to tell.
+                Reading::At(Moment::Date(date)) => *date > yesterday,
+                Reading::At(Moment::Instant(instant)) => *instant > query.now,
+                Reading::NotYet | Reading::Elsewhere(Some(_)) => false,
+            })
+        };
         let wanted = |record: &Record| query.bound.as_ref().is_none_or(|bound| doubtful(record) || may_be_due(&self.events, record, bound));
         let sent: Vec<Record> = records.into_iter().filter(wanted).collect();
         for batch in sent.chunks(BATCH) {

@@ -31,6 +31,8 @@ use crate::record::{Key, Reading, Record};
 use crate::schedule::EventName;
 use crate::yaml::{Fields, Mark, Node, Problems};
 
+#[cfg(test)]
+pub(crate) mod conformance;
 pub mod files;
 pub mod memory;
 pub mod sql;
@@ -50,8 +52,8 @@ pub struct Kind {
     pub configure: Begin,
 }
 
-/// Begins reading a store: its name and folder, the value of the kind's key, the store's other keys, and where problems go.
-pub type Begin = fn(&StoreHead<'_>, &Node, &mut Fields<'_>, &mut Problems) -> Option<Box<dyn Configure>>;
+/// Begins reading a store of one kind.
+pub type Begin = fn(&StoreHead<'_>, place: &Node, fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Box<dyn Configure>>;
 
 /// What a store of any kind is told about itself.
 pub struct StoreHead<'a> {

@@ -124,7 +124,7 @@ pub fn lookup_key(root: &Root, dataset: &Dataset, event: &EventName, key: &str) 
     let Some(at) = dataset.events.iter().position(|(name, _)| name == event) else {
         return Reading::Doubt(Doubt::Missing("the event in the dataset that is looked up".into()));
     };
-    match look(root, dataset, Key::parse(key).as_bytes()) {
+    match look(root, dataset, key.as_bytes()) {
         Standing::Present(record) => record.readings[at].clone(),
         Standing::Absent(_) => Reading::Doubt(Doubt::Missing("the record that is looked up".into())),
         Standing::Unknown(why) => Reading::Doubt(Doubt::Failed(why)),

@@ -18,6 +18,8 @@
 
 mod companion;
 mod component;
+#[cfg(test)]
+mod conformance;
 mod dataset;
 mod directory;
 mod erase;

@@ -211,7 +211,9 @@ fn name(node: &Node, what: &str, problems: &mut Problems) -> Option<Name> {
 fn names(node: &Node, what: &str, problems: &mut Problems) -> Vec<Name> {
     let nodes = node.one_or_more(what, problems);
     let names: Vec<Name> = nodes.into_iter().filter_map(|node| name(node, "the name of a column", problems)).collect();
-    if let Some(twice) = names.iter().enumerate().find_map(|(at, name)| names[..at].contains(name).then_some(name)) {
+    if let Some(twice) =
+        names.iter().enumerate().find_map(|(at, name)| names[..at].iter().any(|other| other.is(name.as_str())).then_some(name))
+    {
         problems.add(node.mark, format!("the column `{}` stands here twice; remove one of the two", twice.shown()));
     }
     names

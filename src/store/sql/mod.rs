@@ -13,6 +13,8 @@
 //! **Grades**: see [`sqlite::clean`]. **Crash**: see [`remove`].
 
 mod config;
+#[cfg(test)]
+mod conformance;
 mod find;
 mod remove;
 mod scan;

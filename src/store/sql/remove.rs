@@ -20,7 +20,7 @@ use super::shape::{Shape, deepest_first};
 use super::sqlite;
 use super::sqlite::clean::{self, Grade, Preparation};
 use super::statement::Statement;
-use super::value::{Cell, difference, typed_key};
+use super::value::{Cell, difference, key_of, typed_key};
 use crate::record::Record;
 use crate::store::{Act, Evidence, Fate, Guard, Kept, Order};
 
@@ -208,6 +208,10 @@ impl Removal<'_> {
         let Some(key) = typed_key(&record.fingerprint, shape.unique.terms.len()) else {
             return settled(failed("the record was not read by this store, or its dataset has another key now", false));
         };
+        // The log names a record by its key: it must be the one that goes.
+        if key_of(&key) != record.key {
+            return settled(failed("the record's key and its fingerprint are of different records", false));
+        }
         let mut statement = shape.select();
         statement.sql(", ").condition(self.dataset.filter.as_ref());
         let mut done = Statement::default();
