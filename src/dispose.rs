@@ -183,6 +183,15 @@ impl Run {
                 drafts.push(draft);
             }
             spent.count(act, item, &fate);
+            // A store keeps what it knows it cannot destroy well enough; some learn it only afterwards, and then a person must know.
+            if let Fate::Done(evidence) = &fate
+                && let Some(asked) = self.missed(evidence).filter(|_| !self.dataset().accept_lower)
+            {
+                spent.trouble(
+                    format!("destroyed with the grade \"{}\", less than \"{asked}\", which the dataset asks for", evidence.grade),
+                    1,
+                );
+            }
         }
         self.log.commit(drafts).await?;
         self.done.fetch_add(u64::try_from(items.len()).unwrap_or(0), Ordering::Relaxed);
@@ -228,7 +237,7 @@ impl Run {
             Some(Found::Absent) => {
                 Fate::Done(Evidence { method: "found-gone", grade: "", verified: true, caveats: vec!["grade-unknown"], parts: 0 })
             }
-            Some(Found::Present(_)) => Fate::Failed { error, uncertain: false },
+            Some(Found::Present(_) | Found::Outside(_)) => Fate::Failed { error, uncertain: false },
             Some(Found::Remains | Found::Unknown(_)) | None => Fate::Failed { error, uncertain: true },
         }
     }
@@ -251,7 +260,7 @@ impl Run {
             holds_checked: true,
             by: BY,
             how: None,
-            accepted_below: None,
+            asked: None,
             beyond_use_until: None,
             why: None,
             detail: None,
@@ -262,8 +271,7 @@ impl Run {
             Fate::Done(evidence) => {
                 body.how = Some(evidence);
                 body.beyond_use_until = self.beyond_use_until();
-                body.accepted_below =
-                    dataset.at_least.as_deref().filter(|least| !Evidence::reaches(evidence.grade, least, dataset.store.grades()));
+                body.asked = self.missed(evidence);
                 match (evidence.method, act) {
                     ("found-gone", _) => {
                         body.found = Some("gone");
@@ -286,6 +294,12 @@ impl Run {
             }
         };
         Draft::new(kind, &body).map(Some)
+    }
+
+    /// The grade that the dataset asks for, when a record went with a lower one.
+    fn missed(&self, evidence: &Evidence) -> Option<&str> {
+        let dataset = self.dataset();
+        dataset.at_least.as_deref().filter(|least| !Evidence::reaches(evidence.grade, least, dataset.store.grades()))
     }
 
     /// The day on which the last backup that may hold the record has aged out.
@@ -329,7 +343,7 @@ struct Outcome<'a> {
     #[serde(flatten)]
     how: Option<&'a Evidence>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    accepted_below: Option<&'a str>,
+    asked: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     beyond_use_until: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -8,8 +8,9 @@
 //! - `remains`: the record is gone, but companion files are left. They are removed now, under a new intent, through the one door.
 //!
 //! The keys behind the pseudonyms come from the plan that the interrupted run left. When that is gone too, the whole dataset is scanned and each
-//! record's pseudonym compared: what a complete scan does not find is gone. When the store cannot be asked, or the dataset is no longer configured,
-//! the intent stays open, a person is told, and the next start tries again; nothing is guessed.
+//! record's pseudonym compared: what a complete scan does not find is gone. When the store cannot be asked, when the dataset is no longer configured,
+//! or when another place than the run worked on stands under the store's name (a disk that is not mounted), the intent stays open: a person is told,
+//! and the next start tries again. Nothing is guessed.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::error::Result;
 use crate::finding::Finding;
 use crate::plan::{Item, Tally};
 use crate::register::{OpenIntent, Unfinished};
+use crate::scan::source;
 use crate::session::{Progress, Session};
 use crate::spool::{self, Spool, Writer};
 use crate::store::{BATCH, Found, Query};
@@ -54,7 +56,8 @@ impl Session {
         let mut closed: HashMap<String, u64> = HashMap::new();
         let mut stuck: BTreeSet<String> = BTreeSet::new();
         for open in &projected.open {
-            match self.settle(open).await? {
+            let begun = projected.unfinished.iter().find(|run| run.run == open.run).map(|run| run.mark.as_str());
+            match self.settle(open, begun).await? {
                 Some(settled) => *closed.entry(open.run.clone()).or_default() += settled,
                 None => drop(stuck.insert(open.run.clone())),
             }
@@ -72,7 +75,7 @@ impl Session {
     }
 
     /// Looks for every record of an open intent. `None`: the store could not be asked, and the intent stays open.
-    async fn settle(&mut self, open: &OpenIntent) -> Result<Option<u64>> {
+    async fn settle(&mut self, open: &OpenIntent, mark: Option<&str>) -> Result<Option<u64>> {
         let address = format!("{}/{}", open.store, open.dataset);
         let Some(dataset) = self.config.dataset(&open.store, &open.dataset).cloned() else {
             let text = format!(
@@ -82,6 +85,16 @@ impl Session {
             self.recovered.push(Finding::blocks(&address, text));
             return Ok(None);
         };
+        if mark.is_some_and(|mark| !mark.is_empty() && mark != dataset.store.mark()) {
+            // An empty mount point would answer that everything is gone.
+            let text = format!(
+                "{} records of an interrupted run cannot be looked for: {} is not the place that the run worked on; is a disk not mounted?",
+                open.records.len(),
+                dataset.store.place()
+            );
+            self.recovered.push(Finding::blocks(&address, text));
+            return Ok(None);
+        }
         let items = self.items_of(open, &dataset)?;
         let looked = if items.len() == open.records.len() {
             self.look_by_key(&dataset, &items).await
@@ -159,7 +172,7 @@ impl Session {
             }
             for ((name, _), found) in batch.iter().zip(found) {
                 let look = match found {
-                    Found::Present(_) => Look::Present,
+                    Found::Present(_) | Found::Outside(_) => Look::Present,
                     Found::Absent => Look::Gone,
                     Found::Remains => Look::Remains,
                     Found::Unknown(why) => return Err(why),
@@ -200,7 +213,7 @@ impl Session {
         for item in &remains {
             writer.add(&item.record, item.then, &item.deciding)?;
         }
-        let mut plan = writer.finish(dataset.store.name(), &dataset.name, format!("{:.0}", self.now), Tally::default())?;
+        let mut plan = writer.finish(&source(dataset), Tally::default())?;
         plan.keep(&self.plans(), &run.id)?;
         let spent = spend(&run, &plan).await?;
         if spent.open() == 0 {

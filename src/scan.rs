@@ -17,7 +17,7 @@ use crate::judge::Standing;
 use crate::plan::Tally;
 use crate::record::Record;
 use crate::schedule::Disposition;
-use crate::spool::{Spool, Writer};
+use crate::spool::{Source, Spool, Writer};
 use crate::store::Query;
 
 /// Batches on their way from the store to the judge: enough that neither waits for the other, few enough to hold in memory.
@@ -105,13 +105,17 @@ pub async fn scan(
             .map_err(|error| error.context(&dataset.address))?;
         tally.population += more;
     }
-    let made = format!("{:.0}", crate::clock::now());
     let plan = match scanned.incomplete {
-        None => Some(writer.finish(dataset.store.name(), &dataset.name, made, tally.clone())?),
+        None => Some(writer.finish(&source(&dataset), tally.clone())?),
         Some(_) => None,
     };
     findings.extend(scanned.findings);
     Ok(Planned { plan, tally, incomplete: scanned.incomplete, findings })
+}
+
+/// Where and when a plan of this dataset is made.
+pub(crate) fn source(dataset: &Dataset) -> Source<'_> {
+    Source { store: dataset.store.name(), dataset: &dataset.name, mark: dataset.store.mark(), made: format!("{:.0}", crate::clock::now()) }
 }
 
 /// What the store finds about this dataset before it is read; and whether something keeps the dataset from being run.

@@ -279,6 +279,13 @@ impl Session {
                 format!("{}: is in report mode; nothing is destroyed before `mode: enforce` is written", dataset.address),
             ));
         }
+        if plan.footer.mark != dataset.store.mark() {
+            let place = dataset.store.place();
+            return Err(Error::new(
+                Kind::Refused,
+                format!("{}: {place} is not the place that the plan was made for; is a disk not mounted?", dataset.address),
+            ));
+        }
         let run = self.new_run(dataset, progress)?;
         self.started(&run, Some(id)).await?;
         let disposed = plan.footer.tally.disposed();
@@ -304,6 +311,10 @@ impl Session {
             "run": run.id, "store": dataset.store.name(), "dataset": dataset.name, "mode": dataset.mode.as_str(), "rules": rules, "by": BY,
             "today": zone.map(|zone| Today::Now(self.now).date_in(&zone).to_string()),
         });
+        let mark = dataset.store.mark();
+        if !mark.is_empty() {
+            body["mark"] = json!(mark);
+        }
         if let Some(plan) = plan {
             body["plan"] = json!(plan);
         }

@@ -44,6 +44,8 @@ pub struct Footer {
     pub store: String,
     /// Name of the dataset.
     pub dataset: String,
+    /// The store's mark when the plan was made.
+    pub mark: String,
     /// When it was made, RFC 3339.
     pub made: String,
     /// The numbers.
@@ -54,6 +56,18 @@ pub struct Footer {
     pub events: Vec<String>,
     /// How many items there are.
     pub items: u64,
+}
+
+/// Where and when a plan is made.
+pub struct Source<'a> {
+    /// Name of the store.
+    pub store: &'a str,
+    /// Name of the dataset.
+    pub dataset: &'a str,
+    /// The store's mark.
+    pub mark: String,
+    /// The present moment, RFC 3339.
+    pub made: String,
 }
 
 /// A plan that is being written.
@@ -144,11 +158,12 @@ impl Writer {
     }
 
     /// Finishes the plan.
-    pub fn finish(mut self, store: &str, dataset: &str, made: String, tally: Tally) -> Result<Spool> {
+    pub fn finish(mut self, of: &Source<'_>, tally: Tally) -> Result<Spool> {
         let footer = Footer {
-            store: store.to_owned(),
-            dataset: dataset.to_owned(),
-            made,
+            store: of.store.to_owned(),
+            dataset: of.dataset.to_owned(),
+            mark: of.mark.clone(),
+            made: of.made.clone(),
             tally,
             rules: self.rules.iter().map(|(class, schedule)| (class.to_string(), schedule.to_string())).collect(),
             events: self.events.iter().map(ToString::to_string).collect(),
@@ -461,7 +476,9 @@ mod tests {
             let item = item(key);
             writer.add(&item.record, item.then, &item.deciding).unwrap();
         }
-        writer.finish("s", "d", "2026-11-22T00:00:00Z".into(), Tally::default()).unwrap()
+        writer
+            .finish(&Source { store: "s", dataset: "d", mark: String::new(), made: "2026-11-22T00:00:00Z".into() }, Tally::default())
+            .unwrap()
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! than 32. None of them is needed, and each has surprised somebody.
 
 use std::fmt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
@@ -141,7 +142,12 @@ impl Document {
         if length > LONGEST {
             return Err(Error::new(Kind::Config, format!("{name}: expected at most {LONGEST} bytes, found {length}")));
         }
-        let bytes = std::fs::read(path).map_err(fail)?;
+        // The length of a device or a pipe says nothing, so what is read is bounded too.
+        let mut bytes = Vec::new();
+        std::fs::File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes)).map_err(fail)?;
+        if bytes.len() as u64 > LONGEST {
+            return Err(Error::new(Kind::Config, format!("{name}: expected at most {LONGEST} bytes, found more")));
+        }
         let text = String::from_utf8(bytes).map_err(|error| {
             let before = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]).into_owned();
             let mark = Mark { line: 1 + before.matches('\n').count(), column: 1 + before.chars().rev().take_while(|c| *c != '\n').count() };
@@ -338,8 +344,8 @@ impl Node {
         match &self.value {
             Value::Scalar(scalar) if scalar.typed.is_null() => "nothing".to_owned(),
             Value::Scalar(scalar) => format!("\"{}\"", escape(scalar.text.as_bytes())),
-            Value::Sequence(_) => "a list".to_owned(),
-            Value::Mapping(_) => "a mapping".to_owned(),
+            Value::Sequence(items) => if items.is_empty() { "an empty list" } else { "a list" }.to_owned(),
+            Value::Mapping(pairs) => if pairs.is_empty() { "an empty mapping" } else { "a mapping" }.to_owned(),
         }
     }
 
@@ -438,7 +444,8 @@ impl<'a> Fields<'a> {
     pub fn finish(self, what: &str, problems: &mut Problems) {
         for ((key, mark, _), taken) in self.pairs.iter().zip(&self.taken) {
             if !taken {
-                let hint = suggest(key, self.known.iter().copied());
+                let secret = ["password", "passwd", "secret", "token", "credential"].iter().any(|word| key.to_lowercase().contains(word));
+                let hint = if secret { "; secrets never stand in this file".to_owned() } else { suggest(key, self.known.iter().copied()) };
                 problems.add(*mark, format!("{what}: unknown key `{}`{hint}", escape(key.as_bytes())));
             }
         }
@@ -453,11 +460,16 @@ pub fn suggest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Str
     let folded = found.to_lowercase().replace(['_', ' '], "-");
     let nearest = known.iter().map(|name| (strsim::damerau_levenshtein(&folded, name), *name)).min();
     match nearest {
-        Some((distance, name)) if distance <= 1 + name.len() / 4 => format!("; did you mean `{name}`?"),
+        Some((distance, name)) if distance <= 1 + name.len() / 5 => format!("; did you mean `{name}`?"),
         _ if known.is_empty() => String::new(),
         _ if known.len() <= 24 => format!("; expected one of: {}", known.join(", ")),
         _ => String::new(),
     }
+}
+
+/// `; did you mean …?` where a name is near, for messages that list what is known already; otherwise nothing.
+pub fn near<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    Some(suggest(found, known)).filter(|hint| hint.starts_with("; did you mean")).unwrap_or_default()
 }
 
 /// A path written in a file, relative to the folder of that file.

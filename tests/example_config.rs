@@ -53,3 +53,43 @@ fn defaults_that_the_example_names_are_the_defaults() {
         assert_eq!((one.mode, one.limits, one.keys), (other.mode, other.limits, other.keys), "{}", one.address);
     }
 }
+
+#[test]
+fn the_five_rules_of_the_readme_load() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let blocks: Vec<&str> = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let [schedule, configuration] = blocks[..] else { panic!("expected a schedule and a configuration, found {} blocks", blocks.len()) };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("schedules")).unwrap();
+    std::fs::write(folder.path().join("schedules/housing.yaml"), schedule).unwrap();
+    std::fs::write(folder.path().join("retentiond.yaml"), configuration).unwrap();
+    let config = Config::load(&folder.path().join("retentiond.yaml")).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((config.schedules.class_ids().count(), config.datasets.len()), (5, 6));
+    assert!(config.datasets.iter().all(|dataset| dataset.mode == Mode::Report));
+}
+
+/// The keys are taken from the code that reads them, so that a new one cannot be forgotten here.
+#[test]
+fn every_key_that_the_program_reads_stands_in_the_example() {
+    let example = example();
+    let mut keys = std::collections::BTreeSet::new();
+    let mut folders =
+        vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config"), Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let code = std::fs::read_to_string(&path).unwrap();
+            for call in [".take(\"", ".need(\""] {
+                keys.extend(code.split(call).skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned));
+            }
+        }
+    }
+    assert!(keys.len() > 25, "{keys:?}");
+    let absent = |key: &&String| !example.lines().any(|line| line.contains(&format!("{key}:")) || line.contains(&format!("#   {key} ")));
+    let missing: Vec<&String> = keys.iter().filter(absent).collect();
+    assert!(missing.is_empty(), "deploy/retentiond.yaml does not show {missing:?}");
+}

@@ -11,7 +11,7 @@ use std::path::Path;
 use rustix::fs::{FallocateFlags, fallocate};
 
 /// File operations that make something durable or undo it.
-pub(super) trait Disk: Clone + Send + 'static {
+pub(super) trait Disk: Clone + Send + Sync + 'static {
     /// Makes a folder and its missing parents; one that exists is fine.
     fn create_folders(&self, path: &Path) -> io::Result<()>;
     /// Makes an empty file for writing; one that exists is an error.

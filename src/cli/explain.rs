@@ -63,6 +63,7 @@ fn as_json(address: &Address, found: &Found, assessment: Option<&Assessment>, en
         Found::Present(_) => "present",
         Found::Absent => "absent",
         Found::Remains => "remains",
+        Found::Outside(_) => "outside",
         Found::Unknown(_) => "unknown",
     };
     json!({

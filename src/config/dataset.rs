@@ -9,7 +9,7 @@ use crate::error::escape;
 use crate::record::Record;
 use crate::schedule::{Disposition, EventName, Period, Rule, Schedules, Timetable};
 use crate::store::{Configure, DatasetHead, EventHead, EventPlace, Evidence, Store};
-use crate::yaml::{Fields, Mark, Node, Problems, Value, suggest};
+use crate::yaml::{Fields, Mark, Node, Problems, Value, near, suggest};
 
 /// A dataset with everything that is decided about it.
 pub struct Dataset {
@@ -167,7 +167,8 @@ pub(super) fn read(
     let accept_lower = fields.take("else").is_some_and(|node| {
         let accept = matches!(node.text("`else: accept`", problems), Some("accept"));
         if !accept && !node.is_null() {
-            problems.add(node.mark, "expected `else: accept`, or leave it out to keep records whose grade cannot be met");
+            let remedy = "leave it out to keep records whose grade cannot be met";
+            problems.add(node.mark, format!("expected `else: accept`, found {}; {remedy}", node.found()));
         }
         accept
     });
@@ -175,7 +176,7 @@ pub(super) fn read(
         problems.add(fields.mark_of("else"), "`else: accept` has no meaning without `at-least`; remove it or name the grade");
     }
     if let Some((choice, _)) = &choice {
-        missing_events(choice, &events, events_node.map_or(mark, |node| node.mark), problems);
+        missing_events(choice, events_node, mark, problems);
     }
     let class_by = choice.as_ref().and_then(|(choice, mark)| match choice {
         ClassChoice::By { source, .. } => Some((source.clone(), *mark)),
@@ -227,12 +228,17 @@ fn classes_of(fields: &mut Fields<'_>, schedules: Option<&Schedules>, problems: 
             let column = by.take("column");
             let capture = by.take("capture");
             let ((Some(source), None) | (None, Some(source))) = (column, capture) else {
-                problems.add(node.mark, "`class-by` needs either `column` or `capture`, which picks the class");
+                let found = if column.is_some() { "both; keep one" } else { "neither" };
+                problems.add(node.mark, format!("`class-by` needs either `column` or `capture`, which picks the class, found {found}"));
                 return None;
             };
             let text = source.text("the name of a column or capture", problems)?.to_owned();
             let mut map = BTreeMap::new();
-            if let Some(list) = by.need("map", "`class-by`", problems)?.fields("a mapping from values to classes", problems) {
+            let map_node = by.need("map", "`class-by`", problems)?;
+            if let Some(list) = map_node.fields("a mapping from values to classes", problems) {
+                if matches!(&map_node.value, Value::Mapping(pairs) if pairs.is_empty()) {
+                    problems.add(map_node.mark, "expected at least one value with its class, found none");
+                }
                 for (value, _, node) in list.names() {
                     if let Some(rules) = rules_at(node, schedules, problems) {
                         map.insert(value.to_owned(), rules);
@@ -261,7 +267,7 @@ fn rules_at(node: &Node, schedules: Option<&Schedules>, problems: &mut Problems)
         // Without schedules there is nothing to look the class up in; their own problems are reported instead.
         let schedules = schedules?;
         if rules.iter().any(|rule| rule.class.id.as_str() == id) {
-            problems.add(node.mark, format!("the class `{}` stands in the list twice", escape(id.as_bytes())));
+            problems.add(node.mark, format!("the class `{}` stands in the list twice; remove one of the two", escape(id.as_bytes())));
         }
         if let Some(rule) = schedules.rule(id) {
             rules.push(rule);
@@ -327,15 +333,20 @@ fn lookup_of<'a>(name: &EventName, node: &'a Node, problems: &mut Problems) -> O
     Some((lookup, by, by_node.mark))
 }
 
-/// Every event that some class of the dataset needs must have a place.
-fn missing_events(choice: &ClassChoice, events: &[(EventName, EventSource)], mark: Mark, problems: &mut Problems) {
+/// Every event that some class of the dataset needs must have a place. A place that was named and could not be read is reported by itself.
+fn missing_events(choice: &ClassChoice, node: Option<&Node>, dataset: Mark, problems: &mut Problems) {
+    let (mark, events) = match node.map(|node| (node.mark, &node.value)) {
+        None => (dataset, &[][..]),
+        Some((mark, Value::Mapping(pairs))) => (mark, pairs.as_slice()),
+        Some(_) => return,
+    };
     let mut said: Vec<&EventName> = Vec::new();
     for rule in rules_of(choice) {
         for event in rule.class.keep.trigger().into_iter().flat_map(crate::schedule::Trigger::events) {
-            if !events.iter().any(|(name, _)| name == event) && !said.contains(&event) {
+            if !events.iter().any(|(name, ..)| name == event.as_str()) && !said.contains(&event) {
                 said.push(event);
-                let near = suggest(event.as_str(), events.iter().map(|(name, _)| name.as_str()));
-                let near = if near.starts_with("; did") { near.replace("did you mean", "is it what you call") } else { String::new() };
+                let near =
+                    near(event.as_str(), events.iter().map(|(name, ..)| name.as_str())).replace("did you mean", "is it what you call");
                 problems
                     .add(mark, format!("the class `{}` needs the event `{event}`; say in `events` where its date is{near}", rule.class.id));
             }

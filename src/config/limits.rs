@@ -36,23 +36,32 @@ impl Limits {
         if let Some(node) = fields.take("records")
             && let Some(text) = node.text("a number of records, or unlimited", problems)
         {
-            match text.replace('_', "").parse::<u64>() {
+            match text.parse::<u64>() {
                 _ if text == "unlimited" => self.records = None,
-                Ok(records) => self.records = Some(records),
-                Err(_) => problems
-                    .add(node.mark, format!("expected a whole number of records, or unlimited, found \"{}\"", escape(text.as_bytes()))),
+                Ok(records) if !text.starts_with('+') => self.records = Some(records),
+                _ => {
+                    let digits = text.replace([',', '_', ' '], "");
+                    let remedy = digits.parse::<u64>().map_or(String::new(), |number| format!("; write `{number}`"));
+                    problems.add(
+                        node.mark,
+                        format!("expected a whole number of records, or unlimited, found \"{}\"{remedy}", escape(text.as_bytes())),
+                    );
+                }
             }
         }
         if let Some(node) = fields.take("share")
             && let Some(text) = node.text("a share such as 20%, or unlimited", problems)
         {
-            let share =
-                text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok()).filter(|share| (0.0..=100.0).contains(share));
-            match share {
+            match share_of(text) {
                 _ if text == "unlimited" => self.share = None,
                 Some(share) => self.share = Some(share),
-                None => problems
-                    .add(node.mark, format!("expected a share from 0% to 100%, or unlimited, found \"{}\"", escape(text.as_bytes()))),
+                None => {
+                    let remedy = share_of(&format!("{text}%")).map_or(String::new(), |_| format!("; write `{}%`", text.trim()));
+                    problems.add(
+                        node.mark,
+                        format!("expected a share from 0% to 100%, or unlimited, found \"{}\"{remedy}", escape(text.as_bytes())),
+                    );
+                }
             }
         }
         fields.finish("limits", problems);
@@ -78,6 +87,13 @@ impl Limits {
             Some(share) => (due as f64 * 100.0 / share).ceil() as u64,
         }
     }
+}
+
+/// A share as people write it: digits, perhaps a decimal point, and `%`. What else a computer would take for a number is refused.
+fn share_of(text: &str) -> Option<f64> {
+    let number = text.strip_suffix('%')?.trim_end();
+    let plain = number.starts_with(|c: char| c.is_ascii_digit()) && number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    number.parse::<f64>().ok().filter(|share| plain && (0.0..=100.0).contains(share))
 }
 
 impl fmt::Display for Limits {

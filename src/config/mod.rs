@@ -8,6 +8,7 @@
 
 mod dataset;
 mod limits;
+mod places;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::error::{Error, Kind, Result, escape};
 use crate::finding::Finding;
 use crate::schedule::{Period, RecordClass, Schedules, Timetable};
 use crate::store::{KINDS, Store, StoreHead};
-use crate::yaml::{Document, Fields, Node, Problems, join, suggest};
+use crate::yaml::{Document, Fields, Mark, Node, Problems, Value, join, near, suggest};
 
 /// Where the configuration is looked for when nothing else is said.
 pub const DEFAULT_FILE: &str = "/etc/retentiond/retentiond.yaml";
@@ -65,6 +66,12 @@ impl Config {
     /// Loads the configuration and the schedules it names.
     pub fn load(path: &Path) -> Result<Self> {
         let name = escape(path.as_os_str().as_encoded_bytes());
+        if path == Path::new(DEFAULT_FILE) && !path.exists() {
+            return Err(Error::new(
+                Kind::Config,
+                format!("{name}: there is no configuration; write one, or name another with --config FILE"),
+            ));
+        }
         let document = Document::read(path, &name)?;
         let base = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Self::from_document(&document, base)
@@ -78,13 +85,18 @@ impl Config {
             return Err(Error::new(Kind::Config, format!("{}:1:1: expected a configuration", document.name)));
         };
         let node = fields.need("node", "a configuration", &mut problems).and_then(|node| node_name(node, &mut problems));
-        let state = path_of(&mut fields, "state", base, DEFAULT_STATE, &mut problems);
-        let schedules = path_of(&mut fields, "schedules", base, "schedules", &mut problems);
+        let (state, state_mark) = path_of(&mut fields, "state", base, DEFAULT_STATE, &mut problems);
+        let (schedules, schedules_mark) = path_of(&mut fields, "schedules", base, "schedules", &mut problems);
         let defaults = Defaults { mode: Mode::Report, limits: Limits::default(), scan: None, backups: None };
         let defaults = defaults.overridden(&mut fields, &mut problems);
         // A class that cannot be found is no news while its schedule does not load; both kinds of trouble are reported together all the same.
         let (schedules, schedule_lines) = match Schedules::load(&schedules) {
             Ok(schedules) => (Some(schedules), Vec::new()),
+            // That there is nothing to load is a matter of this file, which names the place.
+            Err(error) if std::fs::metadata(&schedules).is_err() => {
+                problems.add(schedules_mark, format!("`schedules`: {error}"));
+                (None, Vec::new())
+            }
             Err(error) => (None, vec![error.to_string()]),
         };
         let mut reader = StoresReader { base, schedules: schedules.as_ref(), stores: Vec::new(), datasets: Vec::new() };
@@ -95,12 +107,16 @@ impl Config {
                 if let Err(error) = store_name(name) {
                     problems.add(mark, error);
                 }
-                reader.store(name, node, &defaults, &mut problems);
+                reader.store(name, mark, node, &defaults, &mut problems);
+            }
+            if matches!(&node.value, Value::Mapping(pairs) if pairs.is_empty()) {
+                problems.add(node.mark, "expected at least one store, found none: an empty configuration is taken for a mistake");
             }
         }
         fields.finish("configuration", &mut problems);
         let StoresReader { stores, datasets, .. } = reader;
         dataset::check_lookups(&datasets, &mut problems);
+        places::refuse_meetings(&stores, (&state, state_mark), &mut problems);
         let mut lines = schedule_lines;
         lines.extend(problems.lines());
         join(lines)?;
@@ -108,9 +124,8 @@ impl Config {
             return Err(Error::new(Kind::Config, format!("{}:1:1: expected a configuration", document.name)));
         };
         let datasets = datasets.into_iter().map(|(dataset, _)| Arc::new(dataset)).collect();
-        let config = Self { file: document.name.clone(), node, state, schedules, stores, datasets };
-        config.refuse_the_same_place_twice()?;
-        Ok(config)
+        let stores = stores.into_iter().map(|(store, _)| store).collect();
+        Ok(Self { file: document.name.clone(), node, state, schedules, stores, datasets })
     }
 
     /// What a person should know about how schedule and stores fit together; opens nothing.
@@ -162,58 +177,35 @@ impl Config {
         }
         Ok(found)
     }
-
-    /// Two stores on one place, or one inside the other, would each believe to be alone: a record that two datasets match could not be seen as
-    /// one, and might go while the other dataset still keeps it.
-    fn refuse_the_same_place_twice(&self) -> Result<()> {
-        let places: Vec<(String, &Arc<dyn Store>)> = self.stores.iter().map(|store| (store.identity(), store)).collect();
-        let mut lines = Vec::new();
-        for (at, (place, store)) in places.iter().enumerate() {
-            for (other_place, other) in &places[..at] {
-                let inside =
-                    |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/') || outer.ends_with('/'));
-                let relation = if place == other_place {
-                    "is the same place as"
-                } else if inside(place, other_place) {
-                    "lies inside"
-                } else if inside(other_place, place) {
-                    "contains"
-                } else {
-                    continue;
-                };
-                let shown = escape(store.place().as_bytes());
-                lines.push(format!(
-                    "{}: store `{}` ({shown}) {relation} store `{}`; put their datasets under one store",
-                    self.file,
-                    store.name(),
-                    other.name()
-                ));
-            }
-        }
-        join(lines)
-    }
 }
 
 /// Reads the stores one after the other.
 struct StoresReader<'a> {
     base: &'a Path,
     schedules: Option<&'a Schedules>,
-    stores: Vec<Arc<dyn Store>>,
+    stores: Vec<(Arc<dyn Store>, Mark)>,
     datasets: Vec<(Dataset, Vec<dataset::LookupMark>)>,
 }
 
 impl StoresReader<'_> {
-    fn store(&mut self, name: &str, node: &Node, defaults: &Defaults, problems: &mut Problems) {
+    fn store(&mut self, name: &str, mark: Mark, node: &Node, defaults: &Defaults, problems: &mut Problems) {
         let what = format!("store \"{}\"", escape(name.as_bytes()));
         let mut inner = Problems::new(problems.file());
         if let Some(mut fields) = node.fields("a store: a mapping such as `files: /srv/cctv` with `datasets`", &mut inner) {
-            self.store_fields(name, &what, &mut fields, defaults, &mut inner);
+            self.store_fields((name, mark), &what, &mut fields, defaults, &mut inner);
             fields.finish(&what, &mut inner);
         }
         problems.absorb(inner, &what);
     }
 
-    fn store_fields(&mut self, name: &str, what: &str, fields: &mut Fields<'_>, defaults: &Defaults, problems: &mut Problems) {
+    fn store_fields(
+        &mut self,
+        (name, mark): (&str, Mark),
+        what: &str,
+        fields: &mut Fields<'_>,
+        defaults: &Defaults,
+        problems: &mut Problems,
+    ) {
         let defaults = defaults.clone().overridden(fields, problems);
         let places: Vec<_> = KINDS.iter().filter_map(|kind| fields.take(kind.key).map(|node| (kind, node))).collect();
         let datasets = fields.need("datasets", what, problems);
@@ -221,14 +213,22 @@ impl StoresReader<'_> {
         let (kind, place) = match places[..] {
             [one] => one,
             [] => return problems.add(fields.mark, format!("expected one key that says where the store is: {}", known())),
-            [_, (_, second), ..] => return problems.add(second.mark, "a store is in one place; make two stores of it"),
+            [(one, _), (other, second), ..] => {
+                let message = format!("a store is in one place, found `{}:` and `{}:`; make two stores of it", one.key, other.key);
+                return problems.add(second.mark, message);
+            }
         };
         let head = StoreHead { name, base: self.base };
         let Some(mut configure) = (kind.configure)(&head, place, fields, problems) else {
             return;
         };
         let mut read = Vec::new();
-        if let Some(list) = datasets.and_then(|node| node.fields("the datasets: a mapping from name to dataset", problems)) {
+        if let Some(node) = datasets
+            && let Some(list) = node.fields("the datasets: a mapping from name to dataset", problems)
+        {
+            if matches!(&node.value, Value::Mapping(pairs) if pairs.is_empty()) {
+                problems.add(node.mark, "expected at least one dataset, found none");
+            }
             for (dataset, mark, node) in list.names() {
                 if let Err(error) = store_name(dataset) {
                     problems.add(mark, error);
@@ -239,15 +239,12 @@ impl StoresReader<'_> {
                 problems.absorb(inner, &what);
                 read.extend(part.map(|part| (dataset.to_owned(), part)));
             }
-            if read.is_empty() && problems.is_empty() {
-                problems.add(fields.mark, "expected at least one dataset, found none");
-            }
         }
         let store = configure.finish();
         for (dataset, (parts, marks)) in read {
             self.datasets.push((parts.into_dataset(Arc::clone(&store), dataset), marks));
         }
-        self.stores.push(store);
+        self.stores.push((store, mark));
     }
 }
 
@@ -281,16 +278,17 @@ fn mode_of(node: &Node, problems: &mut Problems) -> Option<Mode> {
         "report" => Some(Mode::Report),
         "enforce" => Some(Mode::Enforce),
         other => {
-            let hint = suggest(other, ["report", "enforce"]);
+            let hint = near(other, ["report", "enforce"]);
             problems.add(node.mark, format!("expected `mode` to be report or enforce, found \"{}\"{hint}", escape(other.as_bytes())));
             None
         }
     }
 }
 
-fn path_of(fields: &mut Fields<'_>, key: &'static str, base: &Path, default: &str, problems: &mut Problems) -> PathBuf {
-    let written = fields.take(key).and_then(|node| node.text(&format!("a path for `{key}`"), problems));
-    base.join(written.unwrap_or(default))
+fn path_of(fields: &mut Fields<'_>, key: &'static str, base: &Path, default: &str, problems: &mut Problems) -> (PathBuf, Mark) {
+    let node = fields.take(key);
+    let written = node.and_then(|node| node.text(&format!("a path for `{key}`"), problems));
+    (base.join(written.unwrap_or(default)), node.map_or(fields.mark, |node| node.mark))
 }
 
 /// The node's name goes into the log's origin, which allows no spaces and no `+`.
@@ -299,7 +297,7 @@ fn node_name(node: &Node, problems: &mut Problems) -> Option<String> {
     let fine = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
     if !fine {
         let found = escape(text.as_bytes());
-        problems.add(node.mark, format!("expected the node's name in letters, digits, `.`, `_` and `-`, found \"{found}\""));
+        problems.add(node.mark, format!("expected the node's name in at most 64 letters, digits, `.`, `_` and `-`, found \"{found}\""));
     }
     fine.then(|| text.to_owned())
 }
@@ -307,5 +305,9 @@ fn node_name(node: &Node, problems: &mut Problems) -> Option<String> {
 /// Names of stores and datasets stand in addresses, so they hold no `/` and no `:`.
 fn store_name(text: &str) -> std::result::Result<(), String> {
     let fine = !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
-    if fine { Ok(()) } else { Err(format!("expected a name in letters, digits, `_` and `-`, found \"{}\"", escape(text.as_bytes()))) }
+    if fine {
+        Ok(())
+    } else {
+        Err(format!("expected a name in at most 64 letters, digits, `_` and `-`, found \"{}\"", escape(text.as_bytes())))
+    }
 }

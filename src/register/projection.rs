@@ -48,6 +48,8 @@ pub struct Unfinished {
     pub store: String,
     /// Name of the dataset.
     pub dataset: String,
+    /// The mark of the store when the run began.
+    pub mark: String,
     /// How many entries of each kind of outcome it wrote.
     pub counts: BTreeMap<&'static str, u64>,
 }
@@ -168,7 +170,9 @@ impl Walk {
         match entry.kind {
             EntryKind::RunStarted => {
                 let run = need("run")?;
-                let begun = Unfinished { run: run.clone(), store: need("store")?, dataset: need("dataset")?, counts: BTreeMap::new() };
+                let mark = entry.str("mark").unwrap_or_default().to_owned();
+                let begun =
+                    Unfinished { run: run.clone(), store: need("store")?, dataset: need("dataset")?, mark, counts: BTreeMap::new() };
                 self.unfinished.insert(run, begun);
             }
             EntryKind::RunFinished => {

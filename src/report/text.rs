@@ -258,6 +258,9 @@ pub fn explained(address: &Address, dataset: &Dataset, found: &Found, assessment
             }
         }
         (Found::Present(_), None) => line(&mut out, &format!("{address} is there, but could not be judged.")),
+        (Found::Outside(why), _) => {
+            line(&mut out, &format!("{address} is no record of this dataset at present: {}.", escape(why.as_bytes())))
+        }
         (Found::Absent, _) if entries.is_empty() => line(&mut out, &format!("{address} is not there, and the log says nothing about it.")),
         (Found::Absent, _) => line(&mut out, &format!("{address} is gone.")),
         (Found::Remains, _) => line(&mut out, &format!("{address} is gone, but companion files are left; the next run removes them.")),
@@ -306,7 +309,13 @@ pub fn entry(entry: &Entry) -> String {
     let number = |name: &str| entry.fields.get(name).and_then(serde_json::Value::as_u64);
     let what = match entry.kind {
         EntryKind::Opened => format!("log opened by {}", text("version").unwrap_or_default()),
-        EntryKind::Schedule => format!("schedule {} sha256 {}", text("id").unwrap_or_default(), text("sha256").unwrap_or_default()),
+        EntryKind::Schedule => format!(
+            "schedule {}, part {} of {} of its text, sha256 {}",
+            text("id").unwrap_or_default(),
+            number("part").unwrap_or(1),
+            number("parts").unwrap_or(1),
+            text("sha256").unwrap_or_default()
+        ),
         EntryKind::Intent => {
             let records = entry.fields.get("records").and_then(serde_json::Value::as_array).map_or(0, Vec::len);
             format!("to {} {records} records, run {}", text("act").unwrap_or_default(), text("run").unwrap_or_default())

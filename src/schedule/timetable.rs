@@ -42,7 +42,8 @@ impl Timetable {
         };
         let fields: Vec<&str> = expanded.split_whitespace().collect();
         let [minute, hour, day, month, weekday] = fields[..] else {
-            return Err(format!("timetable has {} fields, expected 5 (minute hour day month weekday); {EXAMPLE}", fields.len()));
+            let (found, shown) = (fields.len(), crate::error::escape(written.as_bytes()));
+            return Err(format!("timetable \"{shown}\" has {found} fields, expected 5 (minute hour day month weekday); {EXAMPLE}"));
         };
         let refuse = |field: &str, found: &str| {
             format!("timetable field {field} \"{}\" is not understood; {EXAMPLE}", crate::error::escape(found.as_bytes()))
@@ -94,13 +95,13 @@ impl Timetable {
 
 /// Weekdays with Sunday as 0 or 7, or named, as the crate's 1 to 7; a step or a range is written out.
 fn weekdays(field: &str) -> Option<String> {
-    const NAMES: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+    const NAMES: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
     if field == "*" {
         return Some("*".into());
     }
     let number = |word: &str| -> Option<usize> {
         let lower = word.to_ascii_lowercase();
-        NAMES.iter().position(|name| lower.starts_with(name) && lower.len() <= 9).or_else(|| word.parse().ok().filter(|n| *n <= 7))
+        NAMES.iter().position(|name| lower == *name || lower == name[..3]).or_else(|| word.parse().ok().filter(|n| *n <= 7))
     };
     let mut days = [false; 7];
     for part in field.split(',') {
@@ -161,6 +162,8 @@ mod tests {
         assert!(refused("0 0 2 * * *").contains("has 6 fields, expected 5"));
         assert!(refused("61 2 * * *").contains("is not understood"));
         assert!(refused("0 2 * * 8").contains("field weekday \"8\""));
+        assert!(refused("0 2 * * money").contains("field weekday \"money\""));
+        assert!(Timetable::parse("0 2 * * Monday,fri").is_ok());
         assert!(refused("@dayly").contains("did you mean `@daily`?"));
         assert!(refused("").contains("has 0 fields"));
     }

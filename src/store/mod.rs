@@ -130,6 +130,8 @@ pub struct Scanned {
 pub enum Found {
     /// It is there.
     Present(Box<Record>),
+    /// Something is there under the key, so the record is not gone; but it is not one of the dataset's records now, and why.
+    Outside(String),
     /// It is not there, nor any part of it.
     Absent,
     /// The record itself is gone, but parts that go with it (companion files) are still there.
@@ -219,6 +221,17 @@ pub trait Store: Send + Sync {
     /// What makes the place unique, so that the same one is not connected twice under two names. May look at the place.
     fn identity(&self) -> String {
         self.place()
+    }
+
+    /// What tells the place apart from another one that stands under the same name, such as an empty mount point whose disk is not mounted. It
+    /// stays the same across restarts of the machine; empty when the store cannot tell.
+    fn mark(&self) -> String {
+        String::new()
+    }
+
+    /// The file or folder of this machine that the place is, if it is one: no other store and no state folder may lie inside.
+    fn path(&self) -> Option<&Path> {
+        None
     }
 
     /// The grades of destruction that this store knows, from the lowest up.

@@ -130,6 +130,6 @@ async fn a_grade_that_cannot_be_met_keeps_the_record_unless_less_is_accepted() {
     estate.set_options("limits: unlimited, at-least: forgotten-twice, else: accept");
     let ran = estate.run().await;
     assert_eq!(ran.counts()["destroyed"], 1);
-    assert_eq!(estate.entries_of("destroyed")[0].str("accepted_below"), Some("forgotten-twice"));
+    assert_eq!(estate.entries_of("destroyed")[0].str("asked"), Some("forgotten-twice"));
     estate.verify();
 }

@@ -17,13 +17,13 @@
 use jiff::tz::TimeZone;
 
 use super::companion::Template;
-use super::erase::{DISCARDED, UNLINKED};
+use super::erase::{DISCARDED, GRADES, OVERWRITTEN, UNLINKED};
 use super::pattern::Pattern;
 use crate::error::escape;
 use crate::schedule::EventName;
 use crate::schedule::load::zone_named;
 use crate::store::{DatasetHead, EventPlace};
-use crate::yaml::{Fields, Mark, Node, Problems, suggest};
+use crate::yaml::{Fields, Mark, Node, Problems, near};
 
 /// More readers than this gain nothing on any disk.
 const MOST_READERS: usize = 256;
@@ -111,6 +111,11 @@ impl Dataset {
             problems.add(head.mark, "expected a class that destroys, reviews or flags: files cannot be anonymised");
         }
         if let Some((grade, mark)) = head.at_least
+            && !GRADES.contains(&grade)
+        {
+            let (shown, hint) = (escape(grade.as_bytes()), near(grade, [UNLINKED, OVERWRITTEN]));
+            problems.add(mark, format!("expected {UNLINKED} or {OVERWRITTEN}, found \"{shown}\"{hint}"));
+        } else if let Some((grade, mark)) = head.at_least
             && !overwrite
             && grade != UNLINKED
         {
@@ -122,7 +127,8 @@ impl Dataset {
                 ),
             );
         } else if let Some((DISCARDED, mark)) = head.at_least {
-            problems.add(mark, "expected `unlinked` or `overwritten`: no trim is run, so `discarded` is never claimed by itself");
+            problems
+                .add(mark, format!("expected {UNLINKED} or {OVERWRITTEN}, found \"{DISCARDED}\": no trim is run, so it is never claimed"));
         }
         let (text, mark) = path?;
         let fail =
@@ -145,9 +151,13 @@ impl Dataset {
         let capture = |name: &str, mark: Mark, problems: &mut Problems| {
             let index = pattern.names().iter().position(|known| known == name);
             if index.is_none() {
-                let hint = suggest(name, pattern.names().iter().map(String::as_str));
-                let name = escape(name.as_bytes());
-                problems.add(mark, format!("expected a plain capture of the path, found `{name}`{hint}; write {{{name}}} in `path:`"));
+                let shown = escape(name.as_bytes());
+                let remedy = match near(name, pattern.names().iter().map(String::as_str)) {
+                    _ if pattern.dates().iter().any(|date| date == name) => "; that is a date, which names nothing".to_owned(),
+                    hint if hint.is_empty() => format!("; write {{{shown}}} in `path:`"),
+                    hint => hint,
+                };
+                problems.add(mark, format!("expected a plain capture of the path, found `{shown}`{remedy}"));
             }
             index
         };
@@ -189,7 +199,7 @@ fn one_of(node: &Node, words: &[&'static str], problems: &mut Problems) -> Optio
     let text = node.text(&what, problems)?;
     let found = words.iter().find(|word| **word == text).copied();
     if found.is_none() {
-        problems.add(node.mark, format!("expected {what}, found {}{}", node.found(), suggest(text, words.iter().copied())));
+        problems.add(node.mark, format!("expected {what}, found {}{}", node.found(), near(text, words.iter().copied())));
     }
     found
 }
@@ -215,8 +225,14 @@ fn readers(node: &Node, problems: &mut Problems) -> Option<usize> {
 
 fn source(event: &EventName, node: &Node, pattern: &Pattern, problems: &mut Problems) -> Option<Source> {
     const WORDS: [&str; 3] = ["path", "modified", "created"];
-    if matches!(node.value, crate::yaml::Value::Mapping(_)) {
+    const FORMS: &str = "path, modified, created, `{ sidecar: NAME, field: FIELD }` or `{ lookup: STORE.DATASET, by: CAPTURE }`";
+    if let crate::yaml::Value::Mapping(pairs) = &node.value {
         let mut fields = node.fields("a sidecar", problems)?;
+        if !fields.has("sidecar") {
+            let found = pairs.first().map_or("an empty mapping".to_owned(), |(key, ..)| format!("the key `{}`", escape(key.as_bytes())));
+            problems.add(node.mark, format!("expected {FORMS}, found {found}"));
+            return None;
+        }
         let file = fields.need("sidecar", "the source of an event", problems).and_then(|node| template(node, problems));
         let field =
             fields.need("field", "a sidecar", problems).and_then(|node| node.text("the name of a field such as meta.recorded", problems));
@@ -230,22 +246,23 @@ fn source(event: &EventName, node: &Node, pattern: &Pattern, problems: &mut Prob
         let field = field?.split('.').map(str::to_owned).collect();
         return Some(Source::Sidecar(Sidecar { template: file?, field, zone }));
     }
-    let text = node.text("path, modified, created or a sidecar", problems)?;
+    let text = node.text(FORMS, problems)?;
     match text {
         "path" => {
             let index = pattern.dates().iter().position(|name| name == event.as_str());
             if index.is_none() {
-                let hint = suggest(event.as_str(), pattern.dates().iter().map(String::as_str));
-                problems
-                    .add(node.mark, format!("expected a date in `path:` under the event's name{hint}; write {{{event}:%Y-%m-%d}} there"));
+                let dates: Vec<String> = pattern.dates().iter().map(|name| format!("{{{name}}}")).collect();
+                let found = if dates.is_empty() { "none".to_owned() } else { dates.join(" and ") };
+                let remedy = format!("write {{{event}:%Y-%m-%d}} in it, or say where else the date is");
+                problems.add(node.mark, format!("expected a date under the event's name in `path:`, found {found}; {remedy}"));
             }
             index.map(Source::Path)
         }
         "modified" => Some(Source::Modified),
         "created" => Some(Source::Created),
         _ => {
-            let hint = suggest(text, WORDS);
-            problems.add(node.mark, format!("expected path, modified, created or a sidecar, found {}{hint}", node.found()));
+            let hint = near(text, WORDS);
+            problems.add(node.mark, format!("expected {FORMS}, found {}{hint}", node.found()));
             None
         }
     }

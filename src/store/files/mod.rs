@@ -32,7 +32,7 @@ mod tests;
 mod walk;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -166,6 +166,16 @@ impl Store for Files {
             Ok(root) => format!("{path} ({}:{}:{})", root.facts.dev.0, root.facts.dev.1, root.facts.ino),
             Err(_) => path,
         }
+    }
+
+    fn mark(&self) -> String {
+        // The device's number may change when the machine starts again; the file system's id and the folder's inode do not.
+        let facts = Root::open(&self.inner.root).ok().and_then(|root| Some((rustix::fs::fstatvfs(root.fd()).ok()?.f_fsid, root.facts.ino)));
+        facts.map_or_else(|| "not there".to_owned(), |(file_system, inode)| format!("{file_system:x}:{inode}"))
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.inner.root)
     }
 
     fn grades(&self) -> &'static [&'static str] {

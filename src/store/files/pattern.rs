@@ -76,7 +76,7 @@ impl Pattern {
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut pattern = Self { parts: Vec::new(), names: Vec::new(), dates: Vec::new() };
         if text.starts_with('/') {
-            return Err("expected a path relative to the store's root, found a leading `/`".into());
+            return Err("expected a path relative to the store's root, found a leading `/`; remove it".into());
         }
         if text.contains('\0') {
             return Err("expected a path, found a NUL character".into());

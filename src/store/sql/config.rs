@@ -85,18 +85,21 @@ impl Dataset {
         let key = fields.need("key", &what, problems).map(|node| names(node, "the key column or a list of them", problems));
         let filter = fields.take("where").and_then(|node| condition(node, problems));
         let children = fields.take("children").map_or_else(Vec::new, |node| children(node, key.as_ref().map_or(0, Vec::len), 0, problems));
-        let mark = fields.mark_of("anonymise");
+        let (mark, says_how) = (fields.mark_of("anonymise"), fields.has("anonymise"));
         let changes = fields.take("anonymise").map_or_else(Vec::new, |node| changes(node, problems));
         let anonymised = fields.take("anonymised").and_then(|node| condition(node, problems));
-        let accept_triggers = fields.take("triggers").is_some_and(|node| match node.text("`accept`", problems) {
+        let accept_triggers = fields.take("triggers").is_some_and(|node| match node.text("`triggers: accept`", problems) {
             Some("accept") => true,
             Some(_) => {
-                problems.add(node.mark, format!("expected `accept`, found {}", node.found()));
+                problems.add(
+                    node.mark,
+                    format!("expected `triggers: accept`, found {}; leave it out to refuse tables with triggers", node.found()),
+                );
                 false
             }
             None => false,
         });
-        if head.anonymises && changes.is_empty() {
+        if head.anonymises && !says_how {
             problems.add(
                 head.mark,
                 format!("{what} has a class that anonymises, so it needs `anonymise:` with the columns and their new values"),
@@ -209,7 +212,7 @@ fn names(node: &Node, what: &str, problems: &mut Problems) -> Vec<Name> {
     let nodes = node.one_or_more(what, problems);
     let names: Vec<Name> = nodes.into_iter().filter_map(|node| name(node, "the name of a column", problems)).collect();
     if let Some(twice) = names.iter().enumerate().find_map(|(at, name)| names[..at].contains(name).then_some(name)) {
-        problems.add(node.mark, format!("the column `{}` stands here twice", twice.shown()));
+        problems.add(node.mark, format!("the column `{}` stands here twice; remove one of the two", twice.shown()));
     }
     names
 }
@@ -278,11 +281,17 @@ fn children(node: &Node, parent_key: usize, depth: usize, problems: &mut Problem
 
 fn changes(node: &Node, problems: &mut Problems) -> Vec<Change> {
     let Some(fields) = node.fields("a mapping from columns to their new values", problems) else { return Vec::new() };
+    if matches!(&node.value, Value::Mapping(pairs) if pairs.is_empty()) {
+        problems.add(node.mark, "expected at least one column, found none");
+    }
     let mut out = BTreeMap::new();
     for (column, mark, node) in fields.names() {
         let Ok(name) = Name::new(column).map_err(|error| problems.add(mark, error)) else { continue };
-        if let Some(to) = new_value(node, problems) {
-            out.insert(name.as_str().to_lowercase(), Change { column: name, to });
+        let twice = format!("the column `{}` stands here a second time, in other letters; remove one of the two", name.shown());
+        if let Some(to) = new_value(node, problems)
+            && out.insert(name.as_str().to_lowercase(), Change { column: name, to }).is_some()
+        {
+            problems.add(mark, twice);
         }
     }
     if out.is_empty() {

@@ -39,7 +39,7 @@ pub(super) async fn fetch(session: &mut Session, dataset: &Dataset, keys: &[Key]
             out.push(match (matching.next(), matching.next()) {
                 _ if std::str::from_utf8(key.as_bytes()).is_err() => Found::Unknown("the key is not UTF-8 text".into()),
                 (None, _) => Found::Absent,
-                (Some((_, false)), None) => Found::Unknown("the row is there, but does not satisfy the dataset's `where`".into()),
+                (Some((_, false)), None) => Found::Outside("the row is there, but does not satisfy the dataset's `where`".into()),
                 (Some((one, true)), None) => Found::Present(Box::new(one.clone())),
                 (Some(_), Some(_)) => Found::Unknown("several rows have keys that are written alike".into()),
             });

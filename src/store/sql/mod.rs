@@ -25,7 +25,7 @@ mod tests;
 mod value;
 mod when;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -97,6 +97,11 @@ impl Store for Sql {
 
     fn identity(&self) -> String {
         self.place.identity()
+    }
+
+    fn path(&self) -> Option<&Path> {
+        let Place::Sqlite(path) = &self.place;
+        Some(path)
     }
 
     fn grades(&self) -> &'static [&'static str] {

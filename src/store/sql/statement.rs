@@ -84,10 +84,10 @@ impl Condition {
             empty = false;
             match token {
                 Token::Sign(';') => return Err("expected one SQL expression, found `;`; remove it".into()),
-                Token::Comment => return Err("expected one SQL expression, found a comment; remove it".into()),
-                Token::Open => return Err("expected one SQL expression, found a quote that is not closed".into()),
+                Token::Comment => return Err("expected one SQL expression, found a comment (`--` or `/*`); remove it".into()),
+                Token::Open => return Err("expected one SQL expression, found a quote that is not closed; close it".into()),
                 Token::Sign(sign @ ('?' | ':' | '@' | '$' | '#')) => {
-                    return Err(format!("expected one SQL expression without parameters, found `{sign}`"));
+                    return Err(format!("expected one SQL expression without parameters, found `{sign}`; write the value out"));
                 }
                 Token::Sign('(') => depth += 1,
                 Token::Sign(')') => depth -= 1,

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 
 use super::value::Cell;
 use crate::record::{Doubt, Moment, Reading};
-use crate::yaml::suggest;
+use crate::yaml::near;
 
 /// How a column writes the date of an event.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +59,7 @@ impl Form {
             "julian" => Self::Julian,
             pattern if pattern.contains('%') => Self::pattern(pattern)?,
             other => {
-                let hint = suggest(other, WORDS);
+                let hint = near(other, WORDS);
                 return Err(format!(
                     "expected date, datetime, unix, unix-ms, julian or a pattern such as \"%d/%m/%Y\", found \"{}\"{hint}",
                     crate::error::escape(other.as_bytes())

@@ -249,7 +249,7 @@ async fn records_are_found_again_by_key_and_only_by_exactly_that_key() {
     assert!(matches!(&found[0], Found::Present(record) if record.key == asked[0]));
     assert!(matches!(&found[1], Found::Present(record) if record.key == asked[1]));
     assert!(matches!(&found[3], Found::Unknown(_)), "the integer and the text are written alike");
-    assert!(matches!(&found[4], Found::Unknown(_)), "outside the condition, but not gone");
+    assert!(matches!(&found[4], Found::Outside(_)), "outside the condition, but not gone");
     assert!(matches!(&found[5], Found::Present(_)));
     for at in [2, 6, 7] {
         assert_eq!(found[at], Found::Absent, "{at}");
