@@ -27,12 +27,8 @@ const EXT4_BASE: FileSystem =
 /// As it comes.
 pub const EXT4: FileSystem = EXT4_BASE;
 /// Data goes through the journal, by a mount option.
-pub const EXT4_DATA_JOURNAL: FileSystem = FileSystem {
-    name: "ext4 data=journal",
-    arguments: &["-q", "-F", "-J", "size=16"],
-    options: "nodiscard,data=journal",
-    ..EXT4_BASE
-};
+pub const EXT4_DATA_JOURNAL: FileSystem =
+    FileSystem { name: "ext4 data=journal", arguments: &["-q", "-F", "-J", "size=16"], options: "nodiscard,data=journal", ..EXT4_BASE };
 /// The same, by a default in the superblock that no mount option tells of.
 pub const EXT4_DATA_JOURNAL_BY_DEFAULT: FileSystem = FileSystem {
     name: "ext4 data=journal by default",
@@ -53,14 +49,8 @@ pub const XFS: FileSystem = FileSystem {
     options: "nodiscard",
 };
 /// Writes go elsewhere.
-pub const BTRFS: FileSystem = FileSystem {
-    name: "btrfs",
-    program: "mkfs.btrfs",
-    arguments: &["-q", "-f"],
-    tune: &[],
-    mebibytes: 128,
-    options: "nodiscard",
-};
+pub const BTRFS: FileSystem =
+    FileSystem { name: "btrfs", program: "mkfs.btrfs", arguments: &["-q", "-f"], tune: &[], mebibytes: 128, options: "nodiscard" };
 
 /// Something to be found again: as good as random, so that it is neither compressed nor there by accident.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -86,7 +76,9 @@ impl Canary {
         let mut bytes = [0; Self::LENGTH];
         getrandom::fill(&mut bytes).unwrap();
         // Text, so that it can stand in a statement of SQL too.
-        bytes.iter_mut().for_each(|byte| *byte = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[usize::from(*byte % 64)]);
+        bytes
+            .iter_mut()
+            .for_each(|byte| *byte = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"[usize::from(*byte % 64)]);
         bytes[..Self::HEAD.len()].copy_from_slice(Self::HEAD);
         Self(bytes)
     }
@@ -259,7 +251,8 @@ impl Drop for Image {
             }
         }
         // The loop device goes with its mount. Only where something held on to it is there one left.
-        for device in run("losetup", &["--noheadings", "--output", "NAME", "--associated", text(&self.file())]).unwrap_or_default().lines() {
+        for device in run("losetup", &["--noheadings", "--output", "NAME", "--associated", text(&self.file())]).unwrap_or_default().lines()
+        {
             let _ = run("losetup", &["--detach", device]);
         }
     }

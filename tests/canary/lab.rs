@@ -55,9 +55,9 @@ impl Program {
     /// With these stores: YAML, indented by two.
     pub fn new(stores: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let schedule =
-            "schedule: canary\ntime-zone: Europe/London\nclasses:\n  thing.done: { title: Things, keep: 1 year, after: done, then: destroy }\n";
-        let configuration = format!("node: canary\nmode: enforce\nschedules: schedule.yaml\nstate: state\nlimits: unlimited\nstores:\n{stores}");
+        let schedule = "schedule: canary\ntime-zone: Europe/London\nclasses:\n  thing.done: { title: Things, keep: 1 year, after: done, then: destroy }\n";
+        let configuration =
+            format!("node: canary\nmode: enforce\nschedules: schedule.yaml\nstate: state\nlimits: unlimited\nstores:\n{stores}");
         std::fs::write(folder.path().join("schedule.yaml"), schedule).unwrap();
         std::fs::write(folder.path().join("retentiond.yaml"), configuration).unwrap();
         Self { folder }
@@ -213,7 +213,8 @@ impl Lab {
     pub fn run(&mut self) {
         let mut stores = format!("  disk:\n    files: \"{}\"\n    datasets:\n", text(&self.root));
         for (dataset, options) in DATASETS {
-            let path = if dataset == "folders" { format!("{dataset}/{{done:%Y-%m-%d}}/*/**") } else { format!("{dataset}/{{done:%Y-%m-%d}}/*") };
+            let path =
+                if dataset == "folders" { format!("{dataset}/{{done:%Y-%m-%d}}/*/**") } else { format!("{dataset}/{{done:%Y-%m-%d}}/*") };
             let _ = writeln!(
                 stores,
                 "      {dataset}: {{ class: thing.done, path: \"{path}\", events: {{ done: path }}, keys: plain, {options} }}"
@@ -251,7 +252,14 @@ impl Lab {
         for subject in &mut self.subjects {
             subject.after = found.remove(&subject.canary).unwrap_or(0);
             let (word, remarks) = subject.outcome.as_ref().map(|one| (one.word(), one.remarks())).unwrap_or_default();
-            let _ = writeln!(table, "| {} | {} | {word} | {} | {} | {remarks} |", self.image.name(), subject.key, subject.before, subject.after);
+            let _ = writeln!(
+                table,
+                "| {} | {} | {word} | {} | {} | {remarks} |",
+                self.image.name(),
+                subject.key,
+                subject.before,
+                subject.after
+            );
         }
         println!("{table}");
         for subject in &self.subjects {
