@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, fallocate, syncfs};
 
 /// File operations that make something durable or undo it.
 pub(super) trait Disk: Clone + Send + Sync + 'static {
@@ -20,6 +20,9 @@ pub(super) trait Disk: Clone + Send + Sync + 'static {
     fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Waits until the content of a file, and its length, are on stable storage.
     fn sync(&self, file: &File) -> io::Result<()>;
+    /// Waits until the contents of many files are on stable storage. `system` is a folder of their file system that was opened before they were
+    /// written, so that an error in writing any of them is reported here.
+    fn sync_many(&self, system: &File, files: &[File]) -> io::Result<()>;
     /// Sets aside blocks for the bytes of a file from `offset` on, without changing its length.
     fn reserve(&self, file: &File, offset: u64, length: u64) -> io::Result<()>;
     /// Cuts a file to a length.
@@ -54,6 +57,11 @@ impl Disk for RealDisk {
 
     fn sync(&self, file: &File) -> io::Result<()> {
         file.sync_data()
+    }
+
+    fn sync_many(&self, system: &File, _files: &[File]) -> io::Result<()> {
+        // One commit of the file system instead of one for each file. It waits for what others have written there as well.
+        Ok(syncfs(system)?)
     }
 
     fn reserve(&self, file: &File, offset: u64, length: u64) -> io::Result<()> {

@@ -26,12 +26,8 @@ use crate::error::{self, Error, Result};
 /// Files that wait for their names at most: then they are synced together, and their folders once for all of them.
 const MAX_STAGED: usize = 128;
 
-/// Threads that sync files at the same time. A sync waits for the disk, and the file system carries out those that wait together as one: on
-/// a slow disk this is what keeps publishing ahead of a journal that has 512 entries in a sync, where a file has 256.
-const SYNC_THREADS: usize = 16;
-
-/// Up to so many files one after the other is no slower than starting threads.
-const FEW_FILES: usize = 4;
+/// Up to so many files are synced one after the other, which waits for nobody else's writes; more are synced together with their file system.
+const FEW_FILES: usize = 8;
 
 /// The Merkle tree of a log and its files.
 #[derive(Debug)]
@@ -42,8 +38,12 @@ pub(super) struct Publisher<D> {
     tree: Tree,
     /// The entries behind the last full bundle, as a bundle.
     bundle: Vec<u8>,
-    /// Files that are written and still have their other name, with that handle.
-    staged: Vec<(PathBuf, File)>,
+    /// Files that are written and still have their other name.
+    staged: Vec<PathBuf>,
+    /// Their handles, in step.
+    handles: Vec<File>,
+    /// The log's folder, opened before anything was written.
+    system: File,
     /// Folders of partial tiles that exist.
     partial: BTreeSet<PathBuf>,
     /// Those of them whose full tile is in no checkpoint yet.
@@ -59,6 +59,7 @@ impl<D: Disk> Publisher<D> {
     ///
     /// [`error::Kind::NotIntact`] if the signature, a tile or the last bundle contradicts the others.
     pub(super) fn open(disk: D, folder: &Path, key: SigningKey) -> Result<Self> {
+        let system = File::open(folder).map_err(|e| lost(folder, "cannot be opened", e))?;
         let mut this = Self {
             disk,
             folder: folder.to_owned(),
@@ -66,6 +67,8 @@ impl<D: Disk> Publisher<D> {
             tree: Tree::new(),
             bundle: Vec::new(),
             staged: Vec::new(),
+            handles: Vec::new(),
+            system,
             partial: BTreeSet::new(),
             superseded: Vec::new(),
             published: 0,
@@ -230,46 +233,36 @@ impl<D: Disk> Publisher<D> {
             other => other.map_err(fail)?,
         };
         self.disk.write(&file, bytes, 0).map_err(fail)?;
-        self.staged.push((path, file));
+        self.staged.push(path);
+        self.handles.push(file);
         Ok(())
     }
 
     /// Syncs the staged files.
     fn sync_staged(&self) -> Result<()> {
-        let sync = |files: &[(PathBuf, File)]| {
-            files.iter().try_for_each(|(path, file)| self.disk.sync(file).map_err(|e| lost(path, "cannot be synced", e)))
-        };
-        if self.staged.len() <= FEW_FILES {
-            return sync(&self.staged);
+        if self.staged.len() > FEW_FILES {
+            return self.disk.sync_many(&self.system, &self.handles).map_err(|e| lost(&self.folder, "cannot be synced", e));
         }
-        std::thread::scope(|scope| {
-            let spawn = |files| std::thread::Builder::new().spawn_scoped(scope, move || sync(files));
-            let shares = self.staged.chunks(self.staged.len().div_ceil(SYNC_THREADS));
-            let threads: Vec<_> = shares.map(spawn).collect();
-            let gone = || Error::new(error::Kind::LogLost, format!("{}: a thread that syncs files ended early", shown(&self.folder)));
-            for thread in threads {
-                let thread = thread.map_err(|e| lost(&self.folder, "a thread that syncs files cannot be started", e))?;
-                thread.join().unwrap_or_else(|_| Err(gone()))?;
-            }
-            Ok(())
-        })
+        let each = |(path, file): (&PathBuf, &File)| self.disk.sync(file).map_err(|e| lost(path, "cannot be synced", e));
+        self.staged.iter().zip(&self.handles).try_for_each(each)
     }
 
     /// Makes the staged files durable, then gives them their names, then makes the names durable.
     fn name_staged(&mut self) -> Result<()> {
         self.sync_staged()?;
-        let folders: BTreeSet<&Path> = self.staged.iter().filter_map(|(path, _)| path.parent()).collect();
+        let folders: BTreeSet<&Path> = self.staged.iter().filter_map(|path| path.parent()).collect();
         let mut open = Vec::with_capacity(folders.len());
         for folder in folders {
             open.push((folder, File::open(folder).map_err(|e| lost(folder, "cannot be opened", e))?));
         }
-        for (path, _) in &self.staged {
+        for path in &self.staged {
             self.disk.rename(&path.with_added_extension("new"), path).map_err(|e| lost(path, "cannot be renamed into place", e))?;
         }
         for (folder, handle) in open {
             self.disk.sync_folder(&handle).map_err(|e| lost(folder, "cannot be synced", e))?;
         }
         self.staged.clear();
+        self.handles.clear();
         Ok(())
     }
 
