@@ -113,7 +113,7 @@ fn each_external_crate_has_its_home() {
         ("sqlx", &["store/sql", "register"]),
         ("rustix", &["store/files", "store/sql", "audit", "cli"]),
         ("fiemap", &["store/files", "store/sql"]),
-        ("procfs", &["store/files", "store/sql"]),
+        ("procfs", &["store/files"]),
         ("globset", &["store/files"]),
         ("regex", &["store/files", "store/sql"]),
         ("ed25519_dalek", &["audit"]),

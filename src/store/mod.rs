@@ -33,6 +33,7 @@ use crate::yaml::{Fields, Mark, Node, Problems};
 
 #[cfg(test)]
 pub(crate) mod conformance;
+mod data_journal;
 pub mod files;
 pub mod memory;
 pub mod sql;

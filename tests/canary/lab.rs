@@ -119,7 +119,7 @@ impl Outcome {
 
     /// Whether it says that less was reached than asked for.
     pub fn accepted_below(&self) -> bool {
-        self.text("accepted_below") == "overwritten"
+        self.text("asked") == "overwritten"
     }
 }
 

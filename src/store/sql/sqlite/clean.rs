@@ -5,11 +5,11 @@
 //! - `rewritten`: afterwards `VACUUM` has written the whole file anew (and the -wal is checkpointed and cut), so earlier versions of the row,
 //!   deleted without zeroing by others, are gone from the live files too. Asking for `vacuumed` gets the same, since SQLite's VACUUM is both.
 //!   It takes time and disk space in proportion to the file, once for each batch.
-//! - `overwritten`: nothing of the removed rows is left even on the raw disk, by one of two recipes, each measured. With a rollback journal:
-//!   hold the file alone, keep the journal file, and overwrite it in place after the commit. With a WAL: checkpoint, write zeros over the old
+//! - `overwritten`: nothing that this removal touched is left even on the raw disk, by one of two recipes, each measured. With a rollback journal:
+//!   hold the file alone, keep the journal file, VACUUM after the commit, and overwrite the journal in place. With a WAL: checkpoint, write zeros over the old
 //!   frames by way of a filler table that is dropped again, checkpoint, VACUUM, checkpoint.
 //!
-//! What can be known beforehand is asked *before* anything is deleted: the file system writes in place (ext4 not in data=journal mode, XFS,
+//! What can be known beforehand is asked *before* anything is deleted: the file system writes in place (ext4 not in data=journal mode,
 //! tmpfs), nobody else holds the file, freed pages are not cut off unzeroed (`auto_vacuum=FULL`), and no statistics hold values. What shows only
 //! afterwards lowers the grade that is reported, with a caveat that says why.
 //!
@@ -27,6 +27,7 @@ use super::super::statement::Statement;
 use super::super::value::Cell;
 use super::beside;
 use crate::store::Act;
+use crate::store::data_journal::data_journal;
 
 /// Every grade, from the lowest up.
 pub(in super::super) const GRADES: &[&str] = &["anonymised", "row-deleted", "vacuumed", "rewritten", "overwritten"];
@@ -54,8 +55,9 @@ enum Goal {
     Overwritten,
 }
 
-/// File systems that write file contents in place: `f_type` and whether files may share extents without anyone telling.
-const IN_PLACE: [(u64, bool); 3] = [(0xEF53, false), (0x5846_5342, true), (0x0102_1994, false)];
+const EXT: u64 = 0xEF53;
+const TMPFS: u64 = 0x0102_1994;
+const XFS: u64 = 0x5846_5342;
 
 /// One row of the filler table; several make up the length.
 const FILLER_ROW: u64 = 16 << 20;
@@ -105,8 +107,7 @@ pub(in super::super) async fn prepare(session: &mut Session, path: &Path, asked:
     }
     if goal == Goal::Overwritten {
         match in_place(path) {
-            Ok(true) => preparation.standing.push("shared-extents-unknown"),
-            Ok(false) => {}
+            Ok(caveat) => preparation.standing.extend(caveat),
             Err(why) => return Ok(Err(why)),
         }
         if pragma(session, "PRAGMA auto_vacuum").await? == Some(Cell::Int(1)) {
@@ -154,7 +155,10 @@ pub(in super::super) async fn finish(session: &mut Session, path: &Path, prepara
             overwrite_wal(session, path).await.map_err(|_| caveats.push("could-not-overwrite-wal")).ok().map(|()| "overwritten")
         }
         (Goal::Overwritten, false) => {
-            overwrite_journal(path).map_err(|_| caveats.push("could-not-overwrite-journal")).ok().map(|()| "overwritten")
+            let rewritten = rewrite(session, false).await.map_err(|_| caveats.push("could-not-rewrite")).ok().map(|()| "rewritten");
+            // Whatever came of that, the journal holds the rows as they were.
+            let overwritten = overwrite_journal(path).map_err(|_| caveats.push("could-not-overwrite-journal"));
+            if overwritten.is_ok() { rewritten.map(|_| "overwritten") } else { rewritten }
         }
     };
     restore(session, preparation).await;
@@ -165,7 +169,8 @@ pub(in super::super) async fn finish(session: &mut Session, path: &Path, prepara
         (_, true) => caveats.push("wal-frames"),
         (_, false) => caveats.push("freed-journal-blocks"),
     }
-    if name != "rewritten" && !(name == "overwritten" && preparation.wal) {
+    // VACUUM reaches what others left within the file. What went with a -wal or -journal that was cut or deleted earlier nobody reaches.
+    if name != "rewritten" {
         caveats.push("earlier-versions-not-reached");
     }
     caveats.extend_from_slice(&preparation.standing);
@@ -232,26 +237,25 @@ fn overwrite_journal(path: &Path) -> std::io::Result<()> {
     file.sync_data()
 }
 
-/// Whether the file system writes in place, and then whether extents may be shared unknown to us.
-fn in_place(path: &Path) -> Result<bool, String> {
+/// Whether the file system writes file contents in place, with the caveat that belongs to it; otherwise why not.
+///
+/// XFS does, but not for extents that a copy shares, nor for blocks near one that was shared once. Only the file's extents tell that, and to
+/// read them the database file would have to be opened, and closed, which takes away SQLite's locks.
+fn in_place(path: &Path) -> Result<Option<&'static str>, String> {
     let found = rustix::fs::statfs(path).map_err(|error| format!("the file system cannot be told: {error}"))?;
-    let kind = u64::try_from(found.f_type).unwrap_or(0);
-    let Some((_, shared)) = IN_PLACE.iter().find(|(known, _)| *known == kind) else {
-        return Err("the file system is not known to write in place".into());
-    };
-    if kind == IN_PLACE[0].0 {
-        let device = std::fs::metadata(path).map_err(|error| error.to_string())?.dev();
-        let device = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
-        let mounts = procfs::process::Process::myself().and_then(|myself| myself.mountinfo());
-        let mounts = mounts.map_err(|_| "the mount options cannot be told".to_owned())?;
-        let journals = |options: &std::collections::HashMap<String, Option<String>>| {
-            options.get("data").is_some_and(|value| value.as_deref() == Some("journal"))
-        };
-        if mounts.into_iter().any(|mount| mount.majmin == device && (journals(&mount.super_options) || journals(&mount.mount_options))) {
-            return Err("the file system journals file contents (data=journal)".into());
+    match u64::try_from(found.f_type).unwrap_or(0) {
+        EXT => {
+            let device = std::fs::metadata(path).map_err(|error| error.to_string())?.dev();
+            match data_journal(rustix::fs::major(device), rustix::fs::minor(device)) {
+                Some(false) => Ok(None),
+                Some(true) => Err("the file system journals file contents (data=journal)".into()),
+                None => Err("whether the file system journals file contents cannot be told".into()),
+            }
         }
+        TMPFS => Ok(Some("medium-is-memory")),
+        XFS => Err("XFS may write changes elsewhere where the file shares extents with a copy, or did".into()),
+        _ => Err("the file system is not known to write in place".into()),
     }
-    Ok(*shared)
 }
 
 async fn pragma(session: &mut Session, text: &'static str) -> Outcome<Option<Cell>> {
