@@ -102,6 +102,11 @@ impl Assessor {
         }
     }
 
+    /// Whether a verdict needs more than the record itself: dates that are looked up, or other datasets that may match the same record.
+    pub fn asks_elsewhere(&self) -> bool {
+        self.overlapping || self.dataset.events.iter().any(|(_, source)| *source != EventSource::Here)
+    }
+
     /// Verdicts about records, in order.
     pub async fn assess(&self, records: &[Record]) -> Vec<Assessment> {
         let looked_up = self.look_up(&self.dataset, records).await;

@@ -203,8 +203,10 @@ impl Run {
     /// Assesses the batch again and lets the store remove what is still due.
     async fn remove(&self, permit: &Permit, act: Act, records: &[Record], lost: &AtomicBool) -> Vec<Fate> {
         let dataset = self.dataset();
-        let assessments = self.assessor.assess(records).await;
+        // Where nothing has to be asked elsewhere, the guard judges each record anew when the store has just re-read it; once is enough.
+        let assessments = if self.assessor.asks_elsewhere() { self.assessor.assess(records).await } else { Vec::new() };
         let mut fates: Vec<Option<Fate>> = assessments.iter().map(|one| why_kept(&one.verdict).map(Fate::Kept)).collect();
+        fates.resize(records.len(), None);
         let positions: Vec<usize> = (0..records.len()).filter(|at| fates[*at].is_none()).collect();
         let due: Cow<'_, [Record]> =
             if positions.len() == records.len() { records.into() } else { positions.iter().map(|at| records[*at].clone()).collect() };
@@ -212,8 +214,11 @@ impl Run {
             if lost.load(Ordering::SeqCst) {
                 return Some(Kept::NotDue("the audit log was lost".into()));
             }
-            let at = *positions.get(position)?;
-            self.assessor.still_due(fresh, &records[at], &assessments[at].looked_up)
+            let Some(at) = positions.get(position).copied() else {
+                return Some(Kept::Changed("the store asked about a record that is not in the batch".into()));
+            };
+            let looked_up = assessments.get(at).map_or(&[][..], |assessment| &assessment.looked_up);
+            self.assessor.still_due(fresh, &records[at], looked_up)
         };
         let at_least = if dataset.accept_lower { None } else { dataset.at_least.clone() };
         let order = Order { act, at_least };
@@ -237,7 +242,7 @@ impl Run {
         let found = dataset.store.fetch(&dataset.name, std::slice::from_ref(&record.key)).await.ok().and_then(|mut found| found.pop());
         match found {
             Some(Found::Absent) => {
-                Fate::Done(Evidence { method: "found-gone", grade: "", verified: true, caveats: vec!["grade-unknown"], parts: 0 })
+                Fate::Done(Evidence { method: "found-gone", grade: "unknown", verified: true, caveats: vec!["grade-unknown"], parts: 0 })
             }
             Some(Found::Present(_) | Found::Outside(_)) => Fate::Failed { error, uncertain: false },
             Some(Found::Remains | Found::Unknown(_)) | None => Fate::Failed { error, uncertain: true },

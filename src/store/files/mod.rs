@@ -185,8 +185,8 @@ impl Store for Files {
     }
 
     fn lanes(&self) -> usize {
-        // Unlinking is the kernel's work; a second and third thread shorten it, more only wait for the journal.
-        4
+        // One lane removes while the other waits for the log or for its directory's sync; more of them contend for the file system's journal.
+        2
     }
 
     fn overlaps(&self) -> Vec<(String, String)> {
