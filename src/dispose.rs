@@ -28,7 +28,7 @@ use crate::plan::Item;
 use crate::record::Record;
 use crate::schedule::Disposition;
 use crate::spool::Spool;
-use crate::store::{Act, BATCH, Evidence, Fate, Found, Kept, Order};
+use crate::store::{Act, BATCH, Evidence, Fate, Found, Guard, Kept, Order};
 
 /// An entry of the log holds at most 65,535 bytes; an intent stays well below that however long its keys are.
 const INTENT_BYTES: usize = 48 * 1024;
@@ -220,10 +220,12 @@ impl Run {
             let looked_up = assessments.get(at).map_or(&[][..], |assessment| &assessment.looked_up);
             self.assessor.still_due(fresh, &records[at], looked_up)
         };
-        let at_least = if dataset.accept_lower { None } else { dataset.at_least.clone() };
-        let order = Order { act, at_least };
-        let removed = if due.is_empty() { Vec::new() } else { dataset.store.remove(permit, &dataset.name, &order, &due, &guard).await };
+        let order = Order { act, at_least: dataset.at_least.clone() };
+        let mut removed = if due.is_empty() { Vec::new() } else { dataset.store.remove(permit, &dataset.name, &order, &due, &guard).await };
         let answered = removed.len() == due.len();
+        if answered && dataset.accept_lower {
+            self.accept_lower(permit, act, &due, &guard, &mut removed).await;
+        }
         for (at, fate) in positions.into_iter().zip(removed) {
             fates[at] = Some(fate);
         }
@@ -231,6 +233,24 @@ impl Run {
         let missing = || Fate::Failed { error: "the store did not say what became of the record".into(), uncertain: true };
         let due_again = |fate: Option<Fate>| fate.filter(|fate| answered || matches!(fate, Fate::Kept(_))).unwrap_or_else(missing);
         fates.into_iter().map(due_again).collect()
+    }
+
+    /// With `else: accept`, what the store kept because it cannot reach the grade goes all the same, as well as the store can.
+    async fn accept_lower(&self, permit: &Permit, act: Act, due: &[Record], guard: &Guard<'_>, fates: &mut [Fate]) {
+        let dataset = self.dataset();
+        let below = |at: &usize| matches!(fates[*at], Fate::Kept(Kept::CannotMeetGrade(_)));
+        let again: Vec<usize> = (0..due.len()).filter(below).collect();
+        if again.is_empty() {
+            return;
+        }
+        let records: Vec<Record> = again.iter().map(|at| due[*at].clone()).collect();
+        let at_its_place = |position: usize, fresh: &Record| guard(again.get(position).copied().unwrap_or(usize::MAX), fresh);
+        let removed = dataset.store.remove(permit, &dataset.name, &Order { act, at_least: None }, &records, &at_its_place).await;
+        let answered = removed.len() == again.len();
+        for (nth, at) in again.iter().enumerate() {
+            let silent = || Fate::Failed { error: "the store did not say what became of the record".into(), uncertain: true };
+            fates[*at] = removed.get(nth).filter(|_| answered).cloned().unwrap_or_else(silent);
+        }
     }
 
     /// A fate that the store was uncertain of is settled by looking. When looking fails too, it stays uncertain and the intent stays open.
