@@ -13,6 +13,7 @@
 //! no more than is true. One record's failure never stops the rest.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -83,6 +84,8 @@ pub struct Spent {
     pub bytes: u64,
     /// Records whose fate is not known: their intents stay open until recovery can look.
     open: u64,
+    /// Names of records that have their outcome, until the next batch is cut.
+    settled: Vec<String>,
     /// Whether a signal ended it before the plan was spent.
     pub stopped: bool,
     /// Different errors and reasons that occurred, at most a few, with how often.
@@ -111,7 +114,7 @@ impl Permit {
 pub async fn spend(run: &Arc<Run>, plan: &Spool) -> Result<Spent> {
     let lost = Arc::new(AtomicBool::new(false));
     let lanes = run.dataset().store.lanes().max(1);
-    let mut batches = Batches { items: plan.items()?, run: Arc::clone(run), waiting: None };
+    let mut batches = Batches { items: plan.items()?, run: Arc::clone(run), waiting: None, in_hand: HashSet::new() };
     let mut lane = JoinSet::new();
     let mut spent = Spent::default();
     let mut trouble: Option<Error> = None;
@@ -132,7 +135,12 @@ pub async fn spend(run: &Arc<Run>, plan: &Spool) -> Result<Spent> {
             break;
         };
         match ended {
-            Ok(Ok(part)) => spent.add(part),
+            Ok(Ok(mut part)) => {
+                for name in part.settled.drain(..) {
+                    batches.in_hand.remove(&name);
+                }
+                spent.add(part);
+            }
             Ok(Err(error)) => trouble = trouble.or(Some(error)),
             Err(error) => {
                 trouble = trouble.or(Some(Error::with_source(
@@ -180,11 +188,15 @@ impl Run {
         let mut spent = Spent::default();
         let mut drafts = Vec::with_capacity(records.len());
         for (((name, record), deciding), fate) in names.iter().zip(&records).zip(&deciding).zip(fates) {
-            let fate = self.settle(record, fate).await;
-            if let Some(draft) = self.outcome(permit.intent, name, (record, deciding), act, &fate)? {
+            let (fate, trouble) = self.settle(record, fate).await;
+            if let Some(draft) = self.outcome(permit.intent, name, (record, deciding), act, (&fate, trouble.as_deref()))? {
                 drafts.push(draft);
+                spent.settled.push(name.clone());
             }
             spent.count(act, record, &fate);
+            if let Some(trouble) = trouble {
+                spent.trouble(trouble, 1);
+            }
             // A store keeps what it knows it cannot destroy well enough; some learn it only afterwards, and then a person must know.
             if let Fate::Done(evidence) = &fate
                 && let Some(asked) = self.missed(evidence).filter(|_| !self.dataset().accept_lower)
@@ -195,7 +207,10 @@ impl Run {
                 );
             }
         }
-        self.log.commit(drafts).await?;
+        // The fate of every record of a batch may be open.
+        if !drafts.is_empty() {
+            self.log.commit(drafts).await?;
+        }
         self.done.fetch_add(u64::try_from(records.len()).unwrap_or(0), Ordering::Relaxed);
         Ok(spent)
     }
@@ -253,24 +268,34 @@ impl Run {
         }
     }
 
-    /// A fate that the store was uncertain of is settled by looking. When looking fails too, it stays uncertain and the intent stays open.
-    async fn settle(&self, record: &Record, fate: Fate) -> Fate {
+    /// A fate that the store was uncertain of is settled by looking. When looking fails too, it stays uncertain and the intent stays open. What
+    /// the store said went wrong with a record that is gone comes along, for it may matter to people.
+    async fn settle(&self, record: &Record, fate: Fate) -> (Fate, Option<String>) {
         let Fate::Failed { error, uncertain: true } = fate else {
-            return fate;
+            return (fate, None);
         };
         let dataset = self.dataset();
         let found = dataset.store.fetch(&dataset.name, std::slice::from_ref(&record.key)).await.ok().and_then(|mut found| found.pop());
         match found {
             Some(Found::Absent) => {
-                Fate::Done(Evidence { method: "found-gone", grade: "unknown", verified: true, caveats: vec!["grade-unknown"], parts: 0 })
+                let evidence =
+                    Evidence { method: "found-gone", grade: "unknown", verified: true, caveats: vec!["grade-unknown"], parts: 0 };
+                (Fate::Done(evidence), Some(error))
             }
-            Some(Found::Present(_) | Found::Outside(_)) => Fate::Failed { error, uncertain: false },
-            Some(Found::Remains | Found::Unknown(_)) | None => Fate::Failed { error, uncertain: true },
+            Some(Found::Present(_) | Found::Outside(_)) => (Fate::Failed { error, uncertain: false }, None),
+            Some(Found::Remains | Found::Unknown(_)) | None => (Fate::Failed { error, uncertain: true }, None),
         }
     }
 
     /// The entry for one record; none while its fate is uncertain.
-    fn outcome(&self, intent: u64, name: &str, (record, deciding): (&Record, &Deciding), act: Act, fate: &Fate) -> Result<Option<Draft>> {
+    fn outcome(
+        &self,
+        intent: u64,
+        name: &str,
+        (record, deciding): (&Record, &Deciding),
+        act: Act,
+        (fate, trouble): (&Fate, Option<&str>),
+    ) -> Result<Option<Draft>> {
         let dataset = self.dataset();
         let mut body = Outcome {
             run: &self.id,
@@ -291,7 +316,7 @@ impl Run {
             beyond_use_until: None,
             why: None,
             detail: None,
-            error: None,
+            error: trouble,
             found: None,
         };
         let kind = match fate {
@@ -399,6 +424,9 @@ struct Batches {
     run: Arc<Run>,
     /// The first item of the next batch, which did not fit into the last one.
     waiting: Option<(Act, String, Item)>,
+    /// Records with an intent and no outcome yet. A folder that changes while it is listed may show a name twice, and then the plan holds the
+    /// record twice.
+    in_hand: HashSet<String>,
 }
 
 impl Batches {
@@ -435,7 +463,10 @@ impl Batches {
                 Disposition::Anonymise => Act::Anonymise,
                 Disposition::Review | Disposition::Flag => continue,
             };
-            return Ok(Some((act, self.run.name(&item.record), item)));
+            let name = self.run.name(&item.record);
+            if self.in_hand.insert(name.clone()) {
+                return Ok(Some((act, name, item)));
+            }
         }
         Ok(None)
     }
@@ -452,6 +483,11 @@ impl Counts {
 const TROUBLES: usize = 10;
 
 impl Spent {
+    /// Nothing was done, because a signal came first.
+    pub fn stopped() -> Self {
+        Self { stopped: true, ..Self::default() }
+    }
+
     /// Records whose fate is not known.
     pub fn open(&self) -> u64 {
         self.open

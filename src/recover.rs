@@ -13,7 +13,7 @@
 //! and the next start tries again. Nothing is guessed.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -23,6 +23,7 @@ use crate::config::{Dataset, Mode};
 use crate::dispose::{BY, spend};
 use crate::error::Result;
 use crate::finding::Finding;
+use crate::hold::Holds;
 use crate::plan::{Item, Tally};
 use crate::register::{OpenIntent, Unfinished};
 use crate::scan::source;
@@ -53,11 +54,12 @@ impl Session {
     pub(crate) async fn recover(&mut self) -> Result<()> {
         let log = self.config.state.join("audit");
         let projected = self.register.project(&log).await?;
+        // Recovery may remove what is left of records; a hold wins here as anywhere.
+        *self.holds.write().unwrap_or_else(PoisonError::into_inner) = Holds::new(self.register.holds().await?);
         let mut closed: HashMap<String, u64> = HashMap::new();
         let mut stuck: BTreeSet<String> = BTreeSet::new();
         for open in &projected.open {
-            let begun = projected.unfinished.iter().find(|run| run.run == open.run).map(|run| run.mark.as_str());
-            match self.settle(open, begun).await? {
+            match self.settle(open).await? {
                 Some(settled) => *closed.entry(open.run.clone()).or_default() += settled,
                 None => drop(stuck.insert(open.run.clone())),
             }
@@ -68,15 +70,15 @@ impl Session {
                 self.close_run(unfinished, recovered).await?;
             }
         }
-        self.unsettled.store(!stuck.is_empty(), std::sync::atomic::Ordering::Relaxed);
-        let needed: Vec<String> = stuck.into_iter().collect();
+        let left = self.register.project(&log).await?;
+        self.unsettled.store(!left.open.is_empty() || !left.unfinished.is_empty(), std::sync::atomic::Ordering::Relaxed);
+        let needed: Vec<String> = left.open.into_iter().map(|open| open.run).collect();
         spool::clean(&self.plans(), &needed);
-        self.register.project(&log).await?;
         Ok(())
     }
 
     /// Looks for every record of an open intent. `None`: the store could not be asked, and the intent stays open.
-    async fn settle(&mut self, open: &OpenIntent, mark: Option<&str>) -> Result<Option<u64>> {
+    async fn settle(&mut self, open: &OpenIntent) -> Result<Option<u64>> {
         let address = format!("{}/{}", open.store, open.dataset);
         let Some(dataset) = self.config.dataset(&open.store, &open.dataset).cloned() else {
             let text = format!(
@@ -86,7 +88,7 @@ impl Session {
             self.recovered.push(Finding::blocks(&address, text));
             return Ok(None);
         };
-        if mark.is_some_and(|mark| !mark.is_empty() && mark != dataset.store.mark()) {
+        if !open.mark.is_empty() && open.mark != dataset.store.mark() {
             // An empty mount point would answer that everything is gone.
             let text = format!(
                 "{} records of an interrupted run cannot be looked for: {} is not the place that the run worked on; is a disk not mounted?",
@@ -96,7 +98,7 @@ impl Session {
             self.recovered.push(Finding::blocks(&address, text));
             return Ok(None);
         }
-        let items = self.items_of(open, &dataset)?;
+        let items = self.items_of(open, &dataset);
         let looked = if items.len() == open.records.len() {
             self.look_by_key(&dataset, &items).await
         } else {
@@ -126,6 +128,8 @@ impl Session {
             drafts.push(Draft::new(EntryKind::Recovered, &recovered(open, name, *look, item))?);
         }
         let settled = u64::try_from(drafts.len()).unwrap_or(0);
+        // First: were it interrupted after the intent is settled, nobody would know of what is left.
+        self.remove_remains(&dataset, remains).await?;
         for chunk in chunks(drafts) {
             self.log.commit(chunk).await?;
         }
@@ -134,27 +138,22 @@ impl Session {
             open.act.as_str()
         );
         self.recovered.push(Finding::note(&address, text));
-        self.remove_remains(&dataset, remains).await?;
         Ok(Some(settled))
     }
 
-    /// The items behind the pseudonyms of an open intent, as far as the plan of the interrupted run is still there.
-    fn items_of(&self, open: &OpenIntent, dataset: &Dataset) -> Result<HashMap<String, Item>> {
+    /// The items behind the pseudonyms of an open intent, as far as the plan of the interrupted run is still there and can be read.
+    fn items_of(&self, open: &OpenIntent, dataset: &Dataset) -> HashMap<String, Item> {
         let path = self.plans().join(format!("{}.plan", open.run));
         let mut items = HashMap::new();
-        if !path.exists() {
-            return Ok(items);
-        }
-        let Ok(plan) = Spool::open(&path, None) else {
-            return Ok(items);
+        let Ok(listed) = Spool::open(&path, None).and_then(|plan| plan.items()) else {
+            return items;
         };
-        for item in plan.items()? {
-            let item = item?;
+        for item in listed.map_while(Result::ok) {
             if let Some(name) = self.known_as(dataset, &open.records, item.record.key.as_bytes()) {
                 items.insert(name, item);
             }
         }
-        Ok(items)
+        items
     }
 
     /// The name in `names` that a record with this key goes by.
@@ -231,18 +230,12 @@ impl Session {
         Ok(())
     }
 
-    /// Writes the end of a run that a crash interrupted, and gives up its plan.
+    /// Writes the end of a run that a crash interrupted.
     async fn close_run(&mut self, unfinished: Unfinished, recovered: u64) -> Result<()> {
         let mut counts = unfinished.counts;
         *counts.entry(EntryKind::Recovered.as_str()).or_default() += recovered;
         let body = json!({"run": unfinished.run, "store": unfinished.store, "dataset": unfinished.dataset, "end": "interrupted", "counts": counts, "by": BY});
         self.log.commit(vec![Draft::new(EntryKind::RunFinished, &body)?]).await?;
-        let path = self.plans().join(format!("{}.plan", unfinished.run));
-        if path.exists()
-            && let Ok(plan) = Spool::open(&path, None)
-        {
-            plan.discard()?;
-        }
         Ok(())
     }
 }

@@ -5,7 +5,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -22,6 +23,9 @@ use crate::store::Query;
 
 /// Batches on their way from the store to the judge: enough that neither waits for the other, few enough to hold in memory.
 const IN_FLIGHT: usize = 8;
+
+/// How often a scan looks whether it is to stop: so often that people do not notice the wait.
+const STOP_CHECKED: Duration = Duration::from_millis(100);
 
 /// What came out of a scan.
 pub struct Planned {
@@ -46,11 +50,13 @@ impl Planned {
 pub type Listen<'a> = dyn FnMut(&Record, &Assessment) + Send + 'a;
 
 /// Scans the dataset, judges every record, and freezes what is due. `everything` asks the store for records that cannot be due as well, so that a
-/// listing can show them; the plan is the same.
+/// listing can show them; the plan is the same. When `stop` is set it ends soon, without a plan; the store may go on reading until it has something
+/// to send.
 pub async fn scan(
     assessor: &Assessor,
     spool: &Path,
     seen: Arc<AtomicU64>,
+    stop: &AtomicBool,
     everything: bool,
     mut listen: Option<&mut Listen<'_>>,
 ) -> Result<Planned> {
@@ -69,7 +75,16 @@ pub async fn scan(
     let mut tally = Tally::default();
     let mut writer = Writer::create(spool)?;
     let mut trouble = None;
-    while let Some(batch) = batches.recv().await {
+    loop {
+        let batch = tokio::select! {
+            biased;
+            () = stopped(stop) => {
+                scanning.abort();
+                return Ok(Planned { findings, ..Planned::failed("it was told to stop".into()) });
+            }
+            batch = batches.recv() => batch,
+        };
+        let Some(batch) = batch else { break };
         let assessments = assessor.assess(&batch).await;
         for (record, assessment) in batch.iter().zip(&assessments) {
             let verdict = &assessment.verdict;
@@ -116,6 +131,13 @@ pub async fn scan(
 /// Where and when a plan of this dataset is made.
 pub(crate) fn source(dataset: &Dataset) -> Source<'_> {
     Source { store: dataset.store.name(), dataset: &dataset.name, mark: dataset.store.mark(), made: format!("{:.0}", crate::clock::now()) }
+}
+
+/// Returns when a signal asked the program to stop.
+async fn stopped(stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        tokio::time::sleep(STOP_CHECKED).await;
+    }
 }
 
 /// What the store finds about this dataset before it is read; and whether something keeps the dataset from being run.

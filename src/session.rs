@@ -128,7 +128,6 @@ impl Session {
             holds: Arc::default(),
         };
         session.recover().await?;
-        *session.holds.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Holds::new(session.register.holds().await?);
         session.write_down_schedules().await?;
         Ok(session)
     }
@@ -160,6 +159,7 @@ impl Session {
             }
             self.log.commit(drafts).await?;
         }
+        // What is still open stays ahead of what the register counts as applied, so that the next start sees it again.
         self.register.project(&self.config.state.join("audit")).await.map(drop)
     }
 
@@ -191,7 +191,7 @@ impl Session {
     pub async fn run(&self, dataset: &Arc<Dataset>, progress: &Progress) -> Result<Ran> {
         let run = self.new_run(dataset, progress)?;
         self.started(&run, None).await?;
-        let planned = match scan(&run.assessor, &self.plans(), Arc::clone(&progress.seen), false, None).await {
+        let planned = match scan(&run.assessor, &self.plans(), Arc::clone(&progress.seen), &self.stop, false, None).await {
             Ok(planned) => planned,
             // A store that cannot be scanned is that dataset's trouble; a disk that takes no plan or a lost log is everybody's.
             Err(error) if error.kind() == Kind::Store => {
@@ -210,6 +210,7 @@ impl Session {
             findings: planned.findings,
         };
         match planned.plan {
+            None if self.stop.load(Ordering::Relaxed) => ran.end = End::Spent(Spent::stopped()),
             None => ran.end = End::Incomplete(planned.incomplete.unwrap_or_else(|| "the scan did not say why".into())),
             Some(plan) => {
                 self.tell_overdue(&run, &ran.tally).await?;
@@ -257,9 +258,8 @@ impl Session {
 
     /// Spends exactly the plan that was refused under this id.
     pub async fn allow(&self, id: &str, person: &str, progress: &Progress) -> Result<Ran> {
-        let fine = id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit());
         let path = self.plans().join(format!("{id}.plan"));
-        if !fine || !path.exists() {
+        if !spool::is_id(id) || !path.exists() {
             return Err(Error::new(
                 Kind::Usage,
                 format!(

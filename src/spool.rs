@@ -12,8 +12,8 @@
 //! The plan's id is the first 16 hexadecimal digits of the file's SHA-256: it names exactly this set of records. A file whose hash differs from
 //! its recorded id is refused.
 //!
-//! A crash while writing leaves a temporary file (`.new-…`), which is removed by the next run. A crash while spending leaves the plan, which is
-//! how recovery knows the keys behind the pseudonyms of open intents.
+//! A crash while writing leaves a temporary file (`.new-…`), which nobody holds locked and the next start removes. A crash while spending leaves
+//! the plan, which is how recovery knows the keys behind the pseudonyms of open intents; once they are settled it goes.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -118,6 +118,8 @@ impl Writer {
             .permissions(std::fs::Permissions::from_mode(0o600))
             .tempfile_in(folder)
             .map_err(&fail)?;
+        // Free again when this process ends in whatever way: that is how `clean` knows that nobody writes the file any more.
+        file.as_file().try_lock().map_err(|error| fail(error.into()))?;
         let mut writer = Self {
             out: BufWriter::with_capacity(1 << 16, file),
             hash: Sha256::new(),
@@ -187,6 +189,11 @@ fn index_of<T>(list: &mut Vec<T>, same: impl Fn(&T) -> bool, make: impl FnOnce()
         list.len() - 1
     });
     u32::try_from(at).expect("a dataset has fewer classes and events than 2^32")
+}
+
+/// Whether this is the form of a plan's id.
+pub fn is_id(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn id_of(hash: &[u8]) -> String {
@@ -279,20 +286,30 @@ impl Spool {
     }
 }
 
-/// Removes what crashes left behind and refused plans that nobody allowed in time. Names in `needed` stay.
+/// Removes what crashes left behind and refused plans that nobody allowed in time. To be called while no run goes on; the plans of the runs
+/// in `needed` stay.
 pub fn clean(folder: &Path, needed: &[String]) {
     let old = std::time::Duration::from_secs(u64::try_from(KEEP_DAYS).unwrap_or(0) * 86_400);
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|time| time.elapsed().ok()).unwrap_or_default();
-        let day = std::time::Duration::from_hours(24);
-        let stale =
-            if name.starts_with(".new-") { age > day } else { age > old && !needed.iter().any(|plan| name == format!("{plan}.plan")) };
+        let stale = match name.strip_suffix(".plan") {
+            None => name.starts_with(".new-") && nobody_writes(&entry.path()),
+            Some(id) if is_id(id) => {
+                let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|time| time.elapsed().ok()).unwrap_or_default();
+                age > old
+            }
+            Some(run) => !needed.iter().any(|needed| needed == run),
+        };
         // What cannot be removed now is tried again at the next start.
         if stale && std::fs::remove_file(entry.path()).is_err() {
             tracing::warn!(file = %entry.path().display(), "an old plan cannot be removed");
         }
     }
+}
+
+/// Whether the process that wrote a temporary file has ended.
+fn nobody_writes(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| file.try_lock().is_ok())
 }
 
 impl Iterator for Items {
@@ -305,7 +322,11 @@ impl Iterator for Items {
         let mut length = [0; 4];
         let mut read = || {
             self.input.read_exact(&mut length)?;
-            let mut body = vec![0; u32::from_le_bytes(length) as usize];
+            let length = u32::from_le_bytes(length);
+            if u64::from(length) > self.input.limit() {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            let mut body = vec![0; length as usize];
             self.input.read_exact(&mut body)?;
             Ok::<_, std::io::Error>(body)
         };
@@ -490,6 +511,23 @@ mod tests {
         assert_eq!(read, keys.map(item));
         drop(plan);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_crash_left_is_cleaned_away_and_what_is_in_use_or_waits_for_a_person_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in
+            [".new-abc", "20261122T033931Z-81742c50f73c.plan", "20261122T033931Z-000000000000.plan", "0123456789abcdef.plan", "other"]
+        {
+            std::fs::write(folder.path().join(name), "x").unwrap();
+        }
+        let _in_use = Writer::create(folder.path()).unwrap();
+        clean(folder.path(), &["20261122T033931Z-000000000000".to_owned()]);
+        let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        assert!(names[0].starts_with(".new-") && names[0] != ".new-abc", "{names:?}");
+        assert_eq!(names[1..], ["0123456789abcdef.plan", "20261122T033931Z-000000000000.plan", "other"]);
     }
 
     #[test]

@@ -115,6 +115,17 @@ pub(crate) fn print(text: &str) -> Result<()> {
     }
 }
 
+/// Prints a line about work that goes on whether or not somebody still reads.
+pub(crate) fn tell_line(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::with_source(Kind::Io, "standard output cannot be written", error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Prints a line.
 pub(crate) fn print_line(text: &str) -> Result<()> {
     print(&format!("{text}\n"))

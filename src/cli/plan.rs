@@ -1,6 +1,7 @@
 //! `retentiond plan`: what a run would do. It builds the same plan with the same code and stops before spending it.
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
 
 use clap::Args;
@@ -41,7 +42,7 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     let pseudonyms = Arc::new(Pseudonyms::open(&config.state.join("keys"))?);
     let holds = Arc::new(RwLock::new(read_holds(&config).await?));
     let (spool, keeps) = spool_folder(&config)?;
-    let mut attention = false;
+    let (mut attention, never) = (false, AtomicBool::new(false));
     let mut rows: Vec<Value> = Vec::new();
     for dataset in config.select(options.selection.as_deref())? {
         let assessor = Assessor::new(Arc::clone(&config), Arc::clone(&dataset), today, Arc::clone(&holds), Arc::clone(&pseudonyms));
@@ -61,7 +62,7 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
                 failed.get_or_insert(error);
             }
         };
-        let planned = scan(&assessor, &spool, progress.seen, options.list, options.list.then_some(&mut listen as &mut _)).await;
+        let planned = scan(&assessor, &spool, progress.seen, &never, options.list, options.list.then_some(&mut listen as &mut _)).await;
         drop(shown);
         if let Some(error) = failed {
             return Err(error);

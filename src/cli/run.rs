@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Common, DONE, FINDINGS, REFUSED, print_line, progress};
+use super::{Common, DONE, FINDINGS, REFUSED, progress, tell_line};
 use crate::error::{Error, Kind, Result};
 use crate::report;
 use crate::session::{End, Progress, Ran, Session};
@@ -30,16 +30,17 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     watch_signals(&session)?;
     if !common.json {
         for finding in &session.recovered {
-            print_line(&report::finding(finding))?;
+            tell_line(&report::finding(finding))?;
         }
     }
     let mut rans = Vec::new();
     let result = run_all(common, options, &session, &datasets, &mut rans).await;
     let rows: Vec<Value> = rans.iter().map(report::ran_json).collect();
     if common.json {
-        print_line(&json!({"runs": rows, "recovered": session.recovered}).to_string())?;
+        tell_line(&json!({"runs": rows, "recovered": session.recovered}).to_string())?;
     }
-    let attention = session.recovered.iter().any(|finding| finding.severity != crate::finding::Severity::Note);
+    let cut_short = options.allow.is_none() && rans.len() < datasets.len();
+    let attention = cut_short || session.recovered.iter().any(|finding| finding.severity != crate::finding::Severity::Note);
     let closed = session.close().await;
     result?;
     closed?;
@@ -78,7 +79,7 @@ async fn run_all(
 
 fn tell(common: &Common, rans: &mut Vec<Ran>, ran: Ran) -> Result<()> {
     if !common.json {
-        print_line(&report::ran(&ran, &common.config))?;
+        tell_line(&report::ran(&ran, &common.config))?;
     }
     rans.push(ran);
     Ok(())

@@ -22,6 +22,8 @@ pub struct OpenIntent {
     pub store: String,
     /// Name of the dataset.
     pub dataset: String,
+    /// The mark of the store when the run began.
+    pub mark: String,
     /// What was intended.
     pub act: Act,
     /// Pseudonyms of the records without outcome.
@@ -48,8 +50,7 @@ pub struct Unfinished {
     pub store: String,
     /// Name of the dataset.
     pub dataset: String,
-    /// The mark of the store when the run began.
-    pub mark: String,
+    mark: String,
     /// How many entries of each kind of outcome it wrote.
     pub counts: BTreeMap<&'static str, u64>,
 }
@@ -96,12 +97,17 @@ impl Register {
         self.project(log).await
     }
 
+    /// All at once: a register that lacks a hold and counts the hold's entry as applied would let go what is held.
     async fn forget(&self) -> Result<()> {
         let fail = fail(&self.path);
+        let mut transaction = self.pool.begin().await.map_err(&fail)?;
         for table in ["schedules", "holds", "flags"] {
-            sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM {table}"))).execute(&self.pool).await.map_err(&fail)?;
+            let query = sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM {table}")));
+            query.execute(&mut *transaction).await.map_err(&fail)?;
         }
-        self.set_applied(0).await
+        let query = sqlx::query("INSERT OR REPLACE INTO state VALUES ('applied', '0')");
+        query.execute(&mut *transaction).await.map_err(&fail)?;
+        transaction.commit().await.map_err(&fail)
     }
 
     async fn apply(&self, entries: &[Entry]) -> Result<()> {
@@ -182,7 +188,9 @@ impl Walk {
                 let act = if need("act")? == Act::Anonymise.as_str() { Act::Anonymise } else { Act::Destroy };
                 let records = entry.fields.get("records").and_then(|records| records.as_array()).into_iter().flatten();
                 let records = records.filter_map(|record| record.as_str().map(str::to_owned)).collect();
-                let open = OpenIntent { entry: entry.n, run: need("run")?, store: need("store")?, dataset: need("dataset")?, act, records };
+                let run = need("run")?;
+                let mark = self.unfinished.get(&run).map(|begun| begun.mark.clone()).unwrap_or_default();
+                let open = OpenIntent { entry: entry.n, run, store: need("store")?, dataset: need("dataset")?, mark, act, records };
                 self.open.insert(entry.n, open);
             }
             EntryKind::Destroyed

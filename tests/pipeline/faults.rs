@@ -77,6 +77,34 @@ async fn an_uncertain_failure_is_settled_by_looking() {
 }
 
 #[tokio::test]
+async fn a_batch_of_which_nothing_is_known_stops_nothing() {
+    let mut estate = Estate::new("limits: unlimited");
+    estate.put("did", 400);
+    estate.store.troubles(vec![Trouble::UncertainButDid(key("did")), Trouble::FetchFails]);
+    assert!(matches!(estate.run().await.end, End::Spent(_)));
+    assert_eq!(estate.verify_open(), 1);
+    estate.store.troubles(Vec::new());
+    estate.open_and_close().await;
+    log_is_true(&estate, &["did"]);
+    estate.verify();
+}
+
+#[tokio::test]
+async fn a_record_that_is_listed_twice_goes_once() {
+    let mut estate = Estate::new("limits: unlimited");
+    let names: Vec<String> = (0..1500).map(|n| format!("r{n:04}")).collect();
+    for name in &names {
+        estate.put(name, 400);
+    }
+    estate.store.troubles(vec![Trouble::ScanRepeats]);
+    let ran = estate.run().await;
+    let counts = ran.counts();
+    assert_eq!((counts["destroyed"], counts["failed"]), (1500, 0));
+    log_is_true(&estate, &names.iter().map(String::as_str).collect::<Vec<_>>());
+    estate.verify();
+}
+
+#[tokio::test]
 async fn what_cannot_be_looked_at_stays_open_until_the_next_start_looks() {
     for keep_plan in [true, false] {
         let mut estate = Estate::new("limits: unlimited");

@@ -1,0 +1,111 @@
+//! Recovery itself: what it may remove, and what it may say.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use retentiond::audit::{AuditLog, Draft, Kind};
+
+use crate::estate::{Estate, FOOTAGE, Load, text};
+use crate::lost::no_strace;
+
+/// An estate with one record that is gone by a crash and whose companion is still there, under an open intent. Answers the companion.
+fn with_remains() -> (Estate, PathBuf) {
+    let mut estate = Estate::new();
+    estate.run();
+    estate.add(Load { footage: 1, letters: 0, scans: 0, rows: 0 });
+    let due = estate.known.iter().find(|one| one.due && one.dataset == FOOTAGE).unwrap();
+    let record = estate.path("media").join(&due.key);
+    let companion = record.with_extension("jpg");
+    fs::write(&companion, &due.key).unwrap();
+    killed_at(&estate, "unlinkat", 2, &["run", "media/footage"]);
+    assert!(!record.exists() && companion.exists());
+    (estate, companion)
+}
+
+/// Kills the program before its call number `nth`, and says whether it came so far.
+fn killed_at(estate: &Estate, call: &str, nth: usize, words: &[&str]) -> bool {
+    let options = [format!("--trace={call}"), format!("--inject={call}:signal=KILL:when={nth}")];
+    estate.command_under_strace(&options, words).output().unwrap().status.code().is_none()
+}
+
+#[test]
+fn a_recovery_that_is_killed_at_each_of_its_writes_still_leaves_nothing_behind() {
+    if let Some(why) = no_strace() {
+        return println!("skipped: {why}");
+    }
+    for call in ["fdatasync", "unlinkat", "rename"] {
+        for nth in 1.. {
+            let (mut estate, companion) = with_remains();
+            let hit = killed_at(&estate, call, nth, &["run", "media/nothing"]);
+            estate.recover();
+            assert!(!companion.exists(), "{call} {nth}: the companion outlived its record, and nothing would ever remove it");
+            estate.check_done();
+            if !hit {
+                println!("{call}: {} kills", nth - 1);
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_hold_placed_after_the_crash_keeps_what_is_left_of_the_record() {
+    if let Some(why) = no_strace() {
+        return println!("skipped: {why}");
+    }
+    let (estate, companion) = with_remains();
+    let log = AuditLog::open(estate.state(), "crash-1").unwrap().log;
+    let body = serde_json::json!({"hold": "H-1", "hold_kind": "litigation", "scope": {"dataset": FOOTAGE}});
+    log.commit_blocking(vec![Draft::new(Kind::HoldPlaced, &body).unwrap()]).unwrap();
+    drop(log);
+    estate.recover();
+    assert!(companion.exists(), "recovery removed what is held");
+    estate.verify();
+    estate.check_tidy();
+}
+
+/// Puts an empty folder in the place of the media, as an unmounted disk leaves it, and back.
+fn unmounted(estate: &Estate, work: impl FnOnce(&Path)) {
+    let (media, aside) = (estate.path("media"), estate.path("aside"));
+    fs::rename(&media, &aside).unwrap();
+    fs::create_dir(&media).unwrap();
+    work(&media);
+    fs::remove_dir(&media).unwrap();
+    fs::rename(&aside, &media).unwrap();
+}
+
+#[test]
+fn on_a_disk_that_is_not_mounted_nothing_is_believed_to_be_gone() {
+    if let Some(why) = no_strace() {
+        return println!("skipped: {why}");
+    }
+    // The run was killed; or it came to its end and could not tell what became of a record, as on a disk that breaks.
+    for ended in [false, true] {
+        let mut estate = Estate::new();
+        estate.run();
+        estate.add(Load { footage: 20, letters: 0, scans: 0, rows: 0 });
+        if ended {
+            let options = ["--trace=unlinkat".to_owned(), "--inject=unlinkat:error=EIO:when=2+2".to_owned()];
+            let output = estate.command_under_strace(&options, &["run", "media/footage"]).output().unwrap();
+            assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        } else {
+            assert!(killed_at(&estate, "unlinkat", 8, &["run", "media/footage"]));
+        }
+        let open = estate.finish(&["audit", "verify"]);
+        assert_eq!(open.status.code(), Some(1), "an intent is open: {}", text(&open));
+        let recovered = estate.entries_of(Kind::Recovered).len();
+        for _ in 0..2 {
+            unmounted(&estate, |_| {
+                let output = estate.finish(&["run", "documents"]);
+                assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+            });
+            assert_eq!(estate.entries_of(Kind::Recovered).len(), recovered, "an empty folder was believed");
+        }
+        estate.recover();
+        estate.check();
+        estate.check_tidy();
+        estate.verify();
+        estate.run();
+        estate.check_done();
+    }
+}
