@@ -82,10 +82,10 @@ fn only_the_one_door_removes() {
     let calls = |text: &str| text.contains("store.remove(") || text.contains(".remove(permit") || text.contains(".remove(&permit");
     let found: Vec<String> =
         code().into_iter().filter(|(name, text)| calls(text) && !in_room(name, "store")).map(|(name, _)| name).collect();
-    assert_eq!(found, ["dispose.rs"]);
+    assert_eq!(found, ["dispose/mod.rs"]);
     let makers: Vec<String> =
         code().into_iter().filter(|(_, text)| text.contains("Permit::new(") || text.contains("Permit {")).map(|(name, _)| name).collect();
-    assert_eq!(makers, ["dispose.rs"], "only the door makes permits");
+    assert_eq!(makers, ["dispose/mod.rs"], "only the door makes permits");
 }
 
 #[test]

@@ -12,27 +12,28 @@
 //! **When the process is killed**, each intent without outcome is resolved at the next start by looking ([`crate::recover`]): until then the log says
 //! no more than is true. One record's failure never stops the rest.
 
+mod batches;
+mod entries;
+mod spent;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use serde::Serialize;
 use tokio::task::JoinSet;
+
+use batches::{Batch, Batches};
+use entries::Intent;
+pub use spent::{Counts, Spent};
 
 use crate::assess::{Assessor, why_kept};
 use crate::audit::{AuditLog, Committed, Draft, EpochKey, Kind as EntryKind, plain_record};
 use crate::config::{Dataset, KeyNames};
 use crate::error::{Error, Kind, Result};
-use crate::judge::Deciding;
-use crate::plan::Item;
 use crate::record::Record;
-use crate::schedule::Disposition;
 use crate::spool::Spool;
-use crate::store::{Act, BATCH, Evidence, Fate, Found, Guard, Kept, Order};
-
-/// An entry of the log holds at most 65,535 bytes; an intent stays well below that however long its keys are.
-const INTENT_BYTES: usize = 48 * 1024;
+use crate::store::{Act, Evidence, Fate, Found, Guard, Kept, Order};
 
 /// Leave to destroy one batch of records, given out only here once the intent to do so is durable in the audit log.
 #[derive(Debug)]
@@ -54,42 +55,6 @@ pub struct Run {
     pub stop: Arc<AtomicBool>,
     /// Records with an outcome so far, for people who watch.
     pub done: Arc<AtomicU64>,
-}
-
-/// How many records ended how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
-    /// Destroyed.
-    pub destroyed: u64,
-    /// Anonymised.
-    pub anonymised: u64,
-    /// Flagged for the first time.
-    pub flagged: u64,
-    /// Gone already.
-    pub absent: u64,
-    /// Kept at the last moment.
-    pub kept: u64,
-    /// Failed; still there.
-    pub failed: u64,
-    /// Found gone after the store could not say what became of them.
-    pub recovered: u64,
-}
-
-/// What came of spending a plan.
-#[derive(Clone, Debug, Default)]
-pub struct Spent {
-    /// The numbers.
-    pub counts: Counts,
-    /// Bytes of destroyed records.
-    pub bytes: u64,
-    /// Records whose fate is not known: their intents stay open until recovery can look.
-    open: u64,
-    /// Names of records that have their outcome, until the next batch is cut.
-    settled: Vec<String>,
-    /// Whether a signal ended it before the plan was spent.
-    pub stopped: bool,
-    /// Different errors and reasons that occurred, at most a few, with how often.
-    pub troubles: Vec<(String, u64)>,
 }
 
 impl Permit {
@@ -286,265 +251,7 @@ impl Run {
             Some(Found::Remains | Found::Unknown(_)) | None => (Fate::Failed { error, uncertain: true }, None),
         }
     }
-
-    /// The entry for one record; none while its fate is uncertain.
-    fn outcome(
-        &self,
-        intent: u64,
-        name: &str,
-        (record, deciding): (&Record, &Deciding),
-        act: Act,
-        (fate, trouble): (&Fate, Option<&str>),
-    ) -> Result<Option<Draft>> {
-        let dataset = self.dataset();
-        let mut body = Outcome {
-            run: &self.id,
-            intent,
-            store: dataset.store.name(),
-            dataset: &dataset.name,
-            class: deciding.class.as_str(),
-            record: name,
-            size: record.size,
-            schedule: &deciding.schedule,
-            event: deciding.event.as_str(),
-            event_date: deciding.event_date.to_string(),
-            due: deciding.due.to_string(),
-            holds_checked: true,
-            by: BY,
-            how: None,
-            asked: None,
-            beyond_use_until: None,
-            why: None,
-            detail: None,
-            error: trouble,
-            found: None,
-        };
-        let kind = match fate {
-            Fate::Done(evidence) => {
-                body.how = Some(evidence);
-                body.beyond_use_until = self.beyond_use_until();
-                body.asked = self.missed(evidence);
-                match (evidence.method, act) {
-                    ("found-gone", _) => {
-                        body.found = Some("gone");
-                        EntryKind::Recovered
-                    }
-                    (_, Act::Destroy) => EntryKind::Destroyed,
-                    (_, Act::Anonymise) => EntryKind::Anonymised,
-                }
-            }
-            Fate::Absent => EntryKind::Absent,
-            Fate::Kept(kept) => {
-                body.why = Some(kept.code());
-                body.detail = Some(kept.detail());
-                EntryKind::Kept
-            }
-            Fate::Failed { uncertain: true, .. } => return Ok(None),
-            Fate::Failed { error, uncertain: false } => {
-                body.error = Some(error);
-                EntryKind::Failed
-            }
-        };
-        Draft::new(kind, &body).map(Some)
-    }
-
-    /// The grade that the dataset asks for, when a record went with a lower one.
-    fn missed(&self, evidence: &Evidence) -> Option<&str> {
-        let dataset = self.dataset();
-        dataset.at_least.as_deref().filter(|least| !Evidence::reaches(evidence.grade, least, dataset.store.grades()))
-    }
-
-    /// The day on which the last backup that may hold the record has aged out.
-    fn beyond_use_until(&self) -> Option<String> {
-        let dataset = self.dataset();
-        let zone = &dataset.rules().first()?.schedule.zone;
-        let today = self.assessor.today().date_in(zone);
-        let until = dataset.backups?.due(today, crate::schedule::Counting::After)?;
-        Some(until.to_string())
-    }
 }
 
 /// Who destroys: the program and its version.
 pub const BY: &str = concat!("retentiond ", env!("CARGO_PKG_VERSION"));
-
-#[derive(Serialize)]
-struct Intent<'a> {
-    run: &'a str,
-    store: &'a str,
-    dataset: &'a str,
-    act: Act,
-    records: &'a [String],
-}
-
-/// What an outcome entry answers: what, why, who, how, in which run.
-#[derive(Serialize)]
-struct Outcome<'a> {
-    run: &'a str,
-    intent: u64,
-    store: &'a str,
-    dataset: &'a str,
-    class: &'a str,
-    record: &'a str,
-    size: u64,
-    schedule: &'a str,
-    event: &'a str,
-    event_date: String,
-    due: String,
-    holds_checked: bool,
-    by: &'a str,
-    #[serde(flatten)]
-    how: Option<&'a Evidence>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    asked: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    beyond_use_until: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    found: Option<&'a str>,
-}
-
-/// Records of a plan to which the same is to be done, under one intent; the lists run in step.
-struct Batch {
-    act: Act,
-    /// The records' names in the log.
-    names: Vec<String>,
-    records: Vec<Record>,
-    /// What makes each record due.
-    deciding: Vec<Deciding>,
-}
-
-/// Cuts the items of a plan into batches of one act each that fit into one intent.
-struct Batches {
-    items: crate::spool::Items,
-    run: Arc<Run>,
-    /// The first item of the next batch, which did not fit into the last one.
-    waiting: Option<(Act, String, Item)>,
-    /// Records with an intent and no outcome yet. A folder that changes while it is listed may show a name twice, and then the plan holds the
-    /// record twice.
-    in_hand: HashSet<String>,
-}
-
-impl Batches {
-    fn next_batch(&mut self) -> Result<Option<Batch>> {
-        let Some(first) = self.next_item()? else {
-            return Ok(None);
-        };
-        let mut batch = Batch { act: first.0, names: Vec::new(), records: Vec::new(), deciding: Vec::new() };
-        let mut bytes = 0;
-        let mut next = Some(first);
-        while let Some((act, name, item)) = next {
-            bytes += name.len() + 3;
-            let fits = act == batch.act && (batch.names.is_empty() || (bytes <= INTENT_BYTES && batch.names.len() < BATCH));
-            if !fits {
-                self.waiting = Some((act, name, item));
-                break;
-            }
-            batch.names.push(name);
-            batch.records.push(item.record);
-            batch.deciding.push(item.deciding);
-            next = self.next_item()?;
-        }
-        Ok(Some(batch))
-    }
-
-    fn next_item(&mut self) -> Result<Option<(Act, String, Item)>> {
-        if let Some(waiting) = self.waiting.take() {
-            return Ok(Some(waiting));
-        }
-        for item in self.items.by_ref() {
-            let item = item?;
-            let act = match item.then {
-                Disposition::Destroy => Act::Destroy,
-                Disposition::Anonymise => Act::Anonymise,
-                Disposition::Review | Disposition::Flag => continue,
-            };
-            let name = self.run.name(&item.record);
-            if self.in_hand.insert(name.clone()) {
-                return Ok(Some((act, name, item)));
-            }
-        }
-        Ok(None)
-    }
-}
-
-impl Counts {
-    /// All records with an outcome; those that were only flagged are not among them.
-    pub fn total(&self) -> u64 {
-        self.destroyed + self.anonymised + self.absent + self.kept + self.failed + self.recovered
-    }
-}
-
-/// The most different troubles that are told apart.
-const TROUBLES: usize = 10;
-
-impl Spent {
-    /// Nothing was done, because a signal came first.
-    pub fn stopped() -> Self {
-        Self { stopped: true, ..Self::default() }
-    }
-
-    /// Records whose fate is not known.
-    pub fn open(&self) -> u64 {
-        self.open
-    }
-
-    fn count(&mut self, act: Act, record: &Record, fate: &Fate) {
-        let counts = &mut self.counts;
-        let trouble = match fate {
-            Fate::Done(evidence) => {
-                match (evidence.method, act) {
-                    ("found-gone", _) => counts.recovered += 1,
-                    (_, Act::Destroy) => counts.destroyed += 1,
-                    (_, Act::Anonymise) => counts.anonymised += 1,
-                }
-                self.bytes += if act == Act::Destroy { record.size } else { 0 };
-                return;
-            }
-            Fate::Absent => {
-                counts.absent += 1;
-                return;
-            }
-            Fate::Kept(kept) => {
-                counts.kept += 1;
-                kept.to_string()
-            }
-            Fate::Failed { error, uncertain } => {
-                counts.failed += u64::from(!uncertain);
-                self.open += u64::from(*uncertain);
-                error.clone()
-            }
-        };
-        self.trouble(trouble, 1);
-    }
-
-    fn trouble(&mut self, text: String, times: u64) {
-        if let Some((_, count)) = self.troubles.iter_mut().find(|(known, _)| *known == text) {
-            *count += times;
-        } else if self.troubles.len() < TROUBLES {
-            self.troubles.push((text, times));
-        } else if let Some((_, count)) = self.troubles.last_mut() {
-            *count += times;
-        }
-    }
-
-    fn add(&mut self, part: Self) {
-        let (mine, theirs) = (&mut self.counts, part.counts);
-        mine.destroyed += theirs.destroyed;
-        mine.anonymised += theirs.anonymised;
-        mine.flagged += theirs.flagged;
-        mine.absent += theirs.absent;
-        mine.kept += theirs.kept;
-        mine.failed += theirs.failed;
-        mine.recovered += theirs.recovered;
-        self.bytes += part.bytes;
-        self.open += part.open;
-        for (text, times) in part.troubles {
-            self.trouble(text, times);
-        }
-    }
-}

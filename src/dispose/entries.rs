@@ -1,0 +1,129 @@
+//! What the log says of an intent and of each record's outcome.
+
+use serde::Serialize;
+
+use super::{BY, Run};
+use crate::audit::{Draft, Kind as EntryKind};
+use crate::error::Result;
+use crate::judge::Deciding;
+use crate::record::Record;
+use crate::store::{Act, Evidence, Fate};
+
+impl Run {
+    /// The entry for one record; none while its fate is uncertain.
+    pub(super) fn outcome(
+        &self,
+        intent: u64,
+        name: &str,
+        (record, deciding): (&Record, &Deciding),
+        act: Act,
+        (fate, trouble): (&Fate, Option<&str>),
+    ) -> Result<Option<Draft>> {
+        let dataset = self.dataset();
+        let mut body = Outcome {
+            run: &self.id,
+            intent,
+            store: dataset.store.name(),
+            dataset: &dataset.name,
+            class: deciding.class.as_str(),
+            record: name,
+            size: record.size,
+            schedule: &deciding.schedule,
+            event: deciding.event.as_str(),
+            event_date: deciding.event_date.to_string(),
+            due: deciding.due.to_string(),
+            holds_checked: true,
+            by: BY,
+            how: None,
+            asked: None,
+            beyond_use_until: None,
+            why: None,
+            detail: None,
+            error: trouble,
+            found: None,
+        };
+        let kind = match fate {
+            Fate::Done(evidence) => {
+                body.how = Some(evidence);
+                body.beyond_use_until = self.beyond_use_until();
+                body.asked = self.missed(evidence);
+                match (evidence.method, act) {
+                    ("found-gone", _) => {
+                        body.found = Some("gone");
+                        EntryKind::Recovered
+                    }
+                    (_, Act::Destroy) => EntryKind::Destroyed,
+                    (_, Act::Anonymise) => EntryKind::Anonymised,
+                }
+            }
+            Fate::Absent => EntryKind::Absent,
+            Fate::Kept(kept) => {
+                body.why = Some(kept.code());
+                body.detail = Some(kept.detail());
+                EntryKind::Kept
+            }
+            Fate::Failed { uncertain: true, .. } => return Ok(None),
+            Fate::Failed { error, uncertain: false } => {
+                body.error = Some(error);
+                EntryKind::Failed
+            }
+        };
+        Draft::new(kind, &body).map(Some)
+    }
+
+    /// The grade that the dataset asks for, when a record went with a lower one.
+    pub(super) fn missed(&self, evidence: &Evidence) -> Option<&str> {
+        let dataset = self.dataset();
+        dataset.at_least.as_deref().filter(|least| !Evidence::reaches(evidence.grade, least, dataset.store.grades()))
+    }
+
+    /// The day on which the last backup that may hold the record has aged out.
+    fn beyond_use_until(&self) -> Option<String> {
+        let dataset = self.dataset();
+        let zone = &dataset.rules().first()?.schedule.zone;
+        let today = self.assessor.today().date_in(zone);
+        let until = dataset.backups?.due(today, crate::schedule::Counting::After)?;
+        Some(until.to_string())
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct Intent<'a> {
+    pub(super) run: &'a str,
+    pub(super) store: &'a str,
+    pub(super) dataset: &'a str,
+    pub(super) act: Act,
+    pub(super) records: &'a [String],
+}
+
+/// What an outcome entry answers: what, why, who, how, in which run.
+#[derive(Serialize)]
+struct Outcome<'a> {
+    run: &'a str,
+    intent: u64,
+    store: &'a str,
+    dataset: &'a str,
+    class: &'a str,
+    record: &'a str,
+    size: u64,
+    schedule: &'a str,
+    event: &'a str,
+    event_date: String,
+    due: String,
+    holds_checked: bool,
+    by: &'a str,
+    #[serde(flatten)]
+    how: Option<&'a Evidence>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    beyond_use_until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    found: Option<&'a str>,
+}
