@@ -4,7 +4,7 @@
 //! of the file system ran afterwards; nothing here runs one, so nothing here claims it), `overwritten` (see below).
 //!
 //! `overwritten` is claimed only when all of this was seen: a file system on the list of [`super::medium`], one link, nobody else seen to have the
-//! file open, no extent that is shared, encoded, inline or of unknown place; then the data written over in place *without truncating*, synced,
+//! file open or mapped, no extent that is shared, encoded, inline or of unknown place; then the data written over in place *without truncating*, synced,
 //! and the same physical extents afterwards. `File::create` truncates and would leave every byte on the disk; it is used nowhere here. Holes stay
 //! holes, so a sparse file does not grow. One pass of zeros: more passes only cost time.
 //!
@@ -17,7 +17,7 @@ use std::collections::HashSet;
 
 use fiemap::{Fiemap, FiemapExtentFlags as Extent, FiemapFlags};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{IFlags, OFlags, SeekFrom, fdatasync, ioctl_getflags, seek};
+use rustix::fs::{IFlags, OFlags, SeekFrom, fdatasync, flistxattr, ioctl_getflags, seek};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
@@ -44,9 +44,12 @@ pub struct Eraser {
     zeros: Vec<u8>,
 }
 
-/// Files that some process has open, as far as this one may see.
+/// Files that some process has open or mapped, as far as this one may see.
 struct Open {
     files: HashSet<((u32, u32), u64)>,
+    /// Inodes mapped on file systems without a device of their own. Several may go by the number that the kernel shows of a mapping (btrfs has
+    /// one for each subvolume), so there the inode alone decides.
+    mapped: HashSet<u64>,
     /// Whether some processes could not be looked at.
     partly: bool,
 }
@@ -126,7 +129,7 @@ impl Eraser {
         if facts.links != 1 {
             return no("hard-links-remain", "the file has other names, whose contents would go too");
         }
-        if self.open.as_ref().is_some_and(|open| open.files.contains(&(facts.dev, facts.ino))) {
+        if self.open.as_ref().is_some_and(|open| open.has(facts)) {
             return no("open-elsewhere", "another process has the file open");
         }
         let fd = match open_file(dir, name, OFlags::RDWR) {
@@ -153,6 +156,9 @@ impl Eraser {
     pub fn wipe(&mut self, prepared: &Prepared, account: &mut Account) {
         if self.open.as_ref().is_none_or(|open| open.partly) {
             account.note("open-elsewhere-unknown");
+        }
+        if has_attributes(&prepared.fd) {
+            account.note("attributes-remain");
         }
         if self.zeros.is_empty() {
             self.zeros = vec![0; CHUNK];
@@ -257,9 +263,21 @@ fn extents(fd: &OwnedFd, size: u64) -> Result<[u8; 32], (&'static str, String)> 
     Ok(digest.finalize().into())
 }
 
+/// Whether a file has extended attributes that people or programs gave it: their contents lie elsewhere than the file's and are not written over.
+fn has_attributes(fd: &OwnedFd) -> bool {
+    // As much as Linux lets the names of one file take.
+    let mut names = vec![0; 1 << 16];
+    match flistxattr(fd, &mut names) {
+        // Labels of the system (security, access rights) hold nothing of the record.
+        Ok(length) => names[..length].split(|byte| *byte == 0).any(|name| name.starts_with(b"user.") || name.starts_with(b"trusted.")),
+        Err(Errno::NOTSUP) => false,
+        Err(_) => true,
+    }
+}
+
 impl Open {
     fn now() -> Self {
-        let mut open = Self { files: HashSet::new(), partly: false };
+        let mut open = Self { files: HashSet::new(), mapped: HashSet::new(), partly: false };
         let me = std::process::id().to_string();
         let Ok(processes) = std::fs::read_dir("/proc") else {
             open.partly = true;
@@ -295,8 +313,32 @@ impl Open {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(_) => open.partly = true,
             }
+            // A mapping outlives the descriptor that it was made from.
+            match std::fs::read(process.path().join("maps")) {
+                Ok(maps) => maps.split(|byte| *byte == b'\n').for_each(|line| open.add_mapping(line)),
+                Err(error) if matches!(error.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::NOENT | Errno::SRCH)) => {}
+                Err(_) => open.partly = true,
+            }
         }
         open
+    }
+
+    /// One line of `/proc/PID/maps`: `55d0-55d4 r--p 00000000 fd:01 1837 /usr/bin/cat`.
+    fn add_mapping(&mut self, line: &[u8]) {
+        let mut fields = line.split(|byte| *byte == b' ').filter_map(|field| std::str::from_utf8(field).ok());
+        let Some((major, minor)) = fields.nth(3).and_then(|device| device.split_once(':')) else { return };
+        let number = |text| u32::from_str_radix(text, 16).ok();
+        match (number(major), number(minor), fields.next().and_then(|inode| inode.parse().ok())) {
+            // Memory that belongs to no file.
+            (.., Some(0)) => {}
+            (Some(0), _, Some(inode)) => drop(self.mapped.insert(inode)),
+            (Some(major), Some(minor), Some(inode)) => drop(self.files.insert(((major, minor), inode))),
+            _ => self.partly = true,
+        }
+    }
+
+    fn has(&self, facts: &Facts) -> bool {
+        self.files.contains(&(facts.dev, facts.ino)) || facts.dev.0 == 0 && self.mapped.contains(&facts.ino)
     }
 }
 
@@ -351,7 +393,8 @@ mod tests {
         let facts = |name: &str| Facts::at(&dir, name).unwrap();
         let open = facts("open");
         let files = HashSet::from([(open.dev, open.ino)]);
-        let eraser = Eraser { medium, open: Some(Open { files, partly: false }), zeros: Vec::new() };
+        let open = Open { files, mapped: HashSet::new(), partly: false };
+        let eraser = Eraser { medium, open: Some(open), zeros: Vec::new() };
         let caveat = |name: &str| eraser.examine(&dir, name.as_bytes(), &facts(name)).err().map(|(caveat, _)| caveat);
         assert_eq!(caveat("one"), Some("hard-links-remain"));
         assert_eq!(caveat("open"), Some("open-elsewhere"));

@@ -8,6 +8,8 @@ use procfs::process::{MountInfo, Process};
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, StatxFlags, statx};
 
+use crate::store::data_journal::data_journal;
+
 /// What is known of the place of a store.
 #[derive(Clone, Debug, Default)]
 pub struct Medium {
@@ -70,13 +72,22 @@ impl Medium {
     }
 }
 
-/// ext2, ext3 and ext4 share their number; a data journal keeps a second copy, and only the mount's options tell.
+/// ext2, ext3 and ext4 share their number; a data journal keeps a second copy, and only the options in force tell.
 fn ext(mount: Option<&MountInfo>) -> Option<&'static str> {
     match mount {
         None => Some("mount-unknown"),
         Some(mount) if !matches!(mount.fs_type.as_str(), "ext2" | "ext3" | "ext4") => Some("file-system-unknown"),
-        Some(mount) if mount.super_options.get("data").is_some_and(|mode| mode.as_deref() == Some("journal")) => Some("data-journal"),
-        Some(_) => None,
+        // It has no journal.
+        Some(mount) if mount.fs_type == "ext2" => None,
+        Some(mount) => {
+            let number = |text: &str| text.parse().ok();
+            let device = mount.majmin.split_once(':').and_then(|(major, minor)| Some((number(major)?, number(minor)?)));
+            match device.and_then(|(major, minor)| data_journal(major, minor)) {
+                Some(false) => None,
+                Some(true) => Some("data-journal"),
+                None => Some("mount-unknown"),
+            }
+        }
     }
 }
 

@@ -7,9 +7,9 @@
 //!
 //! **What cannot be closed.** Linux removes names, not files. Between the last look at a name and its `unlink` lie about a millionth of a second
 //! in which somebody with the right to write to that directory can put another file under the name; then that file is unlinked. The handle tells
-//! afterwards, and the outcome says loudly that it happened. A directory that is moved out of the root while its descriptor is in use takes its
-//! records along; a descriptor is used for a batch and at most a tenth of a second, and only on files whose fingerprint is still the same.
-//! File systems whose servers keep their own books (NFS, CIFS, FUSE) get no handle, because an open one keeps them from removing the file.
+//! afterwards, and the outcome says loudly that it happened. Where nobody but this process's user and root may write to the directory, there is
+//! nobody to do so, and the handle is left out. A directory that is moved out of the root while its descriptor is in use takes its records along;
+//! a descriptor is used for a batch and at most a tenth of a second, and only on files whose fingerprint is still the same. File systems whose servers keep their own books (NFS, CIFS, FUSE) get no handle, because an open one keeps them from removing the file.
 //!
 //! **After a crash** between two steps: the file is there untouched, or there and partly overwritten (a new modification time), or gone with
 //! companions remaining, which `fetch` tells apart. Nothing is renamed or put aside, so nothing is ever left under another name.
@@ -58,6 +58,8 @@ pub struct Removal<'a> {
 struct Directory {
     path: Vec<u8>,
     fd: Arc<OwnedFd>,
+    /// Whether somebody besides this process's user and root may put names into it.
+    shared: bool,
     opened: Instant,
     /// Positions of records whose end depends on this directory's sync.
     records: Vec<usize>,
@@ -97,6 +99,14 @@ pub fn remove(root: &Root, dataset: &Dataset, order: &Order, records: &[Record],
     fates
 }
 
+/// Whether somebody besides this process's user and root may put names into a directory. The group's bits bound every access control list.
+fn others_may_write(dir: &OwnedFd) -> bool {
+    rustix::fs::fstat(dir).map_or(true, |stat| {
+        let ours = stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw();
+        !ours || stat.st_mode & 0o022 != 0
+    })
+}
+
 fn failed(error: &str, uncertain: bool) -> Fate {
     Fate::Failed { error: error.to_owned(), uncertain }
 }
@@ -129,7 +139,8 @@ impl Removal<'_> {
     }
 
     fn file(&mut self, index: usize, seen: &Record, dir: &OwnedFd, parent: &[u8], name: &[u8]) -> Fate {
-        let handle = if self.eraser.medium.counts_links { open_handle(dir, name).map(Some) } else { Ok(None) };
+        let watched = self.eraser.medium.counts_links && self.dirs.last().is_none_or(|dir| dir.shared);
+        let handle = if watched { open_handle(dir, name).map(Some) } else { Ok(None) };
         let facts = handle.and_then(|handle| {
             let facts = handle.as_ref().map_or_else(|| Facts::at(dir, name), Facts::of_handle)?;
             Ok((handle, facts))
@@ -166,8 +177,10 @@ impl Removal<'_> {
         if let Some(kept) = (self.guard)(index, &now) {
             return Fate::Kept(kept);
         }
-        // The last look: the same file under the same name, unchanged through all that reading.
-        match Facts::at(dir, name) {
+        // The last look: the same file under the same name, unchanged through all that reading. Where the first look was at the name itself, nobody
+        // else can change names, and no file was read since, it would be the same look twice.
+        let read_since = self.dataset.overwrite || self.dataset.has_sidecars() || !companions.is_empty();
+        match if watched || read_since { Facts::at(dir, name) } else { Ok(facts) } {
             Ok(last) if last == facts => {}
             Ok(last) => return changed(last.differs(&seen.fingerprint).unwrap_or("it was linked or unlinked elsewhere")),
             Err(Errno::NOENT) => return self.remains(index, seen, dir, parent, name),
@@ -357,7 +370,8 @@ impl Removal<'_> {
         if self.dirs.len() >= WAITING {
             self.sync_all();
         }
-        self.dirs.push(Directory { path: path.to_vec(), fd: fd.clone(), opened: Instant::now(), records: Vec::new() });
+        let shared = others_may_write(&fd);
+        self.dirs.push(Directory { path: path.to_vec(), fd: fd.clone(), shared, opened: Instant::now(), records: Vec::new() });
         Ok(fd)
     }
 
