@@ -9,7 +9,8 @@
 //! in which somebody with the right to write to that directory can put another file under the name; then that file is unlinked. The handle tells
 //! afterwards, and the outcome says loudly that it happened. Where nobody but this process's user and root may write to the directory, there is
 //! nobody to do so, and the handle is left out. A directory that is moved out of the root while its descriptor is in use takes its records along;
-//! a descriptor is used for a batch and at most a tenth of a second, and only on files whose fingerprint is still the same. File systems whose servers keep their own books (NFS, CIFS, FUSE) get no handle, because an open one keeps them from removing the file.
+//! a descriptor is used for a batch and at most a tenth of a second, and only on files whose fingerprint is still the same. File systems whose
+//! servers keep their own books (NFS, CIFS, FUSE) get no handle, because an open one keeps them from removing the file.
 //!
 //! **After a crash** between two steps: the file is there untouched, or there and partly overwritten (a new modification time), or gone with
 //! companions remaining, which `fetch` tells apart. Nothing is renamed or put aside, so nothing is ever left under another name.
