@@ -726,7 +726,10 @@ async fn whatever_a_hostile_user_does_nothing_outside_and_nothing_but_what_was_s
     }
     let store = store(&root, r#"{ path: "**/*", events: { changed: modified } }"#);
     for dir in 0..4 {
-        std::fs::create_dir(root.join(format!("d{dir}"))).unwrap();
+        let dir = root.join(format!("d{dir}"));
+        std::fs::create_dir(&dir).unwrap();
+        // A share that others write to: here the hostile user is another one, whoever runs the test.
+        std::fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     }
     let stop = Arc::new(AtomicBool::new(false));
     let hostile = hostile(root.clone(), outside.path().to_owned(), stop.clone());
