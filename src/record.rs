@@ -8,6 +8,7 @@ use std::fmt;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use smallvec::SmallVec;
 
 use crate::error::escape;
 
@@ -63,6 +64,12 @@ pub enum Doubt {
     Failed(String),
 }
 
+/// The readings of one record. Mostly there is one, which then costs no allocation: a scan makes a record for every file and row.
+pub type Readings = SmallVec<[Reading; 1]>;
+
+/// A record's fingerprint; that of a file needs no allocation.
+pub type Fingerprint = SmallVec<[u8; 72]>;
+
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -71,13 +78,13 @@ pub struct Record {
     /// For datasets with `class-by`: the value that picks the class (`None`: the record has none).
     pub class_value: Option<Box<str>>,
     /// One reading for each event of the dataset, in the dataset's order.
-    pub readings: Box<[Reading]>,
+    pub readings: Readings,
     /// The person, tenancy or camera that the record is about, if the dataset names one.
     pub subject: Option<Box<str>>,
     /// Size in bytes, as far as the store knows it; 0 otherwise.
     pub size: u64,
     /// What only the store understands and what changes whenever the record does: the record is removed only while this is the same.
-    pub fingerprint: Box<[u8]>,
+    pub fingerprint: Fingerprint,
 }
 
 impl Key {

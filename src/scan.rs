@@ -19,10 +19,10 @@ use crate::plan::Tally;
 use crate::record::Record;
 use crate::schedule::Disposition;
 use crate::spool::{Source, Spool, Writer};
-use crate::store::Query;
+use crate::store::{BATCH, Query};
 
-/// Batches on their way from the store to the judge: enough that neither waits for the other, few enough to hold in memory.
-const IN_FLIGHT: usize = 8;
+/// Messages on their way from the store to the judge: enough that neither waits for the other, few enough to hold in memory.
+const IN_FLIGHT: usize = 3;
 
 /// How often a scan looks whether it is to stop: so often that people do not notice the wait.
 const STOP_CHECKED: Duration = Duration::from_millis(100);
@@ -67,7 +67,7 @@ pub async fn scan(
     }
     let now = assessor.today().instant();
     let query = Query { bound: if everything { None } else { Some(assessor.bound()) }, now, seen };
-    let (out, mut batches) = mpsc::channel::<Vec<Record>>(IN_FLIGHT);
+    let (out, mut messages) = mpsc::channel::<Vec<Record>>(IN_FLIGHT);
     let scanning = tokio::spawn({
         let (dataset, query) = (Arc::clone(&dataset), query.clone());
         async move { dataset.store.scan(&dataset.name, query, out).await }
@@ -75,32 +75,35 @@ pub async fn scan(
     let mut tally = Tally::default();
     let mut writer = Writer::create(spool)?;
     let mut trouble = None;
+    let mut stopped = std::pin::pin!(stopped(stop));
     loop {
-        let batch = tokio::select! {
+        let message = tokio::select! {
             biased;
-            () = stopped(stop) => {
+            () = &mut stopped => {
                 scanning.abort();
                 return Ok(Planned { findings, ..Planned::failed("it was told to stop".into()) });
             }
-            batch = batches.recv() => batch,
+            message = messages.recv() => message,
         };
-        let Some(batch) = batch else { break };
-        let assessments = assessor.assess(&batch).await;
-        for (record, assessment) in batch.iter().zip(&assessments) {
-            let verdict = &assessment.verdict;
-            tally.count(verdict, record);
-            if let Some(listen) = &mut listen {
-                listen(record, assessment);
-            }
-            if let (Standing::Due, Some(then), Some(deciding)) = (verdict.standing, verdict.then, &verdict.deciding) {
-                trouble = trouble.or(writer.add(record, then, deciding).err());
+        let Some(message) = message else { break };
+        for batch in message.chunks(BATCH) {
+            let assessments = assessor.assess(batch).await;
+            for (record, assessment) in batch.iter().zip(&assessments) {
+                let verdict = &assessment.verdict;
+                tally.count(verdict, record);
+                if let Some(listen) = &mut listen {
+                    listen(record, assessment);
+                }
+                if let (Standing::Due, Some(then), Some(deciding)) = (verdict.standing, verdict.then, &verdict.deciding) {
+                    trouble = trouble.or(writer.add(record, then, deciding).err());
+                }
             }
         }
         if trouble.is_some() {
             break;
         }
     }
-    drop(batches);
+    drop(messages);
     let scanned = scanning
         .await
         .map_err(|error| Error::with_source(Kind::Store, format!("{}: the scan ended abnormally", dataset.address), error))?;

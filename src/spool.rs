@@ -29,7 +29,7 @@ use tempfile::NamedTempFile;
 use crate::error::{Error, Kind, Result, hex};
 use crate::judge::Deciding;
 use crate::plan::{Item, Tally};
-use crate::record::{Doubt, Key, Moment, Reading, Record};
+use crate::record::{Doubt, Fingerprint, Key, Moment, Reading, Record};
 use crate::schedule::{ClassId, Disposition, EventName};
 
 /// Plans that were refused and never allowed are removed after this many days: by then the data has moved on, and the keys must not pile up.
@@ -72,13 +72,30 @@ pub struct Source<'a> {
 
 /// A plan that is being written.
 pub struct Writer {
-    out: BufWriter<NamedTempFile>,
-    hash: Sha256,
+    out: BufWriter<Hashed>,
     rules: Vec<(ClassId, Arc<str>)>,
     events: Vec<EventName>,
     items: u64,
     buffer: Vec<u8>,
     folder: PathBuf,
+}
+
+/// The file and the hash of what was written to it, taken of whole buffers.
+struct Hashed {
+    file: NamedTempFile,
+    hash: Sha256,
+}
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// A finished plan on disk. Unless it was kept under a name, it vanishes with this value.
@@ -101,6 +118,7 @@ pub struct Items {
     rules: Vec<(ClassId, Arc<str>)>,
     events: Vec<EventName>,
     shown: String,
+    body: Vec<u8>,
 }
 
 fn io(path: &Path, what: &'static str) -> impl Fn(std::io::Error) -> Error {
@@ -121,8 +139,7 @@ impl Writer {
         // Free again when this process ends in whatever way: that is how `clean` knows that nobody writes the file any more.
         file.as_file().try_lock().map_err(|error| fail(error.into()))?;
         let mut writer = Self {
-            out: BufWriter::with_capacity(1 << 16, file),
-            hash: Sha256::new(),
+            out: BufWriter::with_capacity(1 << 16, Hashed { file, hash: Sha256::new() }),
             rules: Vec::new(),
             events: Vec::new(),
             items: 0,
@@ -134,8 +151,7 @@ impl Writer {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.hash.update(bytes);
-        self.out.write_all(bytes).map_err(io(&self.folder, "a plan cannot be written"))
+        self.out.write_all(bytes).map_err(|error| io(&self.folder, "a plan cannot be written")(error))
     }
 
     /// Adds an item.
@@ -177,8 +193,8 @@ impl Writer {
         self.write(&length.to_le_bytes())?;
         self.write(MAGIC)?;
         let fail = io(&self.folder, "a plan cannot be written");
-        let file = self.out.into_inner().map_err(|error| fail(error.into_error()))?;
-        let id = id_of(&self.hash.finalize());
+        let Hashed { file, hash } = self.out.into_inner().map_err(|error| fail(error.into_error()))?;
+        let id = id_of(&hash.finalize());
         Ok(Spool { file: Stored::Temporary(file), footer, id })
     }
 }
@@ -271,6 +287,7 @@ impl Spool {
             rules: self.footer.rules.iter().map(class).collect::<Result<_>>()?,
             events: self.footer.events.iter().map(parse).collect::<Result<_>>()?,
             shown: path.display().to_string(),
+            body: Vec::new(),
         })
     }
 
@@ -326,12 +343,11 @@ impl Iterator for Items {
             if u64::from(length) > self.input.limit() {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
-            let mut body = vec![0; length as usize];
-            self.input.read_exact(&mut body)?;
-            Ok::<_, std::io::Error>(body)
+            self.body.resize(length as usize, 0);
+            self.input.read_exact(&mut self.body)
         };
         let item = match read() {
-            Ok(body) => Decoder { bytes: &body }.item(&self.rules, &self.events),
+            Ok(()) => Decoder { bytes: &self.body }.item(&self.rules, &self.events),
             Err(error) => return Some(Err(Error::with_source(Kind::Io, format!("{}: the plan cannot be read", self.shown), error))),
         };
         Some(item.ok_or_else(|| Error::new(Kind::Refused, format!("{}: expected an item of a plan, found something else", self.shown))))
@@ -407,7 +423,7 @@ impl<'a> Decoder<'a> {
         self.text(&mut class_value)?;
         self.text(&mut subject)?;
         let Field::Given(fingerprint) = self.field()? else { return None };
-        let fingerprint = fingerprint.into();
+        let fingerprint = Fingerprint::from_slice(fingerprint);
         let size = u64::from_le_bytes(self.array()?);
         let count = self.array::<1>()?[0];
         let readings = (0..count).map(|_| self.reading()).collect::<Option<_>>()?;
@@ -476,10 +492,11 @@ mod tests {
                 Reading::Elsewhere(None),
                 Reading::NotYet,
             ]
-            .into(),
+            .into_iter()
+            .collect(),
             subject: None,
             size: 77,
-            fingerprint: [1, 2, 3].into(),
+            fingerprint: Fingerprint::from_slice(&[1, 2, 3]),
         };
         let deciding = Deciding {
             class: ClassId::parse("tenancy.file").unwrap(),

@@ -34,6 +34,9 @@ pub const MAX_ENTRY: usize = 65_535;
 /// and names; the rest is for a longer kind to come.
 const MAX_HEAD: usize = 192;
 
+/// Bytes of most bodies at most.
+const COMMON: usize = 704;
+
 /// The names of the first four fields, which a body may not use.
 const RESERVED: [&str; 4] = ["n", "at", "kind", "nonce"];
 
@@ -179,7 +182,8 @@ impl Draft {
     /// make the entry longer than 65,535 bytes.
     pub fn new(kind: Kind, body: &impl Serialize) -> Result<Self> {
         let refuse = |what: String| Error::new(error::Kind::Refused, format!("audit entry `{kind}`: {what}"));
-        let mut tail = serde_json::to_vec(body).map_err(|e| refuse(format!("the body cannot be written as json: {e}")))?;
+        let mut tail = Vec::with_capacity(COMMON);
+        serde_json::to_writer(&mut tail, body).map_err(|e| refuse(format!("the body cannot be written as json: {e}")))?;
         if tail.first() != Some(&b'{') {
             return Err(refuse("expected a body that is a json object, found another json value".to_owned()));
         }

@@ -18,7 +18,7 @@ const INTENT_BYTES: usize = 48 * 1024;
 pub(super) struct Batch {
     pub(super) act: Act,
     /// The records' names in the log.
-    pub(super) names: Vec<String>,
+    pub(super) names: Vec<Arc<str>>,
     pub(super) records: Vec<Record>,
     /// What makes each record due.
     pub(super) deciding: Vec<Deciding>,
@@ -29,10 +29,10 @@ pub(super) struct Batches {
     pub(super) items: crate::spool::Items,
     pub(super) run: Arc<Run>,
     /// The first item of the next batch, which did not fit into the last one.
-    pub(super) waiting: Option<(Act, String, Item)>,
+    pub(super) waiting: Option<(Act, Arc<str>, Item)>,
     /// Records with an intent and no outcome yet. A folder that changes while it is listed may show a name twice, and then the plan holds the
     /// record twice.
-    pub(super) in_hand: HashSet<String>,
+    pub(super) in_hand: HashSet<Arc<str>>,
 }
 
 impl Batches {
@@ -58,7 +58,7 @@ impl Batches {
         Ok(Some(batch))
     }
 
-    fn next_item(&mut self) -> Result<Option<(Act, String, Item)>> {
+    fn next_item(&mut self) -> Result<Option<(Act, Arc<str>, Item)>> {
         if let Some(waiting) = self.waiting.take() {
             return Ok(Some(waiting));
         }
@@ -69,8 +69,8 @@ impl Batches {
                 Disposition::Anonymise => Act::Anonymise,
                 Disposition::Review | Disposition::Flag => continue,
             };
-            let name = self.run.name(&item.record);
-            if self.in_hand.insert(name.clone()) {
+            let name: Arc<str> = self.run.name(&item.record).into();
+            if self.in_hand.insert(Arc::clone(&name)) {
                 return Ok(Some((act, name, item)));
             }
         }

@@ -1,5 +1,8 @@
 //! What the log says of an intent and of each record's outcome.
 
+use std::sync::Arc;
+
+use jiff::civil::Date;
 use serde::Serialize;
 
 use super::{BY, Run};
@@ -30,8 +33,8 @@ impl Run {
             size: record.size,
             schedule: &deciding.schedule,
             event: deciding.event.as_str(),
-            event_date: deciding.event_date.to_string(),
-            due: deciding.due.to_string(),
+            event_date: deciding.event_date,
+            due: deciding.due,
             holds_checked: true,
             by: BY,
             how: None,
@@ -93,7 +96,7 @@ pub(super) struct Intent<'a> {
     pub(super) store: &'a str,
     pub(super) dataset: &'a str,
     pub(super) act: Act,
-    pub(super) records: &'a [String],
+    pub(super) records: &'a [Arc<str>],
 }
 
 /// What an outcome entry answers: what, why, who, how, in which run.
@@ -108,8 +111,8 @@ struct Outcome<'a> {
     size: u64,
     schedule: &'a str,
     event: &'a str,
-    event_date: String,
-    due: String,
+    event_date: Date,
+    due: Date,
     holds_checked: bool,
     by: &'a str,
     #[serde(flatten)]

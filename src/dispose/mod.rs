@@ -5,8 +5,8 @@
 //! → the **outcome** of every record is committed. There is no other caller of [`crate::store::Store::remove`]; a [`Permit`] can be made only
 //! here, and only from the proof that the intent is durable.
 //!
-//! Several batches are on their way at once, where the store gains from it. The log gathers whatever is waiting into one write and one sync, so the
-//! intent of the next batch and the outcomes of the last share it, and the disk's latency hides behind the removals.
+//! Several batches are on their way at once: while the store removes one (or as many as it has lanes), the intent of the next and the outcomes of the
+//! last wait for the log, which gathers whatever is waiting into one write and one sync. So the disk's latency hides behind the removals.
 //!
 //! **When the log is lost** (disk full, I/O error) the guard stops every record that has not been removed yet; no further intent is written.
 //! **When the process is killed**, each intent without outcome is resolved at the next start by looking ([`crate::recover`]): until then the log says
@@ -21,6 +21,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use batches::{Batch, Batches};
@@ -34,6 +35,10 @@ use crate::error::{Error, Kind, Result};
 use crate::record::Record;
 use crate::spool::Spool;
 use crate::store::{Act, Evidence, Fate, Found, Guard, Kept, Order};
+
+/// Batches under way for each lane: one in the store's hands, one whose intent and one whose outcomes wait for the log. The log keeps room for all
+/// their outcomes.
+const AHEAD: usize = 3;
 
 /// Leave to destroy one batch of records, given out only here once the intent to do so is durable in the audit log.
 #[derive(Debug)]
@@ -78,24 +83,25 @@ impl Permit {
 /// in the log, or an open intent.
 pub async fn spend(run: &Arc<Run>, plan: &Spool) -> Result<Spent> {
     let lost = Arc::new(AtomicBool::new(false));
-    let lanes = run.dataset().store.lanes().max(1);
+    let lanes = Arc::new(Semaphore::new(run.dataset().store.lanes().max(1)));
+    let most = AHEAD * lanes.available_permits();
     let mut batches = Batches { items: plan.items()?, run: Arc::clone(run), waiting: None, in_hand: HashSet::new() };
-    let mut lane = JoinSet::new();
+    let mut under_way = JoinSet::new();
     let mut spent = Spent::default();
     let mut trouble: Option<Error> = None;
     loop {
         let stopping = run.stop.load(Ordering::Relaxed);
-        while trouble.is_none() && !stopping && lane.len() < lanes {
+        while trouble.is_none() && !stopping && under_way.len() < most {
             match batches.next_batch() {
                 Ok(Some(batch)) => {
-                    let (run, lost) = (Arc::clone(run), Arc::clone(&lost));
-                    lane.spawn(async move { run.batch(batch, &lost).await });
+                    let (run, lost, lanes) = (Arc::clone(run), Arc::clone(&lost), Arc::clone(&lanes));
+                    under_way.spawn(async move { run.batch(batch, &lost, &lanes).await });
                 }
                 Ok(None) => break,
                 Err(error) => trouble = Some(error),
             }
         }
-        let Some(ended) = lane.join_next().await else {
+        let Some(ended) = under_way.join_next().await else {
             spent.stopped = stopping && batches.next_batch().is_ok_and(|more| more.is_some());
             break;
         };
@@ -135,28 +141,32 @@ impl Run {
     }
 
     /// One batch through the door.
-    async fn batch(&self, batch: Batch, lost: &AtomicBool) -> Result<Spent> {
-        let result = self.through_the_door(batch, lost).await;
+    async fn batch(&self, batch: Batch, lost: &AtomicBool, lanes: &Semaphore) -> Result<Spent> {
+        let result = self.through_the_door(batch, lost, lanes).await;
         if result.is_err() {
             lost.store(true, Ordering::SeqCst);
         }
         result
     }
 
-    async fn through_the_door(&self, batch: Batch, lost: &AtomicBool) -> Result<Spent> {
+    async fn through_the_door(&self, batch: Batch, lost: &AtomicBool, lanes: &Semaphore) -> Result<Spent> {
         let dataset = self.dataset();
         let Batch { act, names, records, deciding } = batch;
         let intent = Intent { run: &self.id, store: dataset.store.name(), dataset: &dataset.name, act, records: &names };
         let intent = self.log.commit(vec![Draft::new(EntryKind::Intent, &intent)?]).await?;
         let permit = Permit::new(&intent);
-        let fates = self.remove(&permit, act, &records, lost).await;
+        let fates = {
+            // Never closed; without a lane nothing but the pace is lost.
+            let _lane = lanes.acquire().await.ok();
+            self.remove(&permit, act, &records, lost).await
+        };
         let mut spent = Spent::default();
         let mut drafts = Vec::with_capacity(records.len());
         for (((name, record), deciding), fate) in names.iter().zip(&records).zip(&deciding).zip(fates) {
             let (fate, trouble) = self.settle(record, fate).await;
             if let Some(draft) = self.outcome(permit.intent, name, (record, deciding), act, (&fate, trouble.as_deref()))? {
                 drafts.push(draft);
-                spent.settled.push(name.clone());
+                spent.settled.push(Arc::clone(name));
             }
             spent.count(act, record, &fate);
             if let Some(trouble) = trouble {

@@ -1,5 +1,7 @@
 //! What came of spending a plan: numbers that add up, and what went wrong in a few words.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use crate::record::Record;
@@ -34,7 +36,7 @@ pub struct Spent {
     /// Records whose fate is not known: their intents stay open until recovery can look.
     pub(super) open: u64,
     /// Names of records that have their outcome, until the next batch is cut.
-    pub(super) settled: Vec<String>,
+    pub(super) settled: Vec<Arc<str>>,
     /// Whether a signal ended it before the plan was spent.
     pub stopped: bool,
     /// Different errors and reasons that occurred, at most a few, with how often.

@@ -91,7 +91,7 @@ impl MemoryStore {
             readings: readings.into(),
             subject: Some(subject.into()),
             size: 100,
-            fingerprint: inner.changed.to_le_bytes().into(),
+            fingerprint: inner.changed.to_le_bytes().as_slice().into(),
         };
         inner.datasets.entry(dataset.to_owned()).or_default().insert(record.key.clone(), Stored { record, anonymised: false });
     }

@@ -38,8 +38,12 @@ pub mod files;
 pub mod memory;
 pub mod sql;
 
-/// Records per message between a store and the pipeline: large enough that passing them costs nothing, small enough to hold in memory.
+/// Records that are assessed, announced, removed and looked up at once: large enough that one sync for all of them costs little, small enough that
+/// a crash leaves few to look for.
 pub const BATCH: usize = 512;
+
+/// Records of a scan in one message at most: so many that waking who judges them costs nothing, few enough to hold some messages in memory.
+pub const MESSAGE: usize = 8 * BATCH;
 
 /// Every kind of store: the key that names it in the configuration, and what reads the rest.
 pub const KINDS: &[Kind] = &[files::KIND, sql::SQLITE];
@@ -256,7 +260,7 @@ pub trait Store: Send + Sync {
     /// Looks whether the place is there and everything the datasets name exists; reads no record. Opens the store.
     async fn check(&self) -> Result<Vec<Finding>>;
 
-    /// Sends every record of the dataset that may be due within the bound, and every record in doubt, in batches of at most [`BATCH`].
+    /// Sends every record of the dataset that may be due within the bound, and every record in doubt, in messages of at most [`MESSAGE`].
     /// Stops early, without error, when the receiver is gone.
     async fn scan(&self, dataset: &str, query: Query, out: mpsc::Sender<Vec<Record>>) -> Result<Scanned>;
 

@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::judge::Bound;
 use crate::record::{Doubt, Key, Moment, Reading, Record};
 use crate::schedule::EventName;
-use crate::store::{Act, BATCH, Evidence, Fate, Found, Kept, Order, Query, Scanned, Store};
+use crate::store::{Act, BATCH, Evidence, Fate, Found, Kept, MESSAGE, Order, Query, Scanned, Store};
 
 /// Noon of the day on which all this happens.
 fn now() -> Timestamp {
@@ -73,7 +73,7 @@ async fn try_scan(store: &Arc<dyn Store>, bound: Option<Bound>) -> Result<(Vec<R
     let collect = async {
         let mut records: Vec<Record> = Vec::new();
         while let Some(batch) = receiver.recv().await {
-            assert!(batch.len() <= BATCH, "a batch of {}", batch.len());
+            assert!(batch.len() <= MESSAGE, "a batch of {}", batch.len());
             records.extend(batch);
         }
         records

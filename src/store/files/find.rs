@@ -58,7 +58,7 @@ pub fn look(root: &Root, dataset: &Dataset, key: &[u8]) -> Standing {
             Err(Trouble::System(error)) => return Standing::Unknown(obstacle(error)),
             Err(trouble) => return Standing::Unknown(trouble.to_string()),
         };
-        return Standing::Present(Box::new(record(dataset, key, &dir, name, &captured, &survey.body, &survey.fingerprint())));
+        return Standing::Present(Box::new(record(dataset, Key::new(key), &dir, name, &captured, &survey.body, &survey.fingerprint())));
     }
     if !facts.is_file() {
         return Standing::Unknown("something that is not a regular file stands where the record was".into());
@@ -70,7 +70,7 @@ pub fn look(root: &Root, dataset: &Dataset, key: &[u8]) -> Standing {
             Err(error) => return Standing::Unknown(obstacle(error)),
         }
     }
-    Standing::Present(Box::new(record(dataset, key, &dir, name, &captured, &Body::of(&facts), &facts.pack())))
+    Standing::Present(Box::new(record(dataset, Key::new(key), &dir, name, &captured, &Body::of(&facts), &facts.pack())))
 }
 
 /// Looks for the record under a key, and for what goes with it.

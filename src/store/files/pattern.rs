@@ -243,14 +243,19 @@ impl Pattern {
     /// Whether the pattern matches a path.
     pub fn matches(&self, path: &[u8]) -> bool {
         let Some((parents, name)) = split(path) else { return false };
-        let mut at = self.start();
-        for parent in parents.split(|byte| *byte == b'/').filter(|_| !parents.is_empty()) {
-            match self.enter(at, parent) {
-                Some(next) => at = next,
-                None => return false,
-            }
+        let mut names = parents.split(|byte| *byte == b'/').filter(|_| !parents.is_empty());
+        names.try_fold(self.start(), |at, parent| self.enter(at, parent)).is_some_and(|at| self.accepts(at, name))
+    }
+
+    /// The position of a directory (`None` when nothing below it can match) and what its path says.
+    pub fn of_directory(&self, path: &[u8]) -> (Option<Position>, Captured) {
+        let mut captured = self.nothing();
+        let mut at = Some(self.start());
+        for (depth, name) in path.split(|byte| *byte == b'/').enumerate().filter(|_| !path.is_empty()) {
+            at = at.and_then(|at| self.enter(at, name));
+            self.capture_at(depth, name, &mut captured);
         }
-        self.accepts(at, name)
+        (at, captured)
     }
 
     /// Adds what the name of a directory says, `depth` names below the root. Does nothing from the first `**` on.

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use super::dataset::{Dataset, Sidecar, Source};
 use super::pattern::Captured;
 use super::root::{Facts, instant, open_file, words};
-use crate::record::{Doubt, Key, Moment, Reading, Record};
+use crate::record::{Doubt, Fingerprint, Key, Moment, Reading, Readings, Record};
 
 /// Largest sidecar that is read. Metadata of one recording is a few kilobytes.
 const LARGEST_SIDECAR: u64 = 1 << 20;
@@ -42,7 +42,7 @@ impl Body {
 }
 
 /// A whole record. `dir` is the open directory in which `name` stands.
-pub fn record(dataset: &Dataset, key: &[u8], dir: impl AsFd, name: &[u8], captured: &Captured, body: &Body, fingerprint: &[u8]) -> Record {
+pub fn record(dataset: &Dataset, key: Key, dir: impl AsFd, name: &[u8], captured: &Captured, body: &Body, fingerprint: &[u8]) -> Record {
     let readings = dataset.events.iter().map(|(_, source)| read(source, &dir, name, captured, body)).collect();
     assemble(dataset, key, captured, readings, body.size, fingerprint)
 }
@@ -51,18 +51,18 @@ pub fn record(dataset: &Dataset, key: &[u8], dir: impl AsFd, name: &[u8], captur
 pub fn in_doubt(dataset: &Dataset, key: &[u8], why: &str) -> Record {
     let readings = dataset.events.iter().map(|_| Reading::Doubt(Doubt::Failed(why.to_owned()))).collect();
     let captured = if dataset.pattern.matches(key) { dataset.pattern.capture(key) } else { dataset.pattern.nothing() };
-    assemble(dataset, key, &captured, readings, 0, &[])
+    assemble(dataset, Key::new(key), &captured, readings, 0, &[])
 }
 
-fn assemble(dataset: &Dataset, key: &[u8], captured: &Captured, readings: Box<[Reading]>, size: u64, fingerprint: &[u8]) -> Record {
+fn assemble(dataset: &Dataset, key: Key, captured: &Captured, readings: Readings, size: u64, fingerprint: &[u8]) -> Record {
     let text = |index: Option<usize>| Some(text(captured.plain[index?].as_deref()?));
     Record {
-        key: Key::new(key),
+        key,
         class_value: text(dataset.class_by),
         readings,
         subject: text(dataset.subject),
         size,
-        fingerprint: fingerprint.into(),
+        fingerprint: Fingerprint::from_slice(fingerprint),
     }
 }
 

@@ -27,7 +27,7 @@ use super::dataset::Dataset;
 use super::directory::{Cleared, Survey, Trouble, clear, examine};
 use super::erase::{Account, Eraser, GRADES, OVERWRITTEN, UNLINKED};
 use super::find::{obstacle, present_companions};
-use super::pattern::split;
+use super::pattern::{Captured, Position, split};
 use super::reading::{Body, record};
 use super::root::{Facts, Root, instant, open_dir, open_handle, words};
 use crate::record::Record;
@@ -56,11 +56,19 @@ pub struct Removal<'a> {
     synced: Vec<(usize, String)>,
 }
 
-struct Directory {
-    path: Vec<u8>,
-    fd: Arc<OwnedFd>,
+/// An open directory and what its path says of the records in it.
+struct Place {
+    fd: OwnedFd,
     /// Whether somebody besides this process's user and root may put names into it.
     shared: bool,
+    /// Where it stands in the pattern; `None` when no record can be in it.
+    at: Option<Position>,
+    captured: Captured,
+}
+
+struct Directory {
+    path: Vec<u8>,
+    place: Arc<Place>,
     opened: Instant,
     /// Positions of records whose end depends on this directory's sync.
     records: Vec<usize>,
@@ -119,19 +127,21 @@ fn changed(what: impl Into<String>) -> Fate {
 impl Removal<'_> {
     fn one(&mut self, index: usize, seen: &Record) -> Fate {
         let key = seen.key.as_bytes();
-        let Some((parent, name)) = split(key).filter(|_| self.dataset.pattern.matches(key)) else {
-            return failed("the key is none of this dataset", false);
-        };
-        let dir = match self.dir(parent) {
-            Ok(dir) => dir,
+        let foreign = || failed("the key is none of this dataset", false);
+        let Some((parent, name)) = split(key) else { return foreign() };
+        let pattern = &self.dataset.pattern;
+        let place = match self.place(parent) {
+            Ok(place) if !place.at.is_some_and(|at| pattern.accepts(at, name)) => return foreign(),
+            Ok(place) => place,
+            Err(_) if !pattern.matches(key) => return foreign(),
             Err(Errno::NOENT | Errno::NOTDIR) => return Fate::Absent,
             Err(error @ (Errno::LOOP | Errno::XDEV)) => return changed(obstacle(error)),
             Err(error) => return failed(&format!("its directory cannot be opened: {}", words(error)), false),
         };
         let fate = if self.dataset.directories() {
-            self.directory(index, seen, &dir, parent, name)
+            self.directory(index, seen, &place.fd, parent, name)
         } else {
-            self.file(index, seen, &dir, parent, name)
+            self.file(index, seen, &place, parent, name)
         };
         if !matches!(fate, Fate::Kept(_)) {
             self.touched(parent, index);
@@ -139,8 +149,9 @@ impl Removal<'_> {
         fate
     }
 
-    fn file(&mut self, index: usize, seen: &Record, dir: &OwnedFd, parent: &[u8], name: &[u8]) -> Fate {
-        let watched = self.eraser.medium.counts_links && self.dirs.last().is_none_or(|dir| dir.shared);
+    fn file(&mut self, index: usize, seen: &Record, place: &Place, parent: &[u8], name: &[u8]) -> Fate {
+        let dir = &place.fd;
+        let watched = self.eraser.medium.counts_links && place.shared;
         let handle = if watched { open_handle(dir, name).map(Some) } else { Ok(None) };
         let facts = handle.and_then(|handle| {
             let facts = handle.as_ref().map_or_else(|| Facts::at(dir, name), Facts::of_handle)?;
@@ -173,8 +184,10 @@ impl Removal<'_> {
                 }
             }
         }
-        let captured = self.dataset.pattern.capture(seen.key.as_bytes());
-        let now = record(self.dataset, seen.key.as_bytes(), dir, name, &captured, &Body::of(&facts), &facts.pack());
+        let pattern = &self.dataset.pattern;
+        let whole = (pattern.is_deep() || pattern.tail_captures()).then(|| pattern.capture(seen.key.as_bytes()));
+        let captured = whole.as_ref().unwrap_or(&place.captured);
+        let now = record(self.dataset, seen.key.clone(), dir, name, captured, &Body::of(&facts), &facts.pack());
         if let Some(kept) = (self.guard)(index, &now) {
             return Fate::Kept(kept);
         }
@@ -312,7 +325,7 @@ impl Removal<'_> {
             return Fate::Kept(Kept::CannotMeetGrade(why));
         }
         let captured = self.dataset.pattern.capture(seen.key.as_bytes());
-        let now = record(self.dataset, seen.key.as_bytes(), dir, name, &captured, &survey.body, &fingerprint);
+        let now = record(self.dataset, seen.key.clone(), dir, name, &captured, &survey.body, &fingerprint);
         if let Some(kept) = (self.guard)(index, &now) {
             return Fate::Kept(kept);
         }
@@ -357,23 +370,24 @@ impl Removal<'_> {
     }
 
     /// The open directory of a path: the same descriptor for records that follow each other closely.
-    fn dir(&mut self, path: &[u8]) -> rustix::io::Result<Arc<OwnedFd>> {
+    fn place(&mut self, path: &[u8]) -> rustix::io::Result<Arc<Place>> {
         if let Some(known) = self.dirs.last()
             && known.path == path
             && known.opened.elapsed() < FRESH
         {
-            return Ok(known.fd.clone());
+            return Ok(Arc::clone(&known.place));
         }
-        let fd = Arc::new(self.root.dir(path)?);
+        let fd = self.root.dir(path)?;
         if self.dirs.last().is_some_and(|last| last.records.is_empty()) {
             self.dirs.pop();
         }
         if self.dirs.len() >= WAITING {
             self.sync_all();
         }
-        let shared = others_may_write(&fd);
-        self.dirs.push(Directory { path: path.to_vec(), fd: fd.clone(), shared, opened: Instant::now(), records: Vec::new() });
-        Ok(fd)
+        let (at, captured) = self.dataset.pattern.of_directory(path);
+        let place = Arc::new(Place { shared: others_may_write(&fd), fd, at, captured });
+        self.dirs.push(Directory { path: path.to_vec(), place: Arc::clone(&place), opened: Instant::now(), records: Vec::new() });
+        Ok(place)
     }
 
     fn touched(&mut self, path: &[u8], index: usize) {
@@ -388,9 +402,9 @@ impl Removal<'_> {
     /// the sync of the one that was changed last, elsewhere the sync of its own.
     fn sync_all(&mut self) {
         let dirs: Vec<Directory> = std::mem::take(&mut self.dirs).into_iter().filter(|dir| !dir.records.is_empty()).collect();
-        let together = if self.eraser.medium.one_journal { dirs.last().map(|dir| fsync(&dir.fd)) } else { None };
+        let together = if self.eraser.medium.one_journal { dirs.last().map(|dir| fsync(&dir.place.fd)) } else { None };
         for dir in dirs {
-            if let Err(error) = together.unwrap_or_else(|| fsync(&dir.fd)) {
+            if let Err(error) = together.unwrap_or_else(|| fsync(&dir.place.fd)) {
                 self.synced.extend(dir.records.iter().map(|index| (*index, words(error))));
             }
             if self.dataset.prune_empty {

@@ -98,7 +98,7 @@ async fn scan_within(store: &Arc<dyn Store>, dataset: &str, bound: Option<Bound>
     let collect = async {
         let mut records: Vec<Record> = Vec::new();
         while let Some(batch) = receiver.recv().await {
-            assert!(batch.len() <= crate::store::BATCH);
+            assert!(batch.len() <= crate::store::MESSAGE);
             records.extend(batch);
         }
         records.sort_by(|a, b| a.key.cmp(&b.key));

@@ -5,7 +5,7 @@
 //! it is counted without a `statx`; where a directory's date proves it for everything below, the directory is not even listed.
 //!
 //! Memory does not grow with the store: the stack holds [`STACK`] directories at most (a reader that finds it full goes down by itself), and
-//! each reader holds one batch of records.
+//! each reader holds one message of records.
 //!
 //! What it meets and does not follow it reports: symlinks and special files that the pattern matches, other file systems mounted inside, names
 //! that miss the pattern only by the form of their date. A directory or file that cannot be read makes the walk incomplete.
@@ -29,9 +29,9 @@ use super::root::{Facts, Root, open_dir, words};
 use crate::error::escape;
 use crate::finding::Finding;
 use crate::judge::Bound;
-use crate::record::{Reading, Record};
+use crate::record::{Key, Reading, Record};
 use crate::schedule::EventName;
-use crate::store::BATCH;
+use crate::store::MESSAGE;
 
 /// Bytes of one listing. Larger ones gained nothing when measured.
 pub const LISTING: usize = 32 << 10;
@@ -107,12 +107,16 @@ struct Dir {
     at: Position,
     captured: Captured,
     left_out: bool,
+    /// Whether the files right here may be due, where the path down to here tells it of all of them alike.
+    alike: Option<bool>,
 }
 
 #[derive(Default)]
 struct Pending {
     dirs: Vec<Dir>,
     busy: usize,
+    /// Readers that wait for a directory. To wake nobody is a system call too.
+    waiting: usize,
 }
 
 /// What one reader holds.
@@ -140,12 +144,12 @@ struct Shared {
 impl Walk<'_> {
     /// Walks. Blocks until done.
     pub fn run(&self) -> Seen {
-        let start =
-            Dir { path: Vec::new(), depth: 0, at: self.dataset.pattern.start(), captured: self.dataset.pattern.nothing(), left_out: false };
+        let pattern = &self.dataset.pattern;
+        let start = Dir { path: Vec::new(), depth: 0, at: pattern.start(), captured: pattern.nothing(), left_out: false, alike: None };
         let day = jiff::SignedDuration::from_hours(24);
         let tomorrow = self.now.saturating_add(day).unwrap_or(Timestamp::MAX);
         let shared = Shared {
-            pending: Mutex::new(Pending { dirs: vec![start], busy: 0 }),
+            pending: Mutex::new(Pending { dirs: vec![start], ..Pending::default() }),
             wake: Condvar::new(),
             counted: AtomicU64::new(0),
             needs_stat: self.dataset.events.iter().any(|(_, source)| !matches!(source, Source::Path(_) | Source::Elsewhere(_))),
@@ -209,7 +213,9 @@ impl Walk<'_> {
             if pending.busy == 0 {
                 return None;
             }
+            pending.waiting += 1;
             pending = shared.wake.wait(pending).unwrap_or_else(PoisonError::into_inner);
+            pending.waiting -= 1;
         }
     }
 
@@ -332,12 +338,17 @@ impl Walk<'_> {
         let Some(at) = next else {
             return self.whole_directory(&path, fd, name, &captured, left_out, reader, shared);
         };
-        let below = Dir { path, depth: dir.depth + 1, at, captured, left_out };
+        let told_here = !shared.needs_stat && !pattern.tail_captures() && !pattern.is_deep();
+        let alike = told_here.then(|| self.may_hold(&captured, None, shared));
+        let below = Dir { path, depth: dir.depth + 1, at, captured, left_out, alike };
         let mut pending = shared.pending.lock().unwrap_or_else(PoisonError::into_inner);
         if pending.dirs.len() < STACK {
             pending.dirs.push(below);
+            let anyone = pending.waiting > 0;
             drop(pending);
-            shared.wake.notify_one();
+            if anyone {
+                shared.wake.notify_one();
+            }
         } else {
             drop(pending);
             self.list(&below, reader, shared);
@@ -379,7 +390,7 @@ impl Walk<'_> {
             reader.seen.mounts.add(|| format!("inside {}", shown(path)));
         }
         reader.seen.population += 1;
-        let record = record(self.dataset, path, parent, name, captured, &survey.body, &survey.fingerprint());
+        let record = record(self.dataset, Key::new(path), parent, name, captured, &survey.body, &survey.fingerprint());
         if self.sends(&record, shared) {
             self.send(record, reader);
         }
@@ -411,7 +422,8 @@ impl Walk<'_> {
         {
             return;
         }
-        if !shared.needs_stat && !self.may_hold(captured, None, shared) {
+        let alike = dir.alike;
+        if !shared.needs_stat && !alike.unwrap_or_else(|| self.may_hold(captured, None, shared)) {
             reader.seen.population += 1;
             return;
         }
@@ -428,11 +440,11 @@ impl Walk<'_> {
         }
         reader.seen.population += 1;
         let body = Body::of(&facts);
-        if !self.may_hold(captured, Some(&body), shared) && !self.dataset.has_sidecars() {
+        if !alike.unwrap_or_else(|| self.may_hold(captured, Some(&body), shared)) && !self.dataset.has_sidecars() {
             return;
         }
-        let key = join(&dir.path, bytes);
-        let record = record(self.dataset, &key, fd, bytes, captured, &body, &facts.pack());
+        let key = Key::new(join(&dir.path, bytes));
+        let record = record(self.dataset, key, fd, bytes, captured, &body, &facts.pack());
         if !self.dataset.has_sidecars() || self.sends(&record, shared) {
             self.send(record, reader);
         }
@@ -449,7 +461,7 @@ impl Walk<'_> {
 
     fn send(&self, record: Record, reader: &mut Reader) {
         reader.batch.push(record);
-        if reader.batch.len() >= BATCH {
+        if reader.batch.len() >= MESSAGE {
             self.flush(reader);
         }
     }
@@ -457,7 +469,7 @@ impl Walk<'_> {
     fn flush(&self, reader: &mut Reader) {
         if let Task::Send { emit, .. } = self.task
             && !reader.batch.is_empty()
-            && !emit(std::mem::take(&mut reader.batch))
+            && !emit(std::mem::replace(&mut reader.batch, Vec::with_capacity(MESSAGE)))
         {
             self.stop.store(true, Ordering::Relaxed);
         }

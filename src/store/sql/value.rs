@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
 
-use crate::record::Key;
+use crate::record::{Fingerprint, Key};
 
 /// One value of a row.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,8 +163,9 @@ pub(super) fn parts_of(key: &[u8], parts: usize) -> Option<Vec<String>> {
 }
 
 /// Makes the fingerprint of a row.
-pub(super) fn fingerprint(row: &[Cell], events: &[usize], key: &[Cell]) -> Box<[u8]> {
-    let mut out = vec![VERSION];
+pub(super) fn fingerprint(row: &[Cell], events: &[usize], key: &[Cell]) -> Fingerprint {
+    let mut out = Fingerprint::new();
+    out.push(VERSION);
     let mut hash = Sha256::new();
     for cell in row {
         cell.encode(&mut |bytes| hash.update(bytes));
@@ -176,7 +177,7 @@ pub(super) fn fingerprint(row: &[Cell], events: &[usize], key: &[Cell]) -> Box<[
     for cell in key {
         cell.encode(&mut |bytes| out.extend_from_slice(bytes));
     }
-    out.into()
+    out
 }
 
 /// The exact key values in a fingerprint; `None` when it was not made here or has another number of parts.
