@@ -36,9 +36,8 @@ use crate::record::Record;
 use crate::spool::Spool;
 use crate::store::{Act, Evidence, Fate, Found, Guard, Kept, Order};
 
-/// Batches under way for each lane: one in the store's hands, one whose intent and one whose outcomes wait for the log. The log keeps room for all
-/// their outcomes.
-const AHEAD: usize = 3;
+/// Batches under way for each lane: one in the store's hands, one that waits for the log. The log keeps room for the outcomes of all of them.
+const AHEAD: usize = 2;
 
 /// Leave to destroy one batch of records, given out only here once the intent to do so is durable in the audit log.
 #[derive(Debug)]

@@ -185,8 +185,8 @@ impl Store for Files {
     }
 
     fn lanes(&self) -> usize {
-        // One lane removes while the other waits for the log or for its directory's sync; more of them contend for the file system's journal.
-        2
+        // Some remove while others wait for their directory's sync, however slow the disk is; more of them only contend for the journal.
+        4
     }
 
     fn overlaps(&self) -> Vec<(String, String)> {

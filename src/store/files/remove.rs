@@ -15,12 +15,14 @@
 //! **After a crash** between two steps: the file is there untouched, or there and partly overwritten (a new modification time), or gone with
 //! companions remaining, which `fetch` tells apart. Nothing is renamed or put aside, so nothing is ever left under another name.
 
+use std::collections::HashSet;
+use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, fsync, unlinkat};
+use rustix::fs::{AtFlags, RawDir, unlinkat};
 use rustix::io::Errno;
 
 use super::dataset::Dataset;
@@ -30,6 +32,7 @@ use super::find::{obstacle, present_companions};
 use super::pattern::{Captured, Position, split};
 use super::reading::{Body, record};
 use super::root::{Facts, Root, instant, open_dir, open_handle, words};
+use super::walk::LISTING;
 use crate::record::Record;
 use crate::store::{Act, Evidence, Fate, Guard, Kept, Order};
 
@@ -38,6 +41,9 @@ const WAITING: usize = 64;
 
 /// A descriptor older than this is not used again without opening its path anew.
 const FRESH: Duration = Duration::from_millis(100);
+
+/// Names that are listed at most for each one that was unlinked, to see that it is gone. One name in a listing costs a fifth of one question.
+const LISTED_FOR_EACH: usize = 4;
 
 /// Time stamps of files advance in steps of up to 10 ms; a change within one step cannot be told from its predecessor.
 const STEP: SignedDuration = SignedDuration::from_millis(25);
@@ -53,7 +59,8 @@ pub struct Removal<'a> {
     /// Whether nothing below an overwrite is accepted.
     insists: bool,
     dirs: Vec<Directory>,
-    synced: Vec<(usize, String)>,
+    /// What came out, after the fact, of records whose removal seemed to have gone well.
+    afterwards: Vec<(usize, String)>,
 }
 
 /// An open directory and what its path says of the records in it.
@@ -72,6 +79,8 @@ struct Directory {
     opened: Instant,
     /// Positions of records whose end depends on this directory's sync.
     records: Vec<usize>,
+    /// Names that were unlinked and have not been looked for since, with the position of the record and what it was.
+    unseen: Vec<(Vec<u8>, usize, Facts)>,
 }
 
 /// Removes one batch. One fate for each record, in order.
@@ -92,7 +101,7 @@ pub fn remove(root: &Root, dataset: &Dataset, order: &Order, records: &[Record],
         eraser: Eraser::new(root.fd(), dataset.overwrite),
         insists: accepted != UNLINKED,
         dirs: Vec::new(),
-        synced: Vec::new(),
+        afterwards: Vec::new(),
     };
     let mut fates: Vec<Fate> = Vec::with_capacity(records.len());
     for (index, record) in records.iter().enumerate() {
@@ -100,9 +109,9 @@ pub fn remove(root: &Root, dataset: &Dataset, order: &Order, records: &[Record],
         fates.push(fate);
     }
     removal.sync_all();
-    for (index, error) in std::mem::take(&mut removal.synced) {
+    for (index, trouble) in removal.afterwards {
         if matches!(fates[index], Fate::Done(_) | Fate::Absent) {
-            fates[index] = failed(&format!("it was removed, but its directory could not be synced: {error}"), true);
+            fates[index] = failed(&trouble, true);
         }
     }
     fates
@@ -114,6 +123,30 @@ fn others_may_write(dir: &OwnedFd) -> bool {
         let ours = stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw();
         !ours || stat.st_mode & 0o022 != 0
     })
+}
+
+/// The names in a directory, if there are not more than `most` and it can be read.
+fn names_left(dir: &OwnedFd, most: usize) -> Option<HashSet<Vec<u8>>> {
+    if most == 0 {
+        return Some(HashSet::new());
+    }
+    // Opened anew: a descriptor has one place in its directory.
+    let fd = open_dir(dir, b".").ok()?;
+    let mut buffer = Vec::with_capacity(LISTING);
+    let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
+    let mut left = HashSet::new();
+    while let Some(entry) = entries.next() {
+        left.insert(entry.ok()?.file_name().to_bytes().to_vec());
+        if left.len() > most {
+            return None;
+        }
+    }
+    Some(left)
+}
+
+/// Syncs a directory by way of the C library, so that one in front of it (a test's, a debugger's) can fail or delay it.
+fn fsync(dir: &OwnedFd) -> rustix::io::Result<()> {
+    dir.try_clone().and_then(|dir| File::from(dir).sync_all()).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
 fn failed(error: &str, uncertain: bool) -> Fate {
@@ -228,9 +261,11 @@ impl Removal<'_> {
             let error = "SOMEBODY CHANGED THE DIRECTORY AT THE VERY MOMENT OF REMOVAL: another file may have been unlinked in its place; compare with a backup";
             return failed(error, true);
         }
-        let verified = handle.is_some() || Facts::at(dir, name).map_or_else(|error| error == Errno::NOENT, |now| !now.same_inode(&facts));
-        if !verified {
-            return failed("it was unlinked and is still there", true);
+        // The handle has told that this file lost a name; without one the directory is asked, for all of a batch at once.
+        if handle.is_none()
+            && let Some(last) = self.dirs.last_mut()
+        {
+            last.unseen.push((name.to_vec(), index, facts));
         }
         for (at, ready) in prepared.enumerate() {
             if let Some(ready) = ready
@@ -239,11 +274,11 @@ impl Removal<'_> {
                 self.eraser.wipe(&ready, &mut account);
             }
         }
-        self.finish(dir, &mut companions, account, true)
+        self.finish(dir, &mut companions, account)
     }
 
     /// The main part is gone; what goes with it follows.
-    fn finish(&mut self, dir: &OwnedFd, companions: &mut Vec<(Vec<u8>, Facts)>, mut account: Account, verified: bool) -> Fate {
+    fn finish(&mut self, dir: &OwnedFd, companions: &mut Vec<(Vec<u8>, Facts)>, mut account: Account) -> Fate {
         for (name, facts) in companions.drain(..) {
             account.links(&facts);
             let same = match Facts::at(dir, name.as_slice()) {
@@ -259,7 +294,7 @@ impl Removal<'_> {
         }
         let method = if account.overwritten { "overwrite" } else { "unlink" };
         let (grade, caveats, parts) = account.close(&self.eraser.medium);
-        Fate::Done(Evidence { method, grade, verified, caveats, parts })
+        Fate::Done(Evidence { method, grade, verified: true, caveats, parts })
     }
 
     /// The record is gone already; what went with it may not be. Nothing is reported as destroyed here.
@@ -282,7 +317,7 @@ impl Removal<'_> {
                 }
             }
         }
-        match self.finish(dir, &mut companions, account, true) {
+        match self.finish(dir, &mut companions, account) {
             Fate::Done(_) => Fate::Absent,
             other => other,
         }
@@ -366,7 +401,7 @@ impl Removal<'_> {
                 self.eraser.overwrite(dir, name, facts, &mut account);
             }
         }
-        self.finish(dir, &mut companions, account, true)
+        self.finish(dir, &mut companions, account)
     }
 
     /// The open directory of a path: the same descriptor for records that follow each other closely.
@@ -386,7 +421,7 @@ impl Removal<'_> {
         }
         let (at, captured) = self.dataset.pattern.of_directory(path);
         let place = Arc::new(Place { shared: others_may_write(&fd), fd, at, captured });
-        self.dirs.push(Directory { path: path.to_vec(), place: Arc::clone(&place), opened: Instant::now(), records: Vec::new() });
+        self.dirs.push(Directory { path: path.to_vec(), place: Arc::clone(&place), opened: Instant::now(), records: Vec::new(), unseen: Vec::new() });
         Ok(place)
     }
 
@@ -398,14 +433,31 @@ impl Removal<'_> {
         }
     }
 
+    /// Looks whether the names that were unlinked are gone, or are other files by now.
+    fn verify(&mut self, dir: &Directory) {
+        let fd = &dir.place.fd;
+        let still_there = |(name, _, facts): &&(Vec<u8>, usize, Facts)| match Facts::at(fd, name.as_slice()) {
+            Ok(now) => now.same_inode(facts),
+            Err(error) => error != Errno::NOENT,
+        };
+        // Mostly a directory has few names left, so that one listing tells more cheaply than a question for each.
+        let listed = names_left(fd, LISTED_FOR_EACH * dir.unseen.len());
+        let suspects = dir.unseen.iter().filter(|(name, ..)| listed.as_ref().is_none_or(|left| left.contains(name)));
+        for (_, index, _) in suspects.filter(still_there) {
+            self.afterwards.push((*index, "it was unlinked and is still there".to_owned()));
+        }
+    }
+
     /// Makes durable what was done so far, and gives every record the failure of the sync it depends on: where all directories share one journal
     /// the sync of the one that was changed last, elsewhere the sync of its own.
     fn sync_all(&mut self) {
         let dirs: Vec<Directory> = std::mem::take(&mut self.dirs).into_iter().filter(|dir| !dir.records.is_empty()).collect();
         let together = if self.eraser.medium.one_journal { dirs.last().map(|dir| fsync(&dir.place.fd)) } else { None };
         for dir in dirs {
+            self.verify(&dir);
             if let Err(error) = together.unwrap_or_else(|| fsync(&dir.place.fd)) {
-                self.synced.extend(dir.records.iter().map(|index| (*index, words(error))));
+                let trouble = format!("it was removed, but its directory could not be synced: {}", words(error));
+                self.afterwards.extend(dir.records.iter().map(|index| (*index, trouble.clone())));
             }
             if self.dataset.prune_empty {
                 self.prune(&dir.path);
