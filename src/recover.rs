@@ -185,7 +185,7 @@ impl Session {
 
     async fn look_by_scan(&self, open: &OpenIntent, dataset: &Arc<Dataset>) -> std::result::Result<Vec<(String, Look)>, String> {
         let (out, mut batches) = mpsc::channel(4);
-        let query = Query { bound: None, now: self.now, seen: Arc::default() };
+        let query = Query { bound: None, whole: true, now: self.now, seen: Arc::default() };
         let scanning = tokio::spawn({
             let dataset = Arc::clone(dataset);
             async move { dataset.store.scan(&dataset.name, query, out).await }

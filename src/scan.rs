@@ -66,7 +66,7 @@ pub async fn scan(
         return Ok(Planned { findings, ..Planned::failed(why) });
     }
     let now = assessor.today().instant();
-    let query = Query { bound: if everything { None } else { Some(assessor.bound()) }, now, seen };
+    let query = Query { bound: if everything { None } else { Some(assessor.bound()) }, whole: false, now, seen };
     let (out, mut messages) = mpsc::channel::<Vec<Record>>(IN_FLIGHT);
     let scanning = tokio::spawn({
         let (dataset, query) = (Arc::clone(&dataset), query.clone());

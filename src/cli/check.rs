@@ -33,7 +33,7 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     if common.json {
         print_line(&json!({"classes": config.schedules.class_ids().count(), "stores": config.stores.len(), "datasets": config.datasets.len(), "findings": findings}).to_string())?;
     } else {
-        print_line(&report::check(&config, &findings))?;
+        print_line(&report::check(&config, &findings, options.connect))?;
     }
     let attention = findings.iter().any(|finding| finding.severity != Severity::Note);
     Ok(if attention { FINDINGS } else { DONE })

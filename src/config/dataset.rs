@@ -95,6 +95,12 @@ impl Dataset {
         }
     }
 
+    /// Whether dates of this dataset's records are looked up in the other one.
+    pub fn looks_into(&self, other: &Self) -> bool {
+        let there = |lookup: &Lookup| lookup.store == other.store.name() && lookup.dataset == other.name;
+        self.events.iter().any(|(_, source)| matches!(source, EventSource::Lookup(lookup) if there(lookup)))
+    }
+
     /// Every rule that may apply to some record of the dataset.
     pub fn rules(&self) -> Vec<&Rule> {
         match &self.classes {

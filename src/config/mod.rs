@@ -18,7 +18,7 @@ pub use limits::Limits;
 
 use crate::error::{Error, Kind, Result, escape};
 use crate::finding::Finding;
-use crate::schedule::{Period, RecordClass, Schedules, Timetable};
+use crate::schedule::{Disposition, Period, RecordClass, Schedules, Timetable};
 use crate::store::{KINDS, Store, StoreHead};
 use crate::yaml::{Document, Fields, Mark, Node, Problems, Value, join, near, suggest};
 
@@ -150,6 +150,16 @@ impl Config {
             }
         }
         for dataset in &self.datasets {
+            let goes = dataset.mode == Mode::Enforce && dataset.rules().iter().any(|rule| rule.class.then == Some(Disposition::Destroy));
+            let askers: Vec<&str> = self.datasets.iter().filter(|one| one.looks_into(dataset)).map(|one| one.address.as_str()).collect();
+            if goes && !askers.is_empty() {
+                let text = format!(
+                    "its records are destroyed, and dates of {} are looked up in them: what is left there when they go can never be dated again, and stays. \
+                     Runs take those first; give them no longer period and no lower limits than this",
+                    askers.join(", ")
+                );
+                findings.push(Finding::note(&dataset.address, text));
+            }
             let unlimited = dataset.limits.records.is_none() && dataset.limits.share.is_none();
             if unlimited && dataset.mode == Mode::Enforce {
                 findings.push(Finding::note(&dataset.address, "has no limits: a run may dispose of the whole dataset without asking"));
@@ -163,10 +173,11 @@ impl Config {
         self.datasets.iter().find(|dataset| dataset.store.name() == store && dataset.name == name)
     }
 
-    /// The datasets that `STORE` or `STORE/DATASET` selects; all for `None`.
+    /// The datasets that `STORE` or `STORE/DATASET` selects; all for `None`. A dataset whose dates lie in another one comes before that: were
+    /// the dates destroyed first, nobody could tell any more what is due.
     pub fn select(&self, selection: Option<&str>) -> Result<Vec<Arc<Dataset>>> {
         let Some(selection) = selection else {
-            return Ok(self.datasets.clone());
+            return Ok(askers_first(self.datasets.clone()));
         };
         let matches = |dataset: &&Arc<Dataset>| dataset.address == selection || dataset.store.name() == selection;
         let found: Vec<_> = self.datasets.iter().filter(matches).cloned().collect();
@@ -175,8 +186,19 @@ impl Config {
             let hint = suggest(selection, known);
             return Err(Error::new(Kind::Usage, format!("no store or dataset is called \"{}\"{hint}", escape(selection.as_bytes()))));
         }
-        Ok(found)
+        Ok(askers_first(found))
     }
+}
+
+/// Puts every dataset before those that it looks into, and leaves the order as it is otherwise. Datasets that look into each other stay as they are.
+fn askers_first(mut left: Vec<Arc<Dataset>>) -> Vec<Arc<Dataset>> {
+    let mut ordered = Vec::with_capacity(left.len());
+    while !left.is_empty() {
+        let free = |one: &Arc<Dataset>| !left.iter().any(|other| other.address != one.address && other.looks_into(one));
+        let next = left.iter().position(free).unwrap_or(0);
+        ordered.push(left.remove(next));
+    }
+    ordered
 }
 
 /// Reads the stores one after the other.

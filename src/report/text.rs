@@ -22,7 +22,7 @@ pub fn finding(finding: &Finding) -> String {
 }
 
 /// The answer of `check`.
-pub fn check(config: &Config, findings: &[Finding]) -> String {
+pub fn check(config: &Config, findings: &[Finding], opened: bool) -> String {
     let mut out = String::new();
     for one in findings {
         line(&mut out, &finding(one));
@@ -41,6 +41,9 @@ pub fn check(config: &Config, findings: &[Finding]) -> String {
             enforced,
         ),
     );
+    if !opened {
+        line(&mut out, "the stores were not opened; `check --connect` looks whether they are there and hold what the datasets name");
+    }
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let _ = write!(
         out,

@@ -24,6 +24,13 @@ pub fn check(schedules: &Schedules, today: impl Fn(&jiff::tz::TimeZone) -> Date)
         if let Some(day) = schedule.approved.filter(|day| *day > today) {
             findings.push(Finding::warning(&schedule.file, format!("`approved` {day} lies in the future, yet the schedule is in force")));
         }
+        if !schedule.zone_name.contains('/') && schedule.zone_name != "UTC" {
+            let text = format!(
+                "`time-zone: {}` names a rule and no place, so its days may end at another hour than people expect (GMT knows no summer time); write a place such as Europe/London",
+                schedule.zone_name
+            );
+            findings.push(Finding::warning(&schedule.file, text));
+        }
         for class in schedule.classes.values() {
             if class.authority.is_none() && matches!(class.keep, Keep::For { .. }) {
                 findings.push(Finding::note(

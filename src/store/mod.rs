@@ -116,6 +116,8 @@ pub trait Configure {
 pub struct Query {
     /// Records outside the bound need not be sent; `None` asks for every record.
     pub bound: Option<Bound>,
+    /// Also records that a condition of the dataset leaves out: who looks for a lost record must not take one that left the dataset for gone.
+    pub whole: bool,
     /// The moment that counts as now: readings after it are of the future.
     pub now: Timestamp,
     /// Counts records as they are seen, for people who watch.

@@ -105,7 +105,7 @@ fn kill_after(mut child: Child, dice: &mut Dice, most: Duration) -> u64 {
 fn a_kill_at_any_moment_loses_no_record_that_is_not_due_and_no_outcome() {
     let seed = number("RETENTIOND_SEED")
         .unwrap_or_else(|| u64::from(std::process::id()) ^ u64::from(jiff::Timestamp::now().subsec_nanosecond().unsigned_abs()));
-    let kills = number("RETENTIOND_KILLS").unwrap_or(160);
+    let kills = number("RETENTIOND_KILLS").unwrap_or(240);
     let begun = Instant::now();
     let lives = kills.div_ceil(KILLS_AN_ESTATE);
     let hits: u64 = thread::scope(|scope| {

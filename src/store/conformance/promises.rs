@@ -69,7 +69,7 @@ fn date_of(instant: Timestamp) -> Date {
 /// A scan from its beginning to its end.
 async fn try_scan(store: &Arc<dyn Store>, bound: Option<Bound>) -> Result<(Vec<Record>, Scanned, u64)> {
     let (sender, mut receiver) = mpsc::channel::<Vec<Record>>(2);
-    let query = Query { bound, now: now(), seen: Arc::new(AtomicU64::new(0)) };
+    let query = Query { bound, whole: false, now: now(), seen: Arc::new(AtomicU64::new(0)) };
     let collect = async {
         let mut records: Vec<Record> = Vec::new();
         while let Some(batch) = receiver.recv().await {
@@ -218,7 +218,7 @@ pub(crate) async fn a_receiver_that_goes_away_is_no_error<H: Harness>() {
     let store = harness.store();
     for wait in [false, true] {
         let (sender, mut receiver) = mpsc::channel(1);
-        let query = Query { bound: None, now: now(), seen: Arc::default() };
+        let query = Query { bound: None, whole: false, now: now(), seen: Arc::default() };
         let listen = async {
             if wait {
                 receiver.recv().await.expect("a batch");
@@ -566,7 +566,7 @@ pub(crate) async fn unknown_datasets_and_empty_orders_do_nothing<H: Harness>() {
         assert!(store.fetch("nowhere", std::slice::from_ref(&key)).await.is_err());
         assert!(store.lookup("nowhere", &done(), None, &["n"]).await.is_err());
         let (sender, _receiver) = mpsc::channel(1);
-        assert!(store.scan("nowhere", Query { bound: None, now: now(), seen: Arc::default() }, sender).await.is_err());
+        assert!(store.scan("nowhere", Query { bound: None, whole: false, now: now(), seen: Arc::default() }, sender).await.is_err());
     }
 }
 

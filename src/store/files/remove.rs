@@ -2,12 +2,13 @@
 //!
 //! For each record: its directory is opened below the root; the file is looked at through a handle and compared with what the scan saw; the
 //! record is read anew, sidecars included, and the guard asked; the name is looked at once more; the contents are overwritten if so configured;
-//! the name is unlinked. Then the handle must have lost that link and the name must be gone. The files that go with it follow, and every
-//! directory that was touched is synced once, before anything is reported as destroyed.
+//! the name is unlinked. Then the handle must have lost that link, or, without a handle, a listing of the directory at the end of the batch must not
+//! show the file. The files that go with it follow, and every directory that was touched is synced once, before anything is reported as destroyed.
 //!
 //! **What cannot be closed.** Linux removes names, not files. Between the last look at a name and its `unlink` lie about a millionth of a second
-//! in which somebody with the right to write to that directory can put another file under the name; then that file is unlinked. The handle tells
-//! afterwards, and the outcome says loudly that it happened. Where nobody but this process's user and root may write to the directory, there is
+//! in which somebody with the right to write to that directory can put another file under the name; then that file is unlinked. If the
+//! record's own file lost no name by it, the handle tells afterwards, and the outcome says loudly that it happened; where the newcomer was renamed
+//! over the record, the record is gone as intended, the newcomer with it, and nothing tells. Where nobody but this process's user and root may write to the directory, there is
 //! nobody to do so, and the handle is left out. A directory that is moved out of the root while its descriptor is in use takes its records along;
 //! a descriptor is used for a batch and at most a tenth of a second, and only on files whose fingerprint is still the same. File systems whose
 //! servers keep their own books (NFS, CIFS, FUSE) get no handle, because an open one keeps them from removing the file.
@@ -421,7 +422,13 @@ impl Removal<'_> {
         }
         let (at, captured) = self.dataset.pattern.of_directory(path);
         let place = Arc::new(Place { shared: others_may_write(&fd), fd, at, captured });
-        self.dirs.push(Directory { path: path.to_vec(), place: Arc::clone(&place), opened: Instant::now(), records: Vec::new(), unseen: Vec::new() });
+        self.dirs.push(Directory {
+            path: path.to_vec(),
+            place: Arc::clone(&place),
+            opened: Instant::now(),
+            records: Vec::new(),
+            unseen: Vec::new(),
+        });
         Ok(place)
     }
 

@@ -93,7 +93,7 @@ fn at_most(event: &str, date: Date) -> Bound {
 
 async fn scan_within(store: &Arc<dyn Store>, dataset: &str, bound: Option<Bound>) -> (Vec<Record>, Scanned, Query) {
     let (sender, mut receiver) = mpsc::channel(4);
-    let query = Query { bound, now: now(), seen: Arc::new(AtomicU64::new(0)) };
+    let query = Query { bound, whole: false, now: now(), seen: Arc::new(AtomicU64::new(0)) };
     let scan = store.scan(dataset, query.clone(), sender);
     let collect = async {
         let mut records: Vec<Record> = Vec::new();

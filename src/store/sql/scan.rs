@@ -87,9 +87,9 @@ struct Walk<'s> {
 impl<'s> Walk<'s> {
     fn new(shape: &'s Shape<'s>, query: &Query) -> Self {
         let mut member = Statement::default();
-        member.condition(shape.dataset.filter.as_ref());
+        member.condition(shape.dataset.filter.as_ref().filter(|_| !query.whole));
         // With `class-by` some rows may be due for destruction, and those are wanted whether anonymised or not.
-        if shape.dataset.anonymises && shape.dataset.class_by.is_none() {
+        if shape.dataset.anonymises && shape.dataset.class_by.is_none() && !query.whole {
             let mut done = Statement::default();
             if shape.anonymised(&mut done) {
                 member.sql(" AND NOT ").part(&done);

@@ -150,7 +150,7 @@ async fn missing_foreign_damaged_and_unwritable_files_are_errors_in_words() {
             findings => findings.iter().map(|finding| finding.message.as_str()).collect::<Vec<_>>().join("\n"),
         };
         let (sender, _receiver) = mpsc::channel(9);
-        let scanned = store.scan("people", Query { bound: None, now: now(), seen: Arc::default() }, sender).await;
+        let scanned = store.scan("people", Query { bound: None, whole: false, now: now(), seen: Arc::default() }, sender).await;
         let scanned = scanned.map_or_else(|error| error.to_string(), |scanned| scanned.incomplete.unwrap());
         assert!(said.contains(says) || scanned.contains(says), "{says}: {said} / {scanned}");
         for fate in destroy(&store, &records).await {

@@ -150,7 +150,7 @@ fn due(date: &str) -> Bound {
 
 async fn scan(store: &Arc<dyn Store>, bound: impl Into<Option<Bound>>) -> (Vec<Record>, Scanned) {
     let (sender, mut receiver) = mpsc::channel(4);
-    let query = Query { bound: bound.into(), now: now(), seen: Arc::default() };
+    let query = Query { bound: bound.into(), whole: false, now: now(), seen: Arc::default() };
     let seen = Arc::clone(&query.seen);
     let other = Arc::clone(store);
     let walk = tokio::spawn(async move { other.scan("people", query, sender).await });

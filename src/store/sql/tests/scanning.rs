@@ -43,6 +43,27 @@ async fn a_bound_sends_what_is_due_and_what_is_in_doubt_and_counts_the_rest() {
     }
 }
 
+#[tokio::test]
+async fn a_search_for_lost_rows_sees_those_that_left_the_dataset() {
+    let db = Db::new(
+        "CREATE TABLE people (id INTEGER PRIMARY KEY, ended_on TEXT, name TEXT, open INTEGER);
+         INSERT INTO people VALUES (1, '2020-01-01', 'A', 0), (2, '2020-01-01', 'B', 1), (3, '2020-01-01', NULL, 0)",
+    )
+    .await;
+    let store =
+        db.store("  people: { table: people, key: id, where: \"open = 0\", anonymise: { name: null }, events: { end: ended_on } }\n");
+    for (whole, expected) in [(false, &["1"][..]), (true, &["1", "2", "3"][..])] {
+        let (sender, mut receiver) = mpsc::channel(4);
+        let query = Query { bound: None, whole, now: now(), seen: Arc::default() };
+        let scanned = store.scan("people", query, sender).await.unwrap();
+        let mut found = Vec::new();
+        while let Some(batch) = receiver.recv().await {
+            found.extend(keys(&batch));
+        }
+        assert_eq!((found, scanned.incomplete), (expected.iter().map(ToString::to_string).collect(), None), "whole: {whole}");
+    }
+}
+
 type Write = fn(Timestamp) -> String;
 
 /// Every form, at every second around the end of a day in a zone ahead of, at and behind UTC: what the bound admits is sent.
@@ -192,7 +213,7 @@ async fn batches_stay_small_and_a_receiver_that_leaves_ends_the_scan_without_an_
     let store = db.store(PEOPLE);
     assert_eq!(scan(&store, due("2021-01-01")).await.0.len(), 2000);
     let (sender, mut receiver) = mpsc::channel(1);
-    let query = Query { bound: None, now: now(), seen: Arc::default() };
+    let query = Query { bound: None, whole: false, now: now(), seen: Arc::default() };
     let other = Arc::clone(&store);
     let walk = tokio::spawn(async move { other.scan("people", query, sender).await });
     assert_eq!(receiver.recv().await.unwrap().len(), BATCH);
