@@ -5,8 +5,8 @@
 //! plan is spent; plans that nobody allowed are removed after [`KEEP_DAYS`].
 //!
 //! ```text
-//! plans/<name>.plan      "rtdplan1\n", items, footer (JSON), u32 LE length of the footer, "rtdplan1\n"
-//! item                   u32 LE length of what follows; then the fields of the item, see `encode`
+//! plans/<name>.plan      "rtdplan2\n", items, footer (JSON), u32 LE length of the footer, "rtdplan2\n"
+//! item                   u32 LE length of what follows; then the fields of the item, see `item`
 //! ```
 //!
 //! The plan's id is the first 16 hexadecimal digits of the file's SHA-256: it names exactly this set of records. A file whose hash differs from
@@ -15,27 +15,30 @@
 //! A crash while writing leaves a temporary file (`.new-…`), which nobody holds locked and the next start removes. A crash while spending leaves
 //! the plan, which is how recovery knows the keys behind the pseudonyms of open intents; once they are settled it goes.
 
+mod item;
+
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
+use item::Coder;
+
 use crate::error::{Error, Kind, Result, hex};
 use crate::judge::Deciding;
 use crate::plan::{Item, Tally};
-use crate::record::{Doubt, Fingerprint, Key, Moment, Reading, Record};
+use crate::record::Record;
 use crate::schedule::{ClassId, Disposition, EventName};
 
 /// Plans that were refused and never allowed are removed after this many days: by then the data has moved on, and the keys must not pile up.
 pub const KEEP_DAYS: i64 = 14;
 
-const MAGIC: &[u8; 9] = b"rtdplan1\n";
+const MAGIC: &[u8; 9] = b"rtdplan2\n";
 
 /// What a plan says about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +79,7 @@ pub struct Writer {
     rules: Vec<(ClassId, Arc<str>)>,
     events: Vec<EventName>,
     items: u64,
+    coder: Coder,
     buffer: Vec<u8>,
     folder: PathBuf,
 }
@@ -118,6 +122,7 @@ pub struct Items {
     rules: Vec<(ClassId, Arc<str>)>,
     events: Vec<EventName>,
     shown: String,
+    coder: Coder,
     body: Vec<u8>,
 }
 
@@ -143,6 +148,7 @@ impl Writer {
             rules: Vec::new(),
             events: Vec::new(),
             items: 0,
+            coder: Coder::default(),
             buffer: Vec::with_capacity(512),
             folder: folder.to_owned(),
         };
@@ -162,10 +168,13 @@ impl Writer {
             || (deciding.class.clone(), Arc::clone(&deciding.schedule)),
         );
         let event = index_of(&mut self.events, |event| *event == deciding.event, || deciding.event.clone());
+        if u8::try_from(record.readings.len()).is_err() {
+            return Err(Error::new(Kind::Store, "a plan holds at most 255 events of a record"));
+        }
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         buffer.extend_from_slice(&[0; 4]);
-        encode(&mut buffer, record, then, deciding, rule, event);
+        self.coder.encode(&mut buffer, record, then, deciding, (rule, event));
         let length =
             u32::try_from(buffer.len() - 4).map_err(|_| Error::new(Kind::Store, "a record has a key or a fingerprint that is too long"))?;
         buffer[..4].copy_from_slice(&length.to_le_bytes());
@@ -287,6 +296,7 @@ impl Spool {
             rules: self.footer.rules.iter().map(class).collect::<Result<_>>()?,
             events: self.footer.events.iter().map(parse).collect::<Result<_>>()?,
             shown: path.display().to_string(),
+            coder: Coder::default(),
             body: Vec::new(),
         })
     }
@@ -347,138 +357,17 @@ impl Iterator for Items {
             self.input.read_exact(&mut self.body)
         };
         let item = match read() {
-            Ok(()) => Decoder { bytes: &self.body }.item(&self.rules, &self.events),
+            Ok(()) => self.coder.decode(&self.body, &self.rules, &self.events),
             Err(error) => return Some(Err(Error::with_source(Kind::Io, format!("{}: the plan cannot be read", self.shown), error))),
         };
         Some(item.ok_or_else(|| Error::new(Kind::Refused, format!("{}: expected an item of a plan, found something else", self.shown))))
     }
 }
 
-const DISPOSITIONS: [Disposition; 4] = Disposition::ALL;
-
-fn encode(out: &mut Vec<u8>, record: &Record, then: Disposition, deciding: &Deciding, rule: u32, event: u32) {
-    let then = DISPOSITIONS.iter().position(|known| *known == then).unwrap_or(0);
-    out.push(u8::try_from(then).unwrap_or(0));
-    out.extend_from_slice(&rule.to_le_bytes());
-    out.extend_from_slice(&event.to_le_bytes());
-    encode_date(out, deciding.event_date);
-    encode_date(out, deciding.due);
-    encode_bytes(out, Some(record.key.as_bytes()));
-    encode_bytes(out, record.class_value.as_deref().map(str::as_bytes));
-    encode_bytes(out, record.subject.as_deref().map(str::as_bytes));
-    encode_bytes(out, Some(&record.fingerprint));
-    out.extend_from_slice(&record.size.to_le_bytes());
-    out.push(u8::try_from(record.readings.len()).unwrap_or(u8::MAX));
-    for reading in &record.readings {
-        match reading {
-            Reading::NotYet => out.push(0),
-            Reading::At(Moment::Date(date)) => {
-                out.push(1);
-                encode_date(out, *date);
-            }
-            Reading::At(Moment::Instant(instant)) => {
-                out.push(2);
-                out.extend_from_slice(&instant.as_nanosecond().to_le_bytes());
-            }
-            Reading::Elsewhere(value) => {
-                out.push(3);
-                encode_bytes(out, value.as_deref().map(str::as_bytes));
-            }
-            Reading::Doubt(_) => out.push(4),
-        }
-    }
-}
-
-fn encode_date(out: &mut Vec<u8>, date: Date) {
-    out.extend_from_slice(&date.year().to_le_bytes());
-    out.extend_from_slice(&date.month().to_le_bytes());
-    out.extend_from_slice(&date.day().to_le_bytes());
-}
-
-fn encode_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
-    let length = bytes.map_or(u32::MAX, |bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX - 1));
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(bytes.unwrap_or_default());
-}
-
-struct Decoder<'a> {
-    bytes: &'a [u8],
-}
-
-/// A field that may be absent.
-enum Field<'a> {
-    Given(&'a [u8]),
-    Absent,
-}
-
-impl<'a> Decoder<'a> {
-    fn item(mut self, rules: &[(ClassId, Arc<str>)], events: &[EventName]) -> Option<Item> {
-        let then = *DISPOSITIONS.get(usize::from(self.array::<1>()?[0]))?;
-        let (class, schedule) = rules.get(u32::from_le_bytes(self.array()?) as usize)?;
-        let event = events.get(u32::from_le_bytes(self.array()?) as usize)?;
-        let (event_date, due) = (self.date()?, self.date()?);
-        let Field::Given(key) = self.field()? else { return None };
-        let key = Key::new(key);
-        let (mut class_value, mut subject) = (None, None);
-        self.text(&mut class_value)?;
-        self.text(&mut subject)?;
-        let Field::Given(fingerprint) = self.field()? else { return None };
-        let fingerprint = Fingerprint::from_slice(fingerprint);
-        let size = u64::from_le_bytes(self.array()?);
-        let count = self.array::<1>()?[0];
-        let readings = (0..count).map(|_| self.reading()).collect::<Option<_>>()?;
-        let deciding = Deciding { class: class.clone(), schedule: Arc::clone(schedule), event: event.clone(), event_date, due };
-        self.bytes.is_empty().then_some(Item { record: Record { key, class_value, readings, subject, size, fingerprint }, then, deciding })
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, rest) = self.bytes.split_first_chunk()?;
-        self.bytes = rest;
-        Some(*head)
-    }
-
-    fn field(&mut self) -> Option<Field<'a>> {
-        let length = u32::from_le_bytes(self.array()?);
-        if length == u32::MAX {
-            return Some(Field::Absent);
-        }
-        let (head, rest) = self.bytes.split_at_checked(length as usize)?;
-        self.bytes = rest;
-        Some(Field::Given(head))
-    }
-
-    /// Text or absence; the outer `None` says that the item is broken.
-    fn text(&mut self, text: &mut Option<Box<str>>) -> Option<()> {
-        if let Field::Given(bytes) = self.field()? {
-            *text = Some(std::str::from_utf8(bytes).ok()?.into());
-        }
-        Some(())
-    }
-
-    fn date(&mut self) -> Option<Date> {
-        let [y0, y1, month, day] = self.array()?;
-        Date::new(i16::from_le_bytes([y0, y1]), i8::from_le_bytes([month]), i8::from_le_bytes([day])).ok()
-    }
-
-    fn reading(&mut self) -> Option<Reading> {
-        Some(match self.array::<1>()?[0] {
-            0 => Reading::NotYet,
-            1 => Reading::At(Moment::Date(self.date()?)),
-            2 => Reading::At(Moment::Instant(jiff::Timestamp::from_nanosecond(i128::from_le_bytes(self.array()?)).ok()?)),
-            3 => {
-                let mut value = None;
-                self.text(&mut value)?;
-                Reading::Elsewhere(value)
-            }
-            4 => Reading::Doubt(Doubt::Failed("not kept in the plan".into())),
-            _ => return None,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{Fingerprint, Key, Moment, Reading};
     use jiff::civil::date;
 
     fn item(key: &[u8]) -> Item {
@@ -522,7 +411,7 @@ mod tests {
     #[test]
     fn a_plan_is_read_back_as_it_was_written_and_vanishes_unless_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let keys: [&[u8]; 3] = [b"one", b"\xff\xfe/two", b""];
+        let keys: [&[u8]; 6] = [b"one", b"\xff\xfe/two", b"\xff\xfe/twenty", b"\xff", b"", b"one"];
         let plan = spool(folder.path(), &keys);
         let read: Vec<Item> = plan.items().unwrap().map(Result::unwrap).collect();
         assert_eq!(read, keys.map(item));

@@ -33,6 +33,44 @@ async fn estate(folder: &Path) {
 }
 
 #[tokio::test]
+async fn a_check_that_opens_the_stores_tells_of_a_column_that_is_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    estate(folder.path()).await;
+    let path = folder.path().join("retentiond.yaml");
+    let written = fs::read_to_string(&path).unwrap();
+    let connected = |on: &str| {
+        fs::write(&path, written.replace("by: tenancy,", &format!("by: tenancy, on: {on},"))).unwrap();
+        retentiond(folder.path(), &["check", "--connect"])
+    };
+    let output = connected("tenant");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("papers/letters: `tenancy-end` cannot be looked up in housing/tenancies") && text.contains("tenant"), "{text}");
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(connected("id").stdout).unwrap();
+    assert!(!text.contains("cannot be looked up"), "{text}");
+}
+
+#[tokio::test]
+async fn rows_stay_while_the_files_that_they_date_could_not_be_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    estate(folder.path()).await;
+    // Within the limits for the rows, over them for the files.
+    let path = folder.path().join("retentiond.yaml");
+    let written = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{written}        limits: {{ records: unlimited, share: 1% }}\n")).unwrap();
+    let ran = retentiond(folder.path(), &["run"]);
+    assert_eq!(ran.status.code(), Some(3), "{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("housing/tenancies is left for the next run"));
+    assert_eq!(tenancies(folder.path()).await, ["T1", "T2"]);
+}
+
+async fn tenancies(folder: &Path) -> Vec<String> {
+    let url = format!("sqlite://{}", folder.join("housing.db").display());
+    let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    sqlx::query_scalar("SELECT id FROM tenancies ORDER BY id").fetch_all(&mut connection).await.unwrap()
+}
+
+#[tokio::test]
 async fn files_go_before_the_rows_that_date_them() {
     let folder = tempfile::tempdir().unwrap();
     estate(folder.path()).await;
@@ -43,8 +81,5 @@ async fn files_go_before_the_rows_that_date_them() {
     assert!(ran.status.success(), "{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     let letters = ["T1", "T2"].map(|tenancy| folder.path().join("files").join(tenancy).join("letter.txt").exists());
     assert_eq!(letters, [false, true], "{}", String::from_utf8_lossy(&ran.stdout));
-    let mut connection =
-        sqlx::SqliteConnection::connect(&format!("sqlite://{}", folder.path().join("housing.db").display())).await.unwrap();
-    let left: Vec<(String,)> = sqlx::query_as("SELECT id FROM tenancies").fetch_all(&mut connection).await.unwrap();
-    assert_eq!(left, [("T2".to_owned(),)]);
+    assert_eq!(tenancies(folder.path()).await, ["T2"]);
 }

@@ -5,15 +5,36 @@ use serde_json::json;
 
 use super::{Common, DONE, FINDINGS, print_line};
 use crate::clock::Today;
+use crate::config::{Config, Dataset, EventSource};
 use crate::error::Result;
 use crate::finding::{Finding, Severity};
+use crate::record::{Doubt, Reading};
 use crate::report;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Also open the stores and check that everything the datasets name is there; still reads no record
+    /// Also open the stores and check that everything the datasets name is there and that dates can be looked up; changes nothing
     #[arg(long)]
     connect: bool,
+}
+
+/// Whether the dates of a dataset can be looked up where they are said to be: asked with a value that nothing has.
+async fn look_ups(config: &Config, dataset: &Dataset) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (event, source) in &dataset.events {
+        let EventSource::Lookup(lookup) = source else { continue };
+        let Some(target) = config.dataset(&lookup.store, &lookup.dataset) else { continue };
+        let answer = target.store.lookup(&target.name, &lookup.event, lookup.on.as_deref(), &["retentiond check"]).await;
+        let failed = match answer.as_deref() {
+            Ok([Reading::Doubt(Doubt::Failed(why))]) => Some(why.clone()),
+            Ok(_) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why) = failed {
+            findings.push(Finding::blocks(&dataset.address, format!("`{event}` cannot be looked up in {}: {why}", target.address)));
+        }
+    }
+    findings
 }
 
 pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
@@ -27,6 +48,9 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
                 Ok(found) => findings.extend(found),
                 Err(error) => findings.push(Finding::blocks(store.name(), error.to_string())),
             }
+        }
+        for dataset in &config.datasets {
+            findings.extend(look_ups(&config, dataset).await);
         }
     }
     findings.sort_by(|one, other| (one.severity, &one.about).cmp(&(other.severity, &other.about)));

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{Common, DONE, FINDINGS, REFUSED, progress, tell_line};
+use crate::config::Dataset;
 use crate::error::{Error, Kind, Result};
 use crate::report;
 use crate::session::{End, Progress, Ran, Session};
@@ -50,13 +51,7 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     Ok(if attention || rans.iter().any(Ran::needs_attention) { FINDINGS } else { DONE })
 }
 
-async fn run_all(
-    common: &Common,
-    options: &Options,
-    session: &Session,
-    datasets: &[Arc<crate::config::Dataset>],
-    rans: &mut Vec<Ran>,
-) -> Result<()> {
+async fn run_all(common: &Common, options: &Options, session: &Session, datasets: &[Arc<Dataset>], rans: &mut Vec<Ran>) -> Result<()> {
     if let Some(plan) = &options.allow {
         let progress = Progress::default();
         let shown = progress::show(plan, &progress);
@@ -68,6 +63,11 @@ async fn run_all(
         if session.stop.load(std::sync::atomic::Ordering::Relaxed) {
             break;
         }
+        if let Some(asker) = waits_for(dataset, rans) {
+            // Were its records destroyed now, those of the other that are due could never be dated again.
+            tracing::warn!("{} is left for the next run: dates of {asker} are looked up in it, which could not be done", dataset.address);
+            continue;
+        }
         let progress = Progress::default();
         let shown = progress::show(&dataset.address, &progress);
         let ran = session.run(dataset, &progress).await;
@@ -75,6 +75,17 @@ async fn run_all(
         tell(common, rans, ran?)?;
     }
     Ok(())
+}
+
+/// The dataset that looks into this one and whose run did not come to its end.
+fn waits_for(dataset: &Dataset, rans: &[Ran]) -> Option<String> {
+    let undone = |ran: &&Ran| match &ran.end {
+        End::Spent(spent) => spent.stopped,
+        End::Refused { .. } | End::Incomplete(_) => true,
+        End::Reported(_) => false,
+    };
+    let asker = rans.iter().filter(undone).find(|ran| ran.dataset.looks_into(dataset));
+    asker.map(|ran| ran.dataset.address.clone())
 }
 
 fn tell(common: &Common, rans: &mut Vec<Ran>, ran: Ran) -> Result<()> {
@@ -85,7 +96,7 @@ fn tell(common: &Common, rans: &mut Vec<Ran>, ran: Ran) -> Result<()> {
     Ok(())
 }
 
-/// The first SIGINT or SIGTERM finishes the batches in hand, writes their outcomes and publishes the log; a second one ends the program at once,
+/// The first SIGINT or SIGTERM finishes the records in hand, writes their outcomes and publishes the log; a second one ends the program at once,
 /// which is as safe as any crash.
 fn watch_signals(session: &Session) -> Result<()> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {

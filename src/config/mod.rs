@@ -10,6 +10,7 @@ mod dataset;
 mod limits;
 mod places;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -177,7 +178,7 @@ impl Config {
     /// the dates destroyed first, nobody could tell any more what is due.
     pub fn select(&self, selection: Option<&str>) -> Result<Vec<Arc<Dataset>>> {
         let Some(selection) = selection else {
-            return Ok(askers_first(self.datasets.clone()));
+            return Ok(askers_first(&self.datasets));
         };
         let matches = |dataset: &&Arc<Dataset>| dataset.address == selection || dataset.store.name() == selection;
         let found: Vec<_> = self.datasets.iter().filter(matches).cloned().collect();
@@ -186,18 +187,21 @@ impl Config {
             let hint = suggest(selection, known);
             return Err(Error::new(Kind::Usage, format!("no store or dataset is called \"{}\"{hint}", escape(selection.as_bytes()))));
         }
-        Ok(askers_first(found))
+        Ok(askers_first(&found))
     }
 }
 
-/// Puts every dataset before those that it looks into, and leaves the order as it is otherwise. Datasets that look into each other stay as they are.
-fn askers_first(mut left: Vec<Arc<Dataset>>) -> Vec<Arc<Dataset>> {
-    let mut ordered = Vec::with_capacity(left.len());
-    while !left.is_empty() {
-        let free = |one: &Arc<Dataset>| !left.iter().any(|other| other.address != one.address && other.looks_into(one));
-        let next = left.iter().position(free).unwrap_or(0);
-        ordered.push(left.remove(next));
+/// Puts every dataset before those that it looks into, and leaves the order as it is otherwise.
+fn askers_first(datasets: &[Arc<Dataset>]) -> Vec<Arc<Dataset>> {
+    fn visit(one: &Arc<Dataset>, all: &[Arc<Dataset>], met: &mut HashSet<String>, ordered: &mut Vec<Arc<Dataset>>) {
+        // Those that look into each other in a circle are met once all the same.
+        if met.insert(one.address.clone()) {
+            all.iter().filter(|other| other.looks_into(one)).for_each(|asker| visit(asker, all, met, ordered));
+            ordered.push(Arc::clone(one));
+        }
     }
+    let (mut met, mut ordered) = (HashSet::new(), Vec::with_capacity(datasets.len()));
+    datasets.iter().for_each(|one| visit(one, datasets, &mut met, &mut ordered));
     ordered
 }
 

@@ -8,7 +8,8 @@
 //! Several batches are on their way at once: while the store removes one (or as many as it has lanes), the intent of the next and the outcomes of the
 //! last wait for the log, which gathers whatever is waiting into one write and one sync. So the disk's latency hides behind the removals.
 //!
-//! **When the log is lost** (disk full, I/O error) the guard stops every record that has not been removed yet; no further intent is written.
+//! **When the log is lost** (disk full, I/O error) or the program is told to end, the guard keeps every record that has not been removed yet, and
+//! the log says so where it still can; no further intent is written.
 //! **When the process is killed**, each intent without outcome is resolved at the next start by looking ([`crate::recover`]): until then the log says
 //! no more than is true. One record's failure never stops the rest.
 
@@ -55,7 +56,7 @@ pub struct Run {
     pub assessor: Assessor,
     /// The key of the year in which the run began: intent and outcome of a record use the same pseudonym across midnight of New Year.
     pub epoch: Arc<EpochKey>,
-    /// Set by a signal: finish the batches in hand and start no more.
+    /// Set by a signal: finish the records in hand and start no more.
     pub stop: Arc<AtomicBool>,
     /// Records with an outcome so far, for people who watch.
     pub done: Arc<AtomicU64>,
@@ -101,7 +102,7 @@ pub async fn spend(run: &Arc<Run>, plan: &Spool) -> Result<Spent> {
             }
         }
         let Some(ended) = under_way.join_next().await else {
-            spent.stopped = stopping && batches.next_batch().is_ok_and(|more| more.is_some());
+            spent.stopped |= stopping && batches.next_batch().is_ok_and(|more| more.is_some());
             break;
         };
         match ended {
@@ -154,11 +155,9 @@ impl Run {
         let intent = Intent { run: &self.id, store: dataset.store.name(), dataset: &dataset.name, act, records: &names };
         let intent = self.log.commit(vec![Draft::new(EntryKind::Intent, &intent)?]).await?;
         let permit = Permit::new(&intent);
-        let fates = {
-            // Never closed; without a lane nothing but the pace is lost.
-            let _lane = lanes.acquire().await.ok();
-            self.remove(&permit, act, &records, lost).await
-        };
+        // Never closed; without a lane nothing but the pace is lost. Whoever is asked what became of a record must not meet the next batch there.
+        let lane = lanes.acquire().await.ok();
+        let fates = self.remove(&permit, act, &records, lost).await;
         let mut spent = Spent::default();
         let mut drafts = Vec::with_capacity(records.len());
         for (((name, record), deciding), fate) in names.iter().zip(&records).zip(&deciding).zip(fates) {
@@ -167,6 +166,7 @@ impl Run {
                 drafts.push(draft);
                 spent.settled.push(Arc::clone(name));
             }
+            spent.stopped |= matches!(&fate, Fate::Kept(Kept::Stopped(_)));
             spent.count(act, record, &fate);
             if let Some(trouble) = trouble {
                 spent.trouble(trouble, 1);
@@ -181,6 +181,7 @@ impl Run {
                 );
             }
         }
+        drop(lane);
         // The fate of every record of a batch may be open.
         if !drafts.is_empty() {
             self.log.commit(drafts).await?;
@@ -201,7 +202,10 @@ impl Run {
             if positions.len() == records.len() { records.into() } else { positions.iter().map(|at| records[*at].clone()).collect() };
         let guard = |position: usize, fresh: &Record| {
             if lost.load(Ordering::SeqCst) {
-                return Some(Kept::NotDue("the audit log was lost".into()));
+                return Some(Kept::Stopped("the audit log took no more of what the run announced".into()));
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                return Some(Kept::Stopped("the program was told to end".into()));
             }
             let Some(at) = positions.get(position).copied() else {
                 return Some(Kept::Changed("the store asked about a record that is not in the batch".into()));

@@ -103,20 +103,20 @@ impl Trigger {
 
     /// The start of the period for what is known of the events. Doubt about any event that takes part is doubt about the start.
     pub fn start<D>(&self, mut known: impl FnMut(&EventName) -> Known<D>) -> Start<D> {
-        let mut happened: Vec<(Date, &EventName)> = Vec::with_capacity(self.events().len());
+        let earliest = matches!(self, Self::EarliestOf(_));
+        let mut deciding: Option<(Date, &EventName)> = None;
         let mut not_yet = None;
         for name in self.events() {
             match known(name) {
-                Known::On(date) => happened.push((date, name)),
+                Known::On(date) => {
+                    let new = (date, name);
+                    deciding = Some(deciding.map_or(new, |known| if earliest { known.min(new) } else { known.max(new) }));
+                }
                 Known::NotYet => not_yet = not_yet.or(Some(name)),
                 Known::Doubt(why) => return Start::Doubt(name.clone(), why),
             }
         }
-        let chosen = match (self, not_yet) {
-            (Self::EarliestOf(_), _) => happened.into_iter().min(),
-            (_, None) => happened.into_iter().max(),
-            (_, Some(_)) => None,
-        };
+        let chosen = deciding.filter(|_| earliest || not_yet.is_none());
         match (chosen, not_yet) {
             (Some((event, name)), _) => Start::On { name: name.clone(), event, start: self.count_from(event) },
             (None, Some(name)) => Start::NotYet(name.clone()),

@@ -200,6 +200,8 @@ pub enum Kept {
     Changed(String),
     /// It is no longer due, and why.
     NotDue(String),
+    /// The run ended before its turn came, and why.
+    Stopped(String),
     /// A hold protects it: the hold's id.
     Held(String),
     /// The store cannot reach the lowest grade accepted, and why.
@@ -308,6 +310,7 @@ impl Kept {
         match self {
             Self::Changed(_) => "changed",
             Self::NotDue(_) => "no-longer-due",
+            Self::Stopped(_) => "run-stopped",
             Self::Held(_) => "held",
             Self::CannotMeetGrade(_) => "cannot-meet-grade",
         }
@@ -316,7 +319,9 @@ impl Kept {
     /// The explanation that belongs to the word.
     pub fn detail(&self) -> &str {
         match self {
-            Self::Changed(detail) | Self::NotDue(detail) | Self::Held(detail) | Self::CannotMeetGrade(detail) => detail,
+            Self::Changed(detail) | Self::NotDue(detail) | Self::Stopped(detail) | Self::Held(detail) | Self::CannotMeetGrade(detail) => {
+                detail
+            }
         }
     }
 }
@@ -326,6 +331,7 @@ impl fmt::Display for Kept {
         match self {
             Self::Changed(what) => write!(f, "changed since the scan: {what}"),
             Self::NotDue(why) => write!(f, "no longer due: {why}"),
+            Self::Stopped(why) => write!(f, "its turn did not come: {why}"),
             Self::Held(hold) => write!(f, "held by {hold}"),
             Self::CannotMeetGrade(why) => write!(f, "the grade asked for cannot be met: {why}"),
         }

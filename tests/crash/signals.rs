@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::estate::{Dice, Estate, Load};
 
-const MANY: Load = Load { footage: 4000, letters: 20, scans: 20, rows: 200 };
+const MANY: Load = Load { footage: 9000, letters: 20, scans: 20, rows: 200 };
 
 fn terminate(child: &Child) {
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
@@ -43,7 +43,7 @@ fn a_program_told_to_end_finishes_what_it_announced_and_says_that_it_stopped() {
     assert_eq!(estate.runs_stopped, 1);
     assert!(estate.entries_of(Kind::Recovered).is_empty());
     let gone = estate.entries_of(Kind::Destroyed).len();
-    assert!(gone > 0 && gone < 4000, "{gone}");
+    assert!(gone > 0 && gone < 9000, "{gone}");
     estate.check_tidy();
     estate.run();
     estate.check_done();

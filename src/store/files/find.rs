@@ -30,6 +30,8 @@ pub enum Standing {
     Present(Box<Record>),
     /// Nothing, and the directory in which it would stand, if that is there.
     Absent(Option<OwnedFd>),
+    /// A file that by now goes with another record beside it.
+    Companion,
     /// It cannot be told.
     Unknown(String),
 }
@@ -65,7 +67,7 @@ pub fn look(root: &Root, dataset: &Dataset, key: &[u8]) -> Standing {
     }
     if dataset.looks_like_companion(name) {
         match dataset.owners(&dir, &[name.to_vec()], |beside| dataset.pattern.matches(&join(parent, beside))) {
-            Ok(owners) if owners.iter().any(Option::is_some) => return Standing::Absent(Some(dir)),
+            Ok(owners) if owners.iter().any(Option::is_some) => return Standing::Companion,
             Ok(_) => {}
             Err(error) => return Standing::Unknown(obstacle(error)),
         }
@@ -78,6 +80,7 @@ pub fn fetch(root: &Root, dataset: &Dataset, key: &Key) -> Found {
     match look(root, dataset, key.as_bytes()) {
         Standing::Present(record) => Found::Present(record),
         Standing::Unknown(why) => Found::Unknown(why),
+        Standing::Companion => Found::Outside("the file is there, and goes with another record beside it by now".into()),
         Standing::Absent(None) => Found::Absent,
         Standing::Absent(Some(dir)) => match split(key.as_bytes()).map(|(parent, name)| present_companions(dataset, &dir, parent, name)) {
             Some(Ok(there)) if !there.is_empty() => Found::Remains,
@@ -126,7 +129,7 @@ pub fn lookup_key(root: &Root, dataset: &Dataset, event: &EventName, key: &str) 
     };
     match look(root, dataset, key.as_bytes()) {
         Standing::Present(record) => record.readings[at].clone(),
-        Standing::Absent(_) => Reading::Doubt(Doubt::Missing("the record that is looked up".into())),
+        Standing::Absent(_) | Standing::Companion => Reading::Doubt(Doubt::Missing("the record that is looked up".into())),
         Standing::Unknown(why) => Reading::Doubt(Doubt::Failed(why)),
     }
 }
@@ -220,7 +223,7 @@ pub fn elsewhere(root: &Root, dataset: &Dataset, other: &Dataset, key: &[u8], ca
         }
         let record = cache.entry(path.to_vec()).or_insert_with(|| match look(root, other, path) {
             Standing::Present(record) => Some(*record),
-            Standing::Absent(_) => None,
+            Standing::Absent(_) | Standing::Companion => None,
             Standing::Unknown(why) => Some(in_doubt(other, path, &why)),
         });
         found.extend(record.clone());

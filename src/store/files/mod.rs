@@ -237,7 +237,10 @@ impl Store for Files {
             };
             let seen = walk.run();
             let findings = seen.findings(&inner.about(dataset));
-            Ok(Scanned { population: seen.population, left_out: seen.left_out, incomplete: seen.incomplete, findings })
+            let passed_over =
+                seen.passed_over.filter(|_| query.whole).map(|place| format!("{place} is not entered, and records may be there"));
+            let incomplete = seen.incomplete.or(passed_over);
+            Ok(Scanned { population: seen.population, left_out: seen.left_out, incomplete, findings })
         })
         .await
     }

@@ -80,6 +80,8 @@ struct Directory {
     opened: Instant,
     /// Positions of records whose end depends on this directory's sync.
     records: Vec<usize>,
+    /// Whether a name was removed from it.
+    changed: bool,
     /// Names that were unlinked and have not been looked for since, with the position of the record and what it was.
     unseen: Vec<(Vec<u8>, usize, Facts)>,
 }
@@ -228,7 +230,7 @@ impl Removal<'_> {
         // The last look: the same file under the same name, unchanged through all that reading. Where the first look was at the name itself, nobody
         // else can change names, and no file was read since, it would be the same look twice.
         let read_since = self.dataset.overwrite || self.dataset.has_sidecars() || !companions.is_empty();
-        match if watched || read_since { Facts::at(dir, name) } else { Ok(facts) } {
+        match if place.shared || read_since { Facts::at(dir, name) } else { Ok(facts) } {
             Ok(last) if last == facts => {}
             Ok(last) => return changed(last.differs(&seen.fingerprint).unwrap_or("it was linked or unlinked elsewhere")),
             Err(Errno::NOENT) => return self.remains(index, seen, dir, parent, name),
@@ -263,10 +265,14 @@ impl Removal<'_> {
             return failed(error, true);
         }
         // The handle has told that this file lost a name; without one the directory is asked, for all of a batch at once.
-        if handle.is_none()
-            && let Some(last) = self.dirs.last_mut()
-        {
-            last.unseen.push((name.to_vec(), index, facts));
+        self.changed();
+        if handle.is_none() && companions.is_empty() {
+            if let Some(last) = self.dirs.last_mut() {
+                last.unseen.push((name.to_vec(), index, facts));
+            }
+        } else if handle.is_none() && Facts::at(dir, name).map_or_else(|error| error != Errno::NOENT, |now| now.same_inode(&facts)) {
+            // What goes with it, its dates perhaps, stays with it.
+            return failed("it was unlinked and is still there", true);
         }
         for (at, ready) in prepared.enumerate() {
             if let Some(ready) = ready
@@ -288,6 +294,7 @@ impl Removal<'_> {
                 Err(_) => false,
             };
             let gone = same && matches!(unlinkat(dir, name.as_slice(), AtFlags::empty()), Ok(()) | Err(Errno::NOENT));
+            self.changed();
             if !gone {
                 return failed("the record is gone, but a file that goes with it could not be removed", true);
             }
@@ -388,7 +395,7 @@ impl Removal<'_> {
             };
         }
         match unlinkat(dir, name, AtFlags::REMOVEDIR) {
-            Ok(()) => {}
+            Ok(()) => self.changed(),
             Err(Errno::NOTEMPTY | Errno::EXIST) => {
                 return failed("something appeared inside while it was being removed; the rest is gone", true);
             }
@@ -427,9 +434,17 @@ impl Removal<'_> {
             place: Arc::clone(&place),
             opened: Instant::now(),
             records: Vec::new(),
+            changed: false,
             unseen: Vec::new(),
         });
         Ok(place)
+    }
+
+    /// A name was removed from the directory of the record in hand.
+    fn changed(&mut self) {
+        if let Some(last) = self.dirs.last_mut() {
+            last.changed = true;
+        }
     }
 
     fn touched(&mut self, path: &[u8], index: usize) {
@@ -459,7 +474,9 @@ impl Removal<'_> {
     /// the sync of the one that was changed last, elsewhere the sync of its own.
     fn sync_all(&mut self) {
         let dirs: Vec<Directory> = std::mem::take(&mut self.dirs).into_iter().filter(|dir| !dir.records.is_empty()).collect();
-        let together = if self.eraser.medium.one_journal { dirs.last().map(|dir| fsync(&dir.place.fd)) } else { None };
+        // The sync of a directory that was not changed waits for nothing.
+        let last = dirs.iter().rev().find(|dir| dir.changed).filter(|_| self.eraser.medium.one_journal);
+        let together = last.map(|dir| fsync(&dir.place.fd));
         for dir in dirs {
             self.verify(&dir);
             if let Err(error) = together.unwrap_or_else(|| fsync(&dir.place.fd)) {

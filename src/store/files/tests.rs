@@ -20,6 +20,8 @@ use crate::schedule::EventName;
 use crate::store::{Act, DatasetHead, EventHead, EventPlace, Evidence, Fate, Found, Kept, Order, Query, Scanned, Store, StoreHead};
 use crate::yaml::{Document, Node, Problems, Value};
 
+mod lost;
+
 const FOOTAGE: &str = r#"{ path: "{camera}/{recorded:%Y-%m-%d}/*.mp4", events: { recorded: path }, subject: camera }"#;
 const PLAIN: &str = r#"{ path: "**/*", events: { changed: modified } }"#;
 

@@ -88,6 +88,8 @@ pub struct Seen {
     pub left_out: bool,
     /// Why it did not see everything.
     pub incomplete: Option<String>,
+    /// Something that it does not enter by its rules, where records may have been before: a link, a mount, what took another's name.
+    pub passed_over: Option<String>,
     mounts: Examples,
     special: Examples,
     nearly: Examples,
@@ -259,6 +261,9 @@ impl Walk<'_> {
             match kind {
                 FileType::Directory => self.directory(dir, &fd, bytes, reader, shared),
                 kind if self.dataset.directories() || !self.dataset.pattern.accepts(dir.at, bytes) => {
+                    if kind != FileType::RegularFile && self.dataset.pattern.enter(dir.at, bytes).is_some() {
+                        reader.seen.pass_over(|| shown_in(&dir.path, bytes));
+                    }
                     if kind == FileType::RegularFile && self.dataset.pattern.nearly(dir.at, bytes, self.dataset.directories()) {
                         reader.seen.nearly.add(|| shown_in(&dir.path, bytes));
                     }
@@ -270,7 +275,7 @@ impl Walk<'_> {
                     }
                 }
                 FileType::RegularFile => self.file(dir, &fd, name, reader, shared),
-                _ => reader.seen.special.add(|| shown_in(&dir.path, bytes)),
+                _ => reader.seen.special(|| shown_in(&dir.path, bytes)),
             }
         }
         self.suspects(dir, &fd, &mut suspects, reader, shared);
@@ -433,9 +438,10 @@ impl Walk<'_> {
             Err(error) => return reader.seen.miss(format!("{}: cannot be read: {}", shown_in(&dir.path, bytes), words(error))),
         };
         if !facts.is_file() {
-            return reader.seen.special.add(|| shown_in(&dir.path, bytes));
+            return reader.seen.special(|| shown_in(&dir.path, bytes));
         }
         if facts.mount {
+            reader.seen.pass_over(|| shown_in(&dir.path, bytes));
             return reader.seen.mounts.add(|| shown_in(&dir.path, bytes));
         }
         reader.seen.population += 1;
@@ -587,11 +593,24 @@ impl Seen {
         self.incomplete.get_or_insert(why);
     }
 
+    fn pass_over(&mut self, place: impl FnOnce() -> String) {
+        self.passed_over.get_or_insert_with(place);
+    }
+
+    fn special(&mut self, place: impl Fn() -> String) {
+        self.pass_over(&place);
+        self.special.add(place);
+    }
+
     fn not_opened(&mut self, path: &[u8], error: Errno) {
         match error {
             // It vanished, or something else took its name, since its directory was listed.
-            Errno::NOENT | Errno::NOTDIR | Errno::LOOP => {}
-            Errno::XDEV => self.mounts.add(|| shown(path)),
+            Errno::NOENT => {}
+            Errno::NOTDIR | Errno::LOOP => self.pass_over(|| shown(path)),
+            Errno::XDEV => {
+                self.pass_over(|| shown(path));
+                self.mounts.add(|| shown(path));
+            }
             error => self.miss(format!("{}: the directory cannot be opened: {}", shown(path), words(error))),
         }
     }
@@ -602,6 +621,7 @@ impl Seen {
         if let Some(why) = other.incomplete {
             self.miss(why);
         }
+        self.passed_over = self.passed_over.take().or(other.passed_over);
         self.mounts.absorb(other.mounts);
         self.special.absorb(other.special);
         self.nearly.absorb(other.nearly);

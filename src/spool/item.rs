@@ -1,0 +1,197 @@
+//! One item of a plan as bytes.
+//!
+//! ```text
+//! item      disposition u8 | rule, event: varint | event date, due: date | key | class value, subject, fingerprint: bytes | size: varint
+//!           | number of readings u8 | readings
+//! key       varint: how many bytes are those of the key before it; then the others, as bytes
+//! bytes     varint: 0 for nothing, otherwise the length and one more; then the bytes
+//! date      year i16 LE | month i8 | day i8
+//! reading   0: not yet | 1: date | 2: seconds i64 LE, nanoseconds i32 LE | 3: bytes to look it up by | 4: doubt
+//! ```
+//!
+//! Keys come in the order of the scan, so that neighbours mostly share a folder: what they share is written once.
+
+use std::sync::Arc;
+
+use integer_encoding::VarInt;
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use crate::judge::Deciding;
+use crate::plan::Item;
+use crate::record::{Doubt, Fingerprint, Key, Moment, Reading, Record};
+use crate::schedule::{ClassId, Disposition, EventName};
+
+const DISPOSITIONS: [Disposition; 4] = Disposition::ALL;
+
+/// Writes or reads the items of one plan, in order.
+#[derive(Default)]
+pub(super) struct Coder {
+    /// The key of the item before.
+    last: Vec<u8>,
+}
+
+impl Coder {
+    /// Appends an item; `rule` and `event` are positions in the plan's lists.
+    pub(super) fn encode(&mut self, out: &mut Vec<u8>, record: &Record, then: Disposition, deciding: &Deciding, (rule, event): (u32, u32)) {
+        let then = DISPOSITIONS.iter().position(|known| *known == then).unwrap_or(0);
+        out.push(u8::try_from(then).unwrap_or(0));
+        encode_number(out, u64::from(rule));
+        encode_number(out, u64::from(event));
+        encode_date(out, deciding.event_date);
+        encode_date(out, deciding.due);
+        let key = record.key.as_bytes();
+        let shared = key.iter().zip(&self.last).take_while(|(one, other)| one == other).count();
+        encode_number(out, shared as u64);
+        encode_bytes(out, Some(&key[shared..]));
+        self.last.truncate(shared);
+        self.last.extend_from_slice(&key[shared..]);
+        encode_bytes(out, record.class_value.as_deref().map(str::as_bytes));
+        encode_bytes(out, record.subject.as_deref().map(str::as_bytes));
+        encode_bytes(out, Some(&record.fingerprint));
+        encode_number(out, record.size);
+        out.push(u8::try_from(record.readings.len()).unwrap_or(u8::MAX));
+        for reading in &record.readings {
+            encode_reading(out, reading);
+        }
+    }
+
+    /// The item that these bytes are; `None` when they are none.
+    pub(super) fn decode(&mut self, bytes: &[u8], rules: &[(ClassId, Arc<str>)], events: &[EventName]) -> Option<Item> {
+        let mut bytes = Bytes(bytes);
+        let then = *DISPOSITIONS.get(usize::from(bytes.array::<1>()?[0]))?;
+        let (class, schedule) = rules.get(usize::try_from(bytes.number()?).ok()?)?;
+        let event = events.get(usize::try_from(bytes.number()?).ok()?)?;
+        let (event_date, due) = (bytes.date()?, bytes.date()?);
+        let shared = usize::try_from(bytes.number()?).ok().filter(|shared| *shared <= self.last.len())?;
+        self.last.truncate(shared);
+        self.last.extend_from_slice(bytes.given()?);
+        let key = Key::new(self.last.as_slice());
+        let (class_value, subject) = (bytes.text()?, bytes.text()?);
+        let fingerprint = Fingerprint::from_slice(bytes.given()?);
+        let size = bytes.number()?;
+        let count = bytes.array::<1>()?[0];
+        let readings = (0..count).map(|_| bytes.reading()).collect::<Option<_>>()?;
+        let deciding = Deciding { class: class.clone(), schedule: Arc::clone(schedule), event: event.clone(), event_date, due };
+        bytes.0.is_empty().then_some(Item { record: Record { key, class_value, readings, subject, size, fingerprint }, then, deciding })
+    }
+}
+
+fn encode_number(out: &mut Vec<u8>, number: u64) {
+    let mut buffer = [0; 10];
+    let length = number.encode_var(&mut buffer);
+    out.extend_from_slice(&buffer[..length]);
+}
+
+fn encode_date(out: &mut Vec<u8>, date: Date) {
+    out.extend_from_slice(&date.year().to_le_bytes());
+    out.extend_from_slice(&date.month().to_le_bytes());
+    out.extend_from_slice(&date.day().to_le_bytes());
+}
+
+fn encode_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    encode_number(out, bytes.map_or(0, |bytes| bytes.len() as u64 + 1));
+    out.extend_from_slice(bytes.unwrap_or_default());
+}
+
+fn encode_reading(out: &mut Vec<u8>, reading: &Reading) {
+    match reading {
+        Reading::NotYet => out.push(0),
+        Reading::At(Moment::Date(date)) => {
+            out.push(1);
+            encode_date(out, *date);
+        }
+        Reading::At(Moment::Instant(instant)) => {
+            out.push(2);
+            out.extend_from_slice(&instant.as_second().to_le_bytes());
+            out.extend_from_slice(&instant.subsec_nanosecond().to_le_bytes());
+        }
+        Reading::Elsewhere(value) => {
+            out.push(3);
+            encode_bytes(out, value.as_deref().map(str::as_bytes));
+        }
+        Reading::Doubt(_) => out.push(4),
+    }
+}
+
+/// What is left of an item to be read. Every `None` says that it is broken.
+struct Bytes<'a>(&'a [u8]);
+
+#[allow(clippy::option_option)] // Broken, or nothing, or something.
+impl<'a> Bytes<'a> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        let (number, length) = u64::decode_var(self.0)?;
+        self.0 = &self.0[length..];
+        Some(number)
+    }
+
+    /// Bytes; the inner `None` says that there are none.
+    fn field(&mut self) -> Option<Option<&'a [u8]>> {
+        let Some(length) = self.number()?.checked_sub(1) else { return Some(None) };
+        let (head, rest) = self.0.split_at_checked(usize::try_from(length).ok()?)?;
+        self.0 = rest;
+        Some(Some(head))
+    }
+
+    /// Bytes that have to be there.
+    fn given(&mut self) -> Option<&'a [u8]> {
+        self.field()?
+    }
+
+    fn text(&mut self) -> Option<Option<Box<str>>> {
+        match self.field()? {
+            Some(bytes) => std::str::from_utf8(bytes).ok().map(|text| Some(text.into())),
+            None => Some(None),
+        }
+    }
+
+    fn date(&mut self) -> Option<Date> {
+        let [y0, y1, month, day] = self.array()?;
+        Date::new(i16::from_le_bytes([y0, y1]), i8::from_le_bytes([month]), i8::from_le_bytes([day])).ok()
+    }
+
+    fn reading(&mut self) -> Option<Reading> {
+        Some(match self.array::<1>()?[0] {
+            0 => Reading::NotYet,
+            1 => Reading::At(Moment::Date(self.date()?)),
+            2 => {
+                let (second, nanosecond) = (i64::from_le_bytes(self.array()?), i32::from_le_bytes(self.array()?));
+                Reading::At(Moment::Instant(Timestamp::new(second, nanosecond).ok()?))
+            }
+            3 => Reading::Elsewhere(self.text()?),
+            4 => Reading::Doubt(Doubt::Failed("not kept in the plan".into())),
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes: Vec<u8>, last: Vec<u8>) {
+            let rules = [(ClassId::parse("a.b").unwrap(), Arc::from("sha"))];
+            let _ = Coder { last }.decode(&bytes, &rules, &[EventName::parse("event").unwrap()]);
+        }
+
+        #[test]
+        fn every_instant_and_number_is_read_back(second in -377_705_023_201_i64..253_402_207_200, nanosecond in 0..1_000_000_000_i32, number: u64) {
+            let instant = Timestamp::new(second, nanosecond).unwrap();
+            let mut out = Vec::new();
+            encode_reading(&mut out, &Reading::At(Moment::Instant(instant)));
+            encode_number(&mut out, number);
+            let mut bytes = Bytes(&out);
+            proptest::prop_assert_eq!(bytes.reading(), Some(Reading::At(Moment::Instant(instant))));
+            proptest::prop_assert_eq!(bytes.number(), Some(number));
+            proptest::prop_assert!(bytes.0.is_empty());
+        }
+    }
+}
