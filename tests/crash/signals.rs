@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use retentiond::audit::Kind;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::estate::{Dice, Estate, Load};
+use crate::estate::{Dice, Estate, FOOTAGE, Load};
 
 const MANY: Load = Load { footage: 9000, letters: 20, scans: 20, rows: 200 };
 
@@ -17,10 +17,12 @@ fn terminate(child: &Child) {
     kill_process(pid, Signal::TERM).unwrap();
 }
 
-/// Waits until the program destroys.
+/// Waits until the program has destroyed something.
 fn await_destruction(estate: &Estate) {
     let begun = Instant::now();
-    while estate.intents_in_journal() == 0 {
+    let due: Vec<_> =
+        estate.known.iter().filter(|one| one.due && one.dataset == FOOTAGE).map(|one| estate.path("media").join(&one.key)).collect();
+    while estate.intents_in_journal() == 0 || due.iter().all(|path| path.exists()) {
         assert!(begun.elapsed() < Duration::from_mins(1), "the program did not begin to destroy");
         thread::sleep(Duration::from_millis(2));
     }
