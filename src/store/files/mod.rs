@@ -1,7 +1,7 @@
 //! The files store: records that are files, or whole directories, below one root.
 //!
 //! Read in this order: [`dataset`] (what the configuration says), [`pattern`] (which paths are records), [`root`] (how anything is reached),
-//! [`walk`] (the scan), [`reading`] (dates), [`find`] (single records), [`remove`] and [`erase`] (the end of a record), [`directory`].
+//! [`walk`] and [`seen`] (the scan), [`reading`] (dates), [`find`] (single records), [`remove`] and [`erase`] (the end of a record), [`directory`].
 //!
 //! **What it never does.** It follows no symlink below the root and crosses no mount. Symlinks, devices, sockets and pipes are never records. It
 //! creates, renames and truncates nothing; the only things it ever changes are records that it removes and, when a dataset asks for overwriting,
@@ -29,6 +29,7 @@ mod pattern;
 mod reading;
 mod remove;
 mod root;
+mod seen;
 #[cfg(test)]
 mod tests;
 mod walk;

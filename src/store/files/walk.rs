@@ -26,8 +26,7 @@ use super::directory::{Survey, Trouble};
 use super::pattern::{Captured, Dated, Position};
 use super::reading::{Body, record};
 use super::root::{Facts, Root, open_dir, words};
-use crate::error::escape;
-use crate::finding::Finding;
+use super::seen::{Seen, shown, shown_in};
 use crate::judge::Bound;
 use crate::record::{Key, Reading, Record};
 use crate::schedule::EventName;
@@ -44,9 +43,6 @@ const SUSPECTS: usize = 1024;
 
 /// Stack of a reader's thread: enough to go down as deep as a path can be long.
 const THREAD: usize = 16 << 20;
-
-/// Things of one kind that are named in a finding; the rest is counted.
-const EXAMPLES: usize = 3;
 
 /// One walk and what it is for.
 pub struct Walk<'a> {
@@ -77,29 +73,6 @@ pub enum Task<'a> {
     },
     /// Count, up to this number, the records in directories that a walk with the same bound leaves out.
     CountLeftOut(u64),
-}
-
-/// What a walk saw.
-#[derive(Debug, Default)]
-pub struct Seen {
-    /// Records seen (of a count: in what is left out).
-    pub population: u64,
-    /// Whether directories were left out.
-    pub left_out: bool,
-    /// Why it did not see everything.
-    pub incomplete: Option<String>,
-    /// Something that it does not enter by its rules, where records may have been before: a link, a mount, what took another's name.
-    pub passed_over: Option<String>,
-    mounts: Examples,
-    special: Examples,
-    nearly: Examples,
-}
-
-/// Names of one kind: the first few, and how many.
-#[derive(Debug, Default)]
-struct Examples {
-    count: u64,
-    names: Vec<String>,
 }
 
 /// A directory to be listed.
@@ -556,93 +529,4 @@ fn earlier(time: (i64, u32), before: Timestamp) -> bool {
 /// The path of a name in a directory.
 pub fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
     if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() }
-}
-
-fn shown(path: &[u8]) -> String {
-    if path.is_empty() { "the root".into() } else { escape(path) }
-}
-
-fn shown_in(path: &[u8], name: &[u8]) -> String {
-    escape(&join(path, name))
-}
-
-impl Examples {
-    fn add(&mut self, name: impl FnOnce() -> String) {
-        self.count += 1;
-        if self.names.len() < EXAMPLES {
-            self.names.push(name());
-        }
-    }
-
-    fn absorb(&mut self, other: Self) {
-        self.count += other.count;
-        self.names.extend(other.names);
-        self.names.sort();
-        self.names.truncate(EXAMPLES);
-    }
-
-    fn list(&self) -> String {
-        let rest = self.count.saturating_sub(self.names.len() as u64);
-        let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
-        format!("{}{more}", self.names.join(", "))
-    }
-}
-
-impl Seen {
-    fn miss(&mut self, why: String) {
-        self.incomplete.get_or_insert(why);
-    }
-
-    fn pass_over(&mut self, place: impl FnOnce() -> String) {
-        self.passed_over.get_or_insert_with(place);
-    }
-
-    fn special(&mut self, place: impl Fn() -> String) {
-        self.pass_over(&place);
-        self.special.add(place);
-    }
-
-    fn not_opened(&mut self, path: &[u8], error: Errno) {
-        match error {
-            // It vanished, or something else took its name, since its directory was listed.
-            Errno::NOENT => {}
-            Errno::NOTDIR | Errno::LOOP => self.pass_over(|| shown(path)),
-            Errno::XDEV => {
-                self.pass_over(|| shown(path));
-                self.mounts.add(|| shown(path));
-            }
-            error => self.miss(format!("{}: the directory cannot be opened: {}", shown(path), words(error))),
-        }
-    }
-
-    fn absorb(&mut self, other: Self) {
-        self.population += other.population;
-        self.left_out |= other.left_out;
-        if let Some(why) = other.incomplete {
-            self.miss(why);
-        }
-        self.passed_over = self.passed_over.take().or(other.passed_over);
-        self.mounts.absorb(other.mounts);
-        self.special.absorb(other.special);
-        self.nearly.absorb(other.nearly);
-    }
-
-    /// What a person should know of the walk.
-    pub fn findings(&self, about: &str) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        if self.mounts.count > 0 {
-            let message = format!("another file system is mounted at {}; connect it as its own store", self.mounts.list());
-            findings.push(Finding::warning(about, message));
-        }
-        if self.special.count > 0 {
-            let message =
-                format!("matched by the path but never records, because they are symlinks or special files: {}", self.special.list());
-            findings.push(Finding::note(about, message));
-        }
-        if self.nearly.count > 0 {
-            let message = format!("no date of the declared form stands in the names {}; they are not looked at", self.nearly.list());
-            findings.push(Finding::note(about, message));
-        }
-        findings
-    }
 }
