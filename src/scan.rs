@@ -29,7 +29,7 @@ const STOP_CHECKED: Duration = Duration::from_millis(100);
 
 /// What came out of a scan.
 pub struct Planned {
-    /// The plan, when the scan was complete.
+    /// The plan, when the scan was complete and its items were to be written.
     pub plan: Option<Spool>,
     /// The numbers.
     pub tally: Tally,
@@ -49,12 +49,12 @@ impl Planned {
 /// Called for each record that the scan was sent, in listings.
 pub type Listen<'a> = dyn FnMut(&Record, &Assessment) + Send + 'a;
 
-/// Scans the dataset, judges every record, and freezes what is due. `everything` asks the store for records that cannot be due as well, so that a
+/// Scans the dataset, judges every record, and freezes what is due in the folder `spool`; without one there are only the numbers. `everything` asks the store for records that cannot be due as well, so that a
 /// listing can show them; the plan is the same. When `stop` is set it ends soon, without a plan; the store may go on reading until it has something
 /// to send.
 pub async fn scan(
     assessor: &Assessor,
-    spool: &Path,
+    spool: Option<&Path>,
     seen: Arc<AtomicU64>,
     stop: &AtomicBool,
     everything: bool,
@@ -73,7 +73,7 @@ pub async fn scan(
         async move { dataset.store.scan(&dataset.name, query, out).await }
     });
     let mut tally = Tally::default();
-    let mut writer = Writer::create(spool)?;
+    let mut writer = spool.map(Writer::create).transpose()?;
     let mut trouble = None;
     let mut stopped = std::pin::pin!(stopped(stop));
     loop {
@@ -94,7 +94,9 @@ pub async fn scan(
                 if let Some(listen) = &mut listen {
                     listen(record, assessment);
                 }
-                if let (Standing::Due, Some(then), Some(deciding)) = (verdict.standing, verdict.then, &verdict.deciding) {
+                if let (Some(writer), Standing::Due, Some(then), Some(deciding)) =
+                    (&mut writer, verdict.standing, verdict.then, &verdict.deciding)
+                {
                     trouble = trouble.or(writer.add(record, then, deciding).err());
                 }
             }
@@ -123,10 +125,8 @@ pub async fn scan(
             .map_err(|error| error.context(&dataset.address))?;
         tally.population += more;
     }
-    let plan = match scanned.incomplete {
-        None => Some(writer.finish(&source(&dataset), tally.clone())?),
-        Some(_) => None,
-    };
+    let whole = writer.filter(|_| scanned.incomplete.is_none());
+    let plan = whole.map(|writer| writer.finish(&source(&dataset), tally.clone())).transpose()?;
     findings.extend(scanned.findings);
     Ok(Planned { plan, tally, incomplete: scanned.incomplete, findings })
 }

@@ -191,7 +191,7 @@ impl Session {
     pub async fn run(&self, dataset: &Arc<Dataset>, progress: &Progress) -> Result<Ran> {
         let run = self.new_run(dataset, progress)?;
         self.started(&run, None).await?;
-        let planned = match scan(&run.assessor, &self.plans(), Arc::clone(&progress.seen), &self.stop, false, None).await {
+        let planned = match scan(&run.assessor, Some(&self.plans()), Arc::clone(&progress.seen), &self.stop, false, None).await {
             Ok(planned) => planned,
             // A store that cannot be scanned is that dataset's trouble; a disk that takes no plan or a lost log is everybody's.
             Err(error) if error.kind() == Kind::Store => {
@@ -230,7 +230,7 @@ impl Session {
             return Ok(End::Reported(over));
         }
         if let Some(over) = over {
-            let id = plan.id.clone();
+            let id = plan.id()?;
             plan.keep(&self.plans(), &id)?;
             let body = json!({
                 "run": run.id, "store": dataset.store.name(), "dataset": dataset.name, "plan": id, "due": over.due, "population": over.population,

@@ -1,7 +1,6 @@
 //! The items of a plan on disk.
 //!
-//! A plan may hold millions of records; memory holds one batch. The file is written once, front to back, while its SHA-256 is computed, and read
-//! once. It holds keys of records, which may be personal data, so it is readable by the service's user only (0600) and removed as soon as the
+//! A plan may hold millions of records; memory holds one batch. The file is written once, front to back, and read once. It holds keys of records, which may be personal data, so it is readable by the service's user only (0600) and removed as soon as the
 //! plan is spent; plans that nobody allowed are removed after [`KEEP_DAYS`].
 //!
 //! ```text
@@ -75,7 +74,7 @@ pub struct Source<'a> {
 
 /// A plan that is being written.
 pub struct Writer {
-    out: BufWriter<Hashed>,
+    out: BufWriter<NamedTempFile>,
     rules: Vec<(ClassId, Arc<str>)>,
     events: Vec<EventName>,
     items: u64,
@@ -84,31 +83,11 @@ pub struct Writer {
     folder: PathBuf,
 }
 
-/// The file and the hash of what was written to it, taken of whole buffers.
-struct Hashed {
-    file: NamedTempFile,
-    hash: Sha256,
-}
-
-impl Write for Hashed {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.hash.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.file.flush()
-    }
-}
-
 /// A finished plan on disk. Unless it was kept under a name, it vanishes with this value.
 pub struct Spool {
     file: Stored,
     /// What the plan says about itself.
     pub footer: Footer,
-    /// The plan's id.
-    pub id: String,
 }
 
 enum Stored {
@@ -144,7 +123,7 @@ impl Writer {
         // Free again when this process ends in whatever way: that is how `clean` knows that nobody writes the file any more.
         file.as_file().try_lock().map_err(|error| fail(error.into()))?;
         let mut writer = Self {
-            out: BufWriter::with_capacity(1 << 16, Hashed { file, hash: Sha256::new() }),
+            out: BufWriter::with_capacity(1 << 16, file),
             rules: Vec::new(),
             events: Vec::new(),
             items: 0,
@@ -202,9 +181,8 @@ impl Writer {
         self.write(&length.to_le_bytes())?;
         self.write(MAGIC)?;
         let fail = io(&self.folder, "a plan cannot be written");
-        let Hashed { file, hash } = self.out.into_inner().map_err(|error| fail(error.into_error()))?;
-        let id = id_of(&hash.finalize());
-        Ok(Spool { file: Stored::Temporary(file), footer, id })
+        let file = self.out.into_inner().map_err(|error| fail(error.into_error()))?;
+        Ok(Spool { file: Stored::Temporary(file), footer })
     }
 }
 
@@ -241,6 +219,29 @@ impl Spool {
         Ok(())
     }
 
+    /// The plan's id, from what is in its file.
+    pub fn id(&self) -> Result<String> {
+        let path = self.path();
+        let fail = io(path, "the plan cannot be read");
+        let mut hash = Sha256::new();
+        std::io::copy(&mut self.reader().map_err(&fail)?, &mut hash).map_err(&fail)?;
+        Ok(id_of(&hash.finalize()))
+    }
+
+    fn path(&self) -> &Path {
+        match &self.file {
+            Stored::Temporary(file) => file.path(),
+            Stored::Kept(path) => path,
+        }
+    }
+
+    fn reader(&self) -> std::io::Result<File> {
+        match &self.file {
+            Stored::Temporary(file) => file.reopen(),
+            Stored::Kept(path) => File::open(path),
+        }
+    }
+
     /// Opens a plan that was kept, and checks that it is what its id says when `id` is given.
     pub fn open(path: &Path, id: Option<&str>) -> Result<Self> {
         let fail = io(path, "the plan cannot be read");
@@ -267,20 +268,14 @@ impl Spool {
         let mut json = vec![0; usize::try_from(size).map_err(|_| broken("found something else"))?];
         file.seek(SeekFrom::Start(length - ending - size)).and_then(|_| file.read_exact(&mut json)).map_err(&fail)?;
         let footer = serde_json::from_slice(&json).map_err(|_| broken("found something else"))?;
-        Ok(Self { file: Stored::Kept(path.to_owned()), footer, id: found })
+        Ok(Self { file: Stored::Kept(path.to_owned()), footer })
     }
 
     /// The items from the first to the last.
     pub fn items(&self) -> Result<Items> {
-        let path = match &self.file {
-            Stored::Temporary(file) => file.path().to_owned(),
-            Stored::Kept(path) => path.clone(),
-        };
-        let fail = io(&path, "the plan cannot be read");
-        let mut file = match &self.file {
-            Stored::Temporary(file) => file.reopen().map_err(&fail)?,
-            Stored::Kept(path) => File::open(path).map_err(&fail)?,
-        };
+        let path = self.path();
+        let fail = io(path, "the plan cannot be read");
+        let mut file = self.reader().map_err(&fail)?;
         let start = u64::try_from(MAGIC.len()).unwrap_or(0);
         let length = file.metadata().map_err(&fail)?.len();
         let footer = serde_json::to_vec(&self.footer).map_err(|error| Error::with_source(Kind::Io, "the plan cannot be read", error))?;
@@ -440,7 +435,7 @@ mod tests {
     fn a_kept_plan_is_the_plan_of_its_id_and_a_changed_one_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let mut plan = spool(folder.path(), &[b"one", b"two"]);
-        let id = plan.id.clone();
+        let id = plan.id().unwrap();
         plan.keep(folder.path(), &id).unwrap();
         let path = folder.path().join(format!("{id}.plan"));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);

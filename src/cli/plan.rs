@@ -12,7 +12,7 @@ use super::{Common, DONE, FINDINGS, print, print_line, progress};
 use crate::assess::{Assessment, Assessor};
 use crate::audit::Pseudonyms;
 use crate::clock::Today;
-use crate::config::{Config, Dataset};
+use crate::config::{Config, Dataset, Mode};
 use crate::error::{Error, Kind, Result, escape};
 use crate::finding::Severity;
 use crate::hold::Holds;
@@ -41,7 +41,7 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     let today = options.on.map_or_else(Today::now, Today::On);
     let pseudonyms = Arc::new(Pseudonyms::open(&config.state.join("keys"))?);
     let holds = Arc::new(RwLock::new(read_holds(&config).await?));
-    let (spool, keeps) = spool_folder(&config)?;
+    let mut spools: Option<(PathBuf, bool)> = None;
     let (mut attention, never) = (false, AtomicBool::new(false));
     let mut rows: Vec<Value> = Vec::new();
     for dataset in config.select(options.selection.as_deref())? {
@@ -62,7 +62,19 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
                 failed.get_or_insert(error);
             }
         };
-        let planned = scan(&assessor, &spool, progress.seen, &never, options.list, options.list.then_some(&mut listen as &mut _)).await;
+        // The items are needed to keep a plan that a person may allow, and for its id; otherwise they are not even written.
+        let refusable = options.on.is_none() && dataset.mode == Mode::Enforce && !dataset.limits.is_unlimited();
+        let spool = if refusable || common.json { Some(spools.get_or_insert(spool_folder(&config)?)) } else { None };
+        let keeps = refusable && spool.as_ref().is_some_and(|(_, keeps)| *keeps);
+        let planned = scan(
+            &assessor,
+            spool.map(|(folder, _)| folder.as_path()),
+            progress.seen,
+            &never,
+            options.list,
+            options.list.then_some(&mut listen as &mut _),
+        )
+        .await;
         drop(shown);
         if let Some(error) = failed {
             return Err(error);
@@ -72,13 +84,13 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
             Err(error) if error.kind() == Kind::Store => Planned::failed(error.to_string()),
             Err(error) => return Err(error),
         };
-        let allow = allow_command(common, &dataset, &mut planned, keeps && options.on.is_none(), &config)?;
+        let allow = allow_command(common, &dataset, &mut planned, keeps, &config)?;
         attention |= planned.incomplete.is_some()
             || planned.tally.over(&dataset.limits).is_some()
             || planned.tally.undetermined + planned.tally.overdue > 0
             || planned.findings.iter().any(|finding| finding.severity != Severity::Note);
         if common.json {
-            rows.push(report::planned_json(&dataset, &planned, allow.as_deref()));
+            rows.push(report::planned_json(&dataset, &planned, allow.as_deref())?);
         } else {
             print_line(&report::planned(&dataset, &planned, allow.as_deref()))?;
         }
@@ -94,10 +106,10 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
 /// When the plan is over its limits and this user may write the state, keeps it and answers the command that allows it.
 fn allow_command(common: &Common, dataset: &Dataset, planned: &mut Planned, keeps: bool, config: &Config) -> Result<Option<String>> {
     let over = planned.tally.over(&dataset.limits).is_some();
-    let Some(plan) = planned.plan.as_mut().filter(|_| over && keeps && dataset.mode == crate::config::Mode::Enforce) else {
+    let Some(plan) = planned.plan.as_mut().filter(|_| over && keeps) else {
         return Ok(None);
     };
-    let id = plan.id.clone();
+    let id = plan.id()?;
     plan.keep(&plans_folder(config), &id)?;
     Ok(Some(report::allow_command(&common.config, &id)))
 }

@@ -73,6 +73,11 @@ impl Limits {
         due == 0 || (self.records.is_none_or(|most| due <= most) && self.share.is_none_or(|_| population >= self.population_needed(due)))
     }
 
+    /// Whether nothing is limited.
+    pub fn is_unlimited(&self) -> bool {
+        self.records.is_none() && self.share.is_none()
+    }
+
     /// The smallest population at which `due` records are within the share.
     pub fn population_needed(&self, due: u64) -> u64 {
         match self.share {

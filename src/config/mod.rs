@@ -161,8 +161,7 @@ impl Config {
                 );
                 findings.push(Finding::note(&dataset.address, text));
             }
-            let unlimited = dataset.limits.records.is_none() && dataset.limits.share.is_none();
-            if unlimited && dataset.mode == Mode::Enforce {
+            if dataset.limits.is_unlimited() && dataset.mode == Mode::Enforce {
                 findings.push(Finding::note(&dataset.address, "has no limits: a run may dispose of the whole dataset without asking"));
             }
         }

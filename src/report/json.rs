@@ -4,10 +4,12 @@ use serde_json::{Value, json};
 
 use crate::audit::Verified;
 use crate::config::Dataset;
+use crate::error::Result;
 use crate::judge::{Reason, Verdict};
 use crate::plan::OverLimit;
 use crate::scan::Planned;
 use crate::session::{End, Ran};
+use crate::spool::Spool;
 
 /// A verdict with its reasons.
 pub fn verdict(verdict: &Verdict) -> Value {
@@ -25,12 +27,13 @@ pub fn verdict(verdict: &Verdict) -> Value {
 }
 
 /// What a plan of one dataset says.
-pub fn planned(dataset: &Dataset, planned: &Planned, allow: Option<&str>) -> Value {
+pub fn planned(dataset: &Dataset, planned: &Planned, allow: Option<&str>) -> Result<Value> {
+    let id = planned.plan.as_ref().map(Spool::id).transpose()?;
     let over = planned.tally.over(&dataset.limits);
-    json!({
+    Ok(json!({
         "dataset": dataset.address,
         "mode": dataset.mode.as_str(),
-        "plan": planned.plan.as_ref().map(|plan| plan.id.as_str()),
+        "plan": id,
         "tally": planned.tally,
         "limits": dataset.limits.to_string(),
         "over": over,
@@ -38,7 +41,7 @@ pub fn planned(dataset: &Dataset, planned: &Planned, allow: Option<&str>) -> Val
         "allow": allow,
         "incomplete": planned.incomplete,
         "findings": planned.findings,
-    })
+    }))
 }
 
 /// What a run over one dataset did.
