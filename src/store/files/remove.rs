@@ -130,9 +130,6 @@ fn others_may_write(dir: &OwnedFd) -> bool {
 
 /// The names in a directory, if there are not more than `most` and it can be read.
 fn names_left(dir: &OwnedFd, most: usize) -> Option<HashSet<Vec<u8>>> {
-    if most == 0 {
-        return Some(HashSet::new());
-    }
     // Opened anew: a descriptor has one place in its directory.
     let fd = open_dir(dir, b".").ok()?;
     let mut buffer = Vec::with_capacity(LISTING);
@@ -221,7 +218,7 @@ impl Removal<'_> {
             }
         }
         let pattern = &self.dataset.pattern;
-        let whole = (pattern.is_deep() || pattern.tail_captures()).then(|| pattern.capture(seen.key.as_bytes()));
+        let whole = pattern.tail_captures().then(|| pattern.capture(seen.key.as_bytes()));
         let captured = whole.as_ref().unwrap_or(&place.captured);
         let now = record(self.dataset, seen.key.clone(), dir, name, captured, &Body::of(&facts), &facts.pack());
         if let Some(kept) = (self.guard)(index, &now) {
@@ -293,9 +290,11 @@ impl Removal<'_> {
                 Err(Errno::NOENT) => continue,
                 Err(_) => false,
             };
-            let gone = same && matches!(unlinkat(dir, name.as_slice(), AtFlags::empty()), Ok(()) | Err(Errno::NOENT));
-            self.changed();
-            if !gone {
+            let removed = if same { unlinkat(dir, name.as_slice(), AtFlags::empty()) } else { Err(Errno::EXIST) };
+            if removed.is_ok() {
+                self.changed();
+            }
+            if !matches!(removed, Ok(()) | Err(Errno::NOENT)) {
                 return failed("the record is gone, but a file that goes with it could not be removed", true);
             }
             account.parts += 1;
@@ -457,6 +456,9 @@ impl Removal<'_> {
 
     /// Looks whether the names that were unlinked are gone, or are other files by now.
     fn verify(&mut self, dir: &Directory) {
+        if dir.unseen.is_empty() {
+            return;
+        }
         let fd = &dir.place.fd;
         let still_there = |(name, _, facts): &&(Vec<u8>, usize, Facts)| match Facts::at(fd, name.as_slice()) {
             Ok(now) => now.same_inode(facts),
