@@ -42,7 +42,7 @@ pub struct Session {
     pub register: Register,
     /// What recovery did, for people.
     pub recovered: Vec<Finding>,
-    /// Set by a signal: finish the batches in hand and start no more.
+    /// Set by a signal: finish the records in hand and start no more.
     pub stop: Arc<AtomicBool>,
     /// Whether some intent is open: the register then does not claim to reflect the log beyond it.
     pub(crate) unsettled: AtomicBool,

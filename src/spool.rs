@@ -199,8 +199,11 @@ pub fn is_id(text: &str) -> bool {
     text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-fn id_of(hash: &[u8]) -> String {
-    hex(&hash[..8])
+/// The id of the plan in a file.
+fn id_of(file: &mut File) -> std::io::Result<String> {
+    let mut hash = Sha256::new();
+    std::io::copy(file, &mut hash)?;
+    Ok(hex(&hash.finalize()[..8]))
 }
 
 impl Spool {
@@ -221,11 +224,7 @@ impl Spool {
 
     /// The plan's id, from what is in its file.
     pub fn id(&self) -> Result<String> {
-        let path = self.path();
-        let fail = io(path, "the plan cannot be read");
-        let mut hash = Sha256::new();
-        std::io::copy(&mut self.reader().map_err(&fail)?, &mut hash).map_err(&fail)?;
-        Ok(id_of(&hash.finalize()))
+        self.reader().and_then(|mut file| id_of(&mut file)).map_err(io(self.path(), "the plan cannot be read"))
     }
 
     fn path(&self) -> &Path {
@@ -248,9 +247,7 @@ impl Spool {
         let broken =
             |what: &str| Error::new(Kind::Refused, format!("{}: expected a plan, {what}; run again to make a new one", path.display()));
         let mut file = File::open(path).map_err(&fail)?;
-        let mut hash = Sha256::new();
-        std::io::copy(&mut file, &mut hash).map_err(&fail)?;
-        let found = id_of(&hash.finalize());
+        let found = id_of(&mut file).map_err(&fail)?;
         if id.is_some_and(|id| id != found) {
             return Err(broken("found one that was changed"));
         }

@@ -5,13 +5,16 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use sqlx::{Connection as _, Executor as _};
+use tempfile::TempDir;
 
 fn retentiond(folder: &Path, words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_retentiond")).arg("--config").arg(folder.join("retentiond.yaml")).args(words).output().unwrap()
 }
 
 /// A database of tenancies and a folder of files that belong to them. The database comes first in the configuration.
-async fn estate(folder: &Path) {
+async fn estate() -> TempDir {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
     let database = folder.join("housing.db");
     let mut connection = sqlx::SqliteConnection::connect(&format!("sqlite://{}?mode=rwc", database.display())).await.unwrap();
     let script =
@@ -30,12 +33,12 @@ async fn estate(folder: &Path) {
         papers:\n    files: files\n    datasets:\n      letters:\n        class: tenancy.file\n        path: \"{tenancy}/*.txt\"\n        \
         events: { tenancy-end: { lookup: housing.tenancies, by: tenancy, event: tenancy-end } }\n";
     fs::write(folder.join("retentiond.yaml"), configuration).unwrap();
+    temporary
 }
 
 #[tokio::test]
 async fn a_check_that_opens_the_stores_tells_of_a_column_that_is_not_there() {
-    let folder = tempfile::tempdir().unwrap();
-    estate(folder.path()).await;
+    let folder = estate().await;
     let path = folder.path().join("retentiond.yaml");
     let written = fs::read_to_string(&path).unwrap();
     let connected = |on: &str| {
@@ -52,8 +55,7 @@ async fn a_check_that_opens_the_stores_tells_of_a_column_that_is_not_there() {
 
 #[tokio::test]
 async fn rows_stay_while_the_files_that_they_date_could_not_be_seen() {
-    let folder = tempfile::tempdir().unwrap();
-    estate(folder.path()).await;
+    let folder = estate().await;
     // Within the limits for the rows, over them for the files.
     let path = folder.path().join("retentiond.yaml");
     let written = fs::read_to_string(&path).unwrap();
@@ -72,8 +74,7 @@ async fn tenancies(folder: &Path) -> Vec<String> {
 
 #[tokio::test]
 async fn files_go_before_the_rows_that_date_them() {
-    let folder = tempfile::tempdir().unwrap();
-    estate(folder.path()).await;
+    let folder = estate().await;
     let checked = retentiond(folder.path(), &["check"]);
     let text = String::from_utf8(checked.stdout).unwrap();
     assert!(text.contains("dates of papers/letters are looked up"), "{text}{}", String::from_utf8_lossy(&checked.stderr));

@@ -64,8 +64,11 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
         };
         // The items are needed to keep a plan that a person may allow, and for its id; otherwise they are not even written.
         let refusable = options.on.is_none() && dataset.mode == Mode::Enforce && !dataset.limits.is_unlimited();
-        let spool = if refusable || common.json { Some(spools.get_or_insert(spool_folder(&config)?)) } else { None };
-        let keeps = refusable && spool.as_ref().is_some_and(|(_, keeps)| *keeps);
+        if spools.is_none() && (refusable || common.json) {
+            spools = Some(spool_folder(&config)?);
+        }
+        let spool = spools.as_ref().filter(|_| refusable || common.json);
+        let keeps = refusable && spool.is_some_and(|(_, keeps)| *keeps);
         let planned = scan(
             &assessor,
             spool.map(|(folder, _)| folder.as_path()),

@@ -1,4 +1,4 @@
-//! SIGTERM: the batches in hand are finished and no more are begun. A second one ends the program at once.
+//! SIGTERM: the records in hand are finished, and the log says of those announced that their turn did not come. A second one ends the program at once.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Child;

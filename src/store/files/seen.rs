@@ -72,15 +72,17 @@ impl Seen {
         self.special.add(place);
     }
 
+    pub(super) fn mounted(&mut self, place: impl Fn() -> String) {
+        self.pass_over(&place);
+        self.mounts.add(place);
+    }
+
     pub(super) fn not_opened(&mut self, path: &[u8], error: Errno) {
         match error {
             // It vanished, or something else took its name, since its directory was listed.
             Errno::NOENT => {}
             Errno::NOTDIR | Errno::LOOP => self.pass_over(|| shown(path)),
-            Errno::XDEV => {
-                self.pass_over(|| shown(path));
-                self.mounts.add(|| shown(path));
-            }
+            Errno::XDEV => self.mounted(|| shown(path)),
             error => self.miss(format!("{}: the directory cannot be opened: {}", shown(path), words(error))),
         }
     }

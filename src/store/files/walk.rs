@@ -316,7 +316,7 @@ impl Walk<'_> {
         let Some(at) = next else {
             return self.whole_directory(&path, fd, name, &captured, left_out, reader, shared);
         };
-        let told_here = !shared.needs_stat && !pattern.tail_captures() && !pattern.is_deep();
+        let told_here = !shared.needs_stat && !pattern.tail_captures();
         let alike = told_here.then(|| self.may_hold(&captured, None, shared));
         let below = Dir { path, depth: dir.depth + 1, at, captured, left_out, alike };
         let mut pending = shared.pending.lock().unwrap_or_else(PoisonError::into_inner);
@@ -414,8 +414,7 @@ impl Walk<'_> {
             return reader.seen.special(|| shown_in(&dir.path, bytes));
         }
         if facts.mount {
-            reader.seen.pass_over(|| shown_in(&dir.path, bytes));
-            return reader.seen.mounts.add(|| shown_in(&dir.path, bytes));
+            return reader.seen.mounted(|| shown_in(&dir.path, bytes));
         }
         reader.seen.population += 1;
         let body = Body::of(&facts);
