@@ -175,32 +175,63 @@ pub struct Draft {
     tail: Vec<u8>,
 }
 
+/// Fields that many drafts have in common, written once.
+#[derive(Clone, Debug, Default)]
+pub struct Stem(Vec<u8>);
+
+impl Stem {
+    /// The fields of `body`, which must serialise to a JSON object.
+    ///
+    /// Refused with [`error::Kind::Refused`]: a body that is no object.
+    pub fn new(body: &impl Serialize) -> Result<Self> {
+        let mut tail = Vec::new();
+        put(&mut tail, body).map_err(|what| Error::new(error::Kind::Refused, format!("fields of audit entries: {what}")))?;
+        Ok(Self(tail))
+    }
+}
+
+/// Appends the fields of `body`, each with a comma in front.
+fn put(tail: &mut Vec<u8>, body: &impl Serialize) -> std::result::Result<(), String> {
+    let begin = tail.len();
+    serde_json::to_writer(&mut *tail, body).map_err(|e| format!("the body cannot be written as json: {e}"))?;
+    if tail.get(begin) != Some(&b'{') {
+        return Err("expected a body that is a json object, found another json value".to_owned());
+    }
+    tail.pop();
+    if tail.len() == begin + 1 {
+        tail.truncate(begin);
+    } else {
+        tail[begin] = b',';
+    }
+    Ok(())
+}
+
 impl Draft {
     /// Makes a draft of `body`, which must serialise to a JSON object.
     ///
     /// Refused with [`error::Kind::Refused`]: a body that is no object, uses a name twice or one of `n`, `at`, `kind` and `nonce`, or would
     /// make the entry longer than 65,535 bytes.
     pub fn new(kind: Kind, body: &impl Serialize) -> Result<Self> {
+        Self::on(&Stem::default(), kind, body)
+    }
+
+    /// Makes a draft of the fields of `stem` and, behind them, those of `body`. Refused as [`Draft::new`] refuses.
+    pub fn on(stem: &Stem, kind: Kind, body: &impl Serialize) -> Result<Self> {
         let refuse = |what: String| Error::new(error::Kind::Refused, format!("audit entry `{kind}`: {what}"));
         let mut tail = Vec::with_capacity(COMMON);
-        serde_json::to_writer(&mut tail, body).map_err(|e| refuse(format!("the body cannot be written as json: {e}")))?;
-        if tail.first() != Some(&b'{') {
-            return Err(refuse("expected a body that is a json object, found another json value".to_owned()));
-        }
-        if tail.len() + MAX_HEAD > MAX_ENTRY {
+        tail.extend_from_slice(&stem.0);
+        put(&mut tail, body).map_err(refuse)?;
+        tail.push(b'}');
+        let length = tail.len().max(2);
+        if length + MAX_HEAD > MAX_ENTRY {
             let most = MAX_ENTRY - MAX_HEAD;
-            return Err(refuse(format!("expected a body of at most {most} bytes, found {}; split it over several entries", tail.len())));
+            return Err(refuse(format!("expected a body of at most {most} bytes, found {length}; split it over several entries")));
         }
         // The names of a body stand in the program's text, so every test run sees a clash; reading each body again would cost more than writing it.
-        if cfg!(debug_assertions)
-            && let Err(e) = serde_json::from_slice::<FreeNames>(&tail)
-        {
-            return Err(refuse(e.to_string()));
-        }
-        if tail.len() == 2 {
-            tail.remove(0);
-        } else {
-            tail[0] = b',';
+        if cfg!(debug_assertions) {
+            let mut whole = tail.clone();
+            whole.splice(..usize::from(whole[0] == b','), [b'{']);
+            serde_json::from_slice::<FreeNames>(&whole).map_err(|e| refuse(e.to_string()))?;
         }
         Ok(Self { kind, tail })
     }

@@ -41,7 +41,7 @@ pub mod verify;
 mod writer;
 
 pub use checkpoint::{Checkpoint, SigningKey, Verifier};
-pub use entry::{Draft, Entry, Kind};
+pub use entry::{Draft, Entry, Kind, Stem};
 pub use log::{AuditLog, Committed, Opened, Recovery};
 pub use pseudonym::{EpochKey, Pseudonyms, plain_record};
 pub use read::{Entries, Reader};

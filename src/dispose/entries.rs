@@ -6,28 +6,29 @@ use jiff::civil::Date;
 use serde::Serialize;
 
 use super::{BY, Run};
-use crate::audit::{Draft, Kind as EntryKind};
+use crate::audit::{Draft, Kind as EntryKind, Stem};
 use crate::error::Result;
 use crate::judge::Deciding;
 use crate::record::Record;
 use crate::store::{Act, Evidence, Fate};
 
 impl Run {
+    /// What the outcomes of one intent have in common.
+    pub(super) fn common(&self, intent: u64) -> Result<Stem> {
+        let dataset = self.dataset();
+        Stem::new(&Common { run: &self.id, intent, store: dataset.store.name(), dataset: &dataset.name, by: BY, holds_checked: true })
+    }
+
     /// The entry for one record; none while its fate is uncertain.
     pub(super) fn outcome(
         &self,
-        intent: u64,
+        common: &Stem,
         name: &str,
         (record, deciding): (&Record, &Deciding),
         act: Act,
         (fate, trouble): (&Fate, Option<&str>),
     ) -> Result<Option<Draft>> {
-        let dataset = self.dataset();
         let mut body = Outcome {
-            run: &self.id,
-            intent,
-            store: dataset.store.name(),
-            dataset: &dataset.name,
             class: deciding.class.as_str(),
             record: name,
             size: record.size,
@@ -35,9 +36,11 @@ impl Run {
             event: deciding.event.as_str(),
             event_date: deciding.event_date,
             due: deciding.due,
-            holds_checked: true,
-            by: BY,
-            how: None,
+            method: None,
+            grade: None,
+            verified: None,
+            caveats: None,
+            parts: None,
             asked: None,
             beyond_use_until: None,
             why: None,
@@ -47,7 +50,11 @@ impl Run {
         };
         let kind = match fate {
             Fate::Done(evidence) => {
-                body.how = Some(evidence);
+                body.method = Some(evidence.method);
+                body.grade = Some(evidence.grade);
+                body.verified = Some(evidence.verified);
+                body.caveats = Some(&evidence.caveats);
+                body.parts = Some(evidence.parts);
                 body.beyond_use_until = self.beyond_use_until();
                 body.asked = self.missed(evidence);
                 match (evidence.method, act) {
@@ -71,7 +78,7 @@ impl Run {
                 EntryKind::Failed
             }
         };
-        Draft::new(kind, &body).map(Some)
+        Draft::on(common, kind, &body).map(Some)
     }
 
     /// The grade that the dataset asks for, when a record went with a lower one.
@@ -99,13 +106,20 @@ pub(super) struct Intent<'a> {
     pub(super) records: &'a [Arc<str>],
 }
 
-/// What an outcome entry answers: what, why, who, how, in which run.
+/// What an outcome entry answers, together with [`Outcome`]: what, why, who, how, in which run.
 #[derive(Serialize)]
-struct Outcome<'a> {
+struct Common<'a> {
     run: &'a str,
     intent: u64,
     store: &'a str,
     dataset: &'a str,
+    by: &'a str,
+    holds_checked: bool,
+}
+
+/// What an outcome says of its record.
+#[derive(Serialize)]
+struct Outcome<'a> {
     class: &'a str,
     record: &'a str,
     size: u64,
@@ -113,10 +127,16 @@ struct Outcome<'a> {
     event: &'a str,
     event_date: Date,
     due: Date,
-    holds_checked: bool,
-    by: &'a str,
-    #[serde(flatten)]
-    how: Option<&'a Evidence>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grade: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verified: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caveats: Option<&'a [&'static str]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parts: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     asked: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

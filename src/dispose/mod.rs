@@ -158,11 +158,12 @@ impl Run {
         // Never closed; without a lane nothing but the pace is lost. Whoever is asked what became of a record must not meet the next batch there.
         let lane = lanes.acquire().await.ok();
         let fates = self.remove(&permit, act, &records, lost).await;
+        let common = self.common(permit.intent)?;
         let mut spent = Spent::default();
         let mut drafts = Vec::with_capacity(records.len());
         for (((name, record), deciding), fate) in names.iter().zip(&records).zip(&deciding).zip(fates) {
             let (fate, trouble) = self.settle(record, fate).await;
-            if let Some(draft) = self.outcome(permit.intent, name, (record, deciding), act, (&fate, trouble.as_deref()))? {
+            if let Some(draft) = self.outcome(&common, name, (record, deciding), act, (&fate, trouble.as_deref()))? {
                 drafts.push(draft);
                 spent.settled.push(Arc::clone(name));
             }

@@ -209,7 +209,7 @@ pub enum Kept {
 }
 
 /// How a record was destroyed: what the audit log says of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {
     /// What was done, such as `unlink`, `overwrite`, `delete`.
     pub method: &'static str,

@@ -28,6 +28,23 @@ struct Deeds {
     linked: Vec<(PathBuf, String)>,
     /// Moved out of the root and perhaps back: where it is said nothing of.
     moved: BTreeSet<PathBuf>,
+    /// Names that folders bore for a moment, with their own. A file that goes meanwhile goes under such a name.
+    put_aside: BTreeMap<PathBuf, PathBuf>,
+}
+
+impl Deeds {
+    /// A name for `place` that nothing else ever bears.
+    fn aside(&mut self, inbox: &Path, place: &Path) -> PathBuf {
+        let aside = inbox.join(format!("aside-{}", self.put_aside.len()));
+        self.put_aside.insert(aside.clone(), place.to_owned());
+        aside
+    }
+
+    /// Where the file at `path` belongs.
+    fn home(&self, path: &Path) -> PathBuf {
+        let aside = path.ancestors().find_map(|above| Some((above, self.put_aside.get(above)?)));
+        aside.map_or_else(|| path.to_owned(), |(above, place)| place.join(path.strip_prefix(above).unwrap()))
+    }
 }
 
 /// An old file per name; `content` tells which one.
@@ -76,7 +93,7 @@ fn disturb(inbox: &Path, outside: &Path, stop: &AtomicBool, seed: u64) -> Deeds 
             0 => {
                 let place = if dice.below(2) == 0 { shelf.clone() } else { shelf.parent().unwrap().to_owned() };
                 let precious = outside.join("precious").join(place.strip_prefix(inbox).unwrap());
-                let aside = inbox.join("aside");
+                let aside = deeds.aside(inbox, &place);
                 if fs::rename(&place, &aside).is_ok() {
                     symlink(&precious, &place).unwrap();
                     thread::sleep(pause);
@@ -86,7 +103,7 @@ fn disturb(inbox: &Path, outside: &Path, stop: &AtomicBool, seed: u64) -> Deeds 
             }
             // Renamed and named back, so that a listing may show it twice or not at all.
             1 => {
-                let aside = inbox.join("aside");
+                let aside = deeds.aside(inbox, shelf);
                 if fs::rename(shelf, &aside).is_ok() {
                     thread::sleep(pause / 8);
                     fs::rename(&aside, shelf).unwrap();
@@ -176,17 +193,19 @@ fn files_that_people_change_meanwhile_are_kept_and_nothing_outside_is_touched() 
             let found = fs::read_to_string(link).unwrap();
             assert!(found == *text || found.starts_with("rewritten"), "{}: {found}", link.display());
         }
-        let mut said: HashMap<String, BTreeSet<Kind>> = HashMap::new();
+        let media = estate.path("media");
+        let mut said: HashMap<PathBuf, BTreeSet<Kind>> = HashMap::new();
         for kind in [Kind::Destroyed, Kind::Absent, Kind::Recovered] {
             for entry in estate.entries_of(kind).iter().filter(|entry| entry.str("found") != Some("present")) {
-                said.entry(entry.str("record").unwrap().to_owned()).or_default().insert(kind);
+                let name = entry.str("record").unwrap().strip_prefix("plain:").unwrap();
+                said.entry(deeds.home(&media.join(name))).or_default().insert(kind);
             }
         }
         let mut gone = 0;
         for path in before.keys() {
-            let name = format!("plain:{}", path.strip_prefix(estate.path("media")).unwrap().display());
+            let name = path.strip_prefix(&media).unwrap().display();
             let touched = deeds.moved.contains(path) || deeds.rewritten.contains_key(path);
-            match (after.contains_key(path), said.get(&name)) {
+            match (after.contains_key(path), said.get(path)) {
                 (false, None) => assert!(deeds.moved.contains(path), "{name}: is gone, and the log knows nothing of it"),
                 (false, Some(_)) => gone += 1,
                 // Absent for a moment, while its folder was put aside.

@@ -182,6 +182,12 @@ impl Facts {
         packed
     }
 
+    /// The inode number in a fingerprint; 0 in one of another kind.
+    pub fn packed_ino(fingerprint: &[u8]) -> u64 {
+        let ino = fingerprint.get(10..18).filter(|_| fingerprint.len() == PACKED);
+        ino.and_then(|ino| ino.try_into().ok()).map_or(0, u64::from_le_bytes)
+    }
+
     /// In what a fingerprint taken earlier differs from this; `None` when in nothing.
     pub fn differs(&self, earlier: &[u8]) -> Option<&'static str> {
         let now = self.pack();
