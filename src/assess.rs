@@ -43,8 +43,8 @@ fn rules_today(rules: &[Rule], today: Today) -> Vec<RuleToday> {
 /// A verdict and the readings from elsewhere that it rests on.
 #[derive(Clone, Debug)]
 pub struct Assessment {
-    /// The verdict.
-    pub verdict: Verdict,
+    /// The verdict; records that say the same share one.
+    pub verdict: Arc<Verdict>,
     /// For each event that is looked up: its position among the record's readings, and what the other dataset said.
     pub looked_up: Vec<(usize, Reading)>,
 }
@@ -110,14 +110,21 @@ impl Assessor {
     /// Verdicts about records, in order.
     pub async fn assess(&self, records: &[Record]) -> Vec<Assessment> {
         let looked_up = self.look_up(&self.dataset, records).await;
-        let mut assessments: Vec<Assessment> = records
-            .iter()
-            .zip(looked_up)
-            .map(|(record, looked_up)| Assessment {
-                verdict: self.judge(&self.dataset, self.own_rules(record), record, &looked_up),
-                looked_up,
-            })
-            .collect();
+        // Without holds and look-ups a verdict depends on readings and class alone, and the records of one day's folder have these in common.
+        let no_holds = self.holds.read().is_ok_and(|holds| holds.is_empty());
+        let mut assessments: Vec<Assessment> = Vec::with_capacity(records.len());
+        let mut before: Option<&Record> = None;
+        for (record, looked_up) in records.iter().zip(looked_up) {
+            let alike = |one: &&Record| {
+                no_holds && looked_up.is_empty() && one.readings == record.readings && one.class_value == record.class_value
+            };
+            let verdict = match (before.filter(alike), assessments.last()) {
+                (Some(_), Some(last)) if last.looked_up.is_empty() => Arc::clone(&last.verdict),
+                _ => Arc::new(self.judge(&self.dataset, self.own_rules(record), record, &looked_up)),
+            };
+            before = Some(record);
+            assessments.push(Assessment { verdict, looked_up });
+        }
         if self.overlapping {
             self.assess_elsewhere(records, &mut assessments).await;
         }
@@ -218,8 +225,8 @@ impl Assessor {
                 let looked_up = self.look_up(other, std::slice::from_ref(&record)).await.pop().unwrap_or_default();
                 let rules = rules_today(other.rules_for(&record), self.today);
                 let verdict = self.judge(other, &rules, &record, &looked_up);
-                let so_far = assessment.verdict.clone();
-                assessment.verdict = so_far.and_elsewhere(&other.address, verdict);
+                let so_far = Verdict::clone(&assessment.verdict);
+                assessment.verdict = Arc::new(so_far.and_elsewhere(&other.address, verdict));
             }
         }
     }
@@ -231,9 +238,10 @@ impl Assessor {
                 event: self.dataset.events.first().map_or_else(unnamed_event, |(name, _)| name.clone()),
                 doubt: Doubt::Failed(format!("other datasets could not be asked about the same record: {why}")),
             };
-            assessment.verdict.standing = assessment.verdict.standing.max_keeping(Standing::Undetermined);
-            assessment.verdict.then = None;
-            assessment.verdict.reasons.push(doubt);
+            let verdict = Arc::make_mut(&mut assessment.verdict);
+            verdict.standing = verdict.standing.max_keeping(Standing::Undetermined);
+            verdict.then = None;
+            verdict.reasons.push(doubt);
         }
     }
 }

@@ -38,7 +38,7 @@ pub struct Verdict {
     /// The day after which the record's presence is (or will be) overdue, and whether it is past.
     pub ceiling: Option<(Date, bool)>,
     /// Every reason, one or more for each class.
-    pub reasons: Vec<Reason>,
+    pub reasons: Reasons,
 }
 
 /// Where a record stands.
@@ -123,6 +123,9 @@ pub enum Reason {
     },
 }
 
+/// Mostly there is one, which then costs no allocation: every record of a store is judged.
+pub type Reasons = smallvec::SmallVec<[Reason; 1]>;
+
 /// Judges one record.
 ///
 /// `reading` gives what the store read of an event (`None` when the dataset does not name the event, which is doubt). `held` is the hold that
@@ -132,7 +135,7 @@ pub fn judge<'r>(rules: &[RuleToday], reading: impl Fn(&EventName) -> Option<&'r
     let mut then: Option<Disposition> = None;
     let mut deciding: Option<Deciding> = None;
     let mut ceiling: Option<(Date, bool)> = None;
-    let mut reasons = Vec::with_capacity(rules.len());
+    let mut reasons = Reasons::new();
     if rules.is_empty() {
         standing = Standing::Undetermined;
         reasons.push(Reason::NoClass(None));

@@ -37,8 +37,9 @@ use crate::record::Record;
 use crate::spool::Spool;
 use crate::store::{Act, Evidence, Fate, Found, Guard, Kept, Order};
 
-/// Batches under way for each lane: one in the store's hands, one that waits for the log. The log keeps room for the outcomes of all of them.
-const AHEAD: usize = 2;
+/// Batches under way for each lane: one in the store's hands, two whose intent or outcomes wait for the log, which a slow disk makes long. The
+/// log keeps room for the outcomes of all of them.
+const AHEAD: usize = 3;
 
 /// Leave to destroy one batch of records, given out only here once the intent to do so is durable in the audit log.
 #[derive(Debug)]
