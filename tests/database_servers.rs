@@ -116,11 +116,14 @@ fn is_shared_memory(id: &str) -> bool {
 
 /// Starts what there is, tells of it, and waits for a word.
 fn inner() {
-    for server in Engine::BOTH.into_iter().filter_map(servers::shared) {
+    // The name of the test stands on this line already.
+    println!();
+    let servers: Vec<_> = Engine::BOTH.into_iter().filter_map(servers::shared).collect();
+    for server in &servers {
         println!("folder {}", server.folder().display());
         server.processes().iter().for_each(|process| println!("process {process}"));
     }
-    println!("ready");
+    println!("ready {}", servers.len());
     let _ = std::io::stdin().read(&mut [0]);
 }
 
@@ -143,7 +146,8 @@ fn nothing_is_left_after(end: impl FnOnce(&mut Child)) {
         Some(("process", id)) => processes.push(id.parse().unwrap()),
         _ => {}
     });
-    assert!(lines.any(|line| line == "ready"));
+    let ready = lines.find_map(|line| line.strip_prefix("ready ")?.parse::<usize>().ok());
+    assert_eq!(ready, Some(folders.len()));
     assert!(folders.iter().all(|folder| folder.is_dir()));
     assert!(!processes.iter().any(|process| gone(*process)));
     let memory: Vec<String> = folders.iter().filter_map(|folder| shared_memory(folder)).collect();
