@@ -19,6 +19,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::audit::{Draft, Kind as EntryKind};
+use crate::clock;
 use crate::config::{Dataset, Mode};
 use crate::dispose::{BY, spend};
 use crate::error::Result;
@@ -129,7 +130,9 @@ impl Session {
         }
         let settled = u64::try_from(drafts.len()).unwrap_or(0);
         // First: were it interrupted after the intent is settled, nobody would know of what is left.
-        self.remove_remains(&dataset, remains).await?;
+        if !self.remove_remains(&dataset, remains).await? {
+            return Ok(None);
+        }
         for chunk in chunks(drafts) {
             self.log.commit(chunk).await?;
         }
@@ -202,10 +205,19 @@ impl Session {
         Ok(open.records.iter().map(|name| (name.clone(), look(name))).collect())
     }
 
-    /// Removes companion files whose record is gone, as a run of its own.
-    async fn remove_remains(&self, dataset: &Arc<Dataset>, remains: Vec<Item>) -> Result<()> {
+    /// Removes companion files whose record is gone, as a run of its own. Answers whether that was possible: outside the dataset's window nothing
+    /// is removed, and whoever settles the intent then would be the last to know of them.
+    async fn remove_remains(&mut self, dataset: &Arc<Dataset>, remains: Vec<Item>) -> Result<bool> {
         if remains.is_empty() || dataset.mode == Mode::Report {
-            return Ok(());
+            return Ok(true);
+        }
+        if let Some(window) = dataset.window_shown().filter(|_| !dataset.is_open(clock::now())) {
+            let text = format!(
+                "companion files of {} records that are gone are left from an interrupted run; the next start within the window {window} removes them",
+                remains.len()
+            );
+            self.recovered.push(Finding::note(&dataset.address, text));
+            return Ok(false);
         }
         let run = self.new_run(dataset, &Progress::default())?;
         self.started(&run, None).await?;
@@ -218,16 +230,17 @@ impl Session {
         let spent = spend(&run, &plan).await?;
         if spent.open() == 0 {
             plan.discard()?;
+            let end = if spent.stopped.is_some() { "stopped" } else { "done" };
             let counts = std::collections::BTreeMap::from([
                 ("absent", spent.counts.absent),
                 ("kept", spent.counts.kept),
                 ("failed", spent.counts.failed),
                 ("destroyed", spent.counts.destroyed),
             ]);
-            let body = json!({"run": run.id, "store": dataset.store.name(), "dataset": dataset.name, "end": "done", "counts": counts, "reason": "recovery"});
+            let body = json!({"run": run.id, "store": dataset.store.name(), "dataset": dataset.name, "end": end, "counts": counts, "reason": "recovery"});
             self.log.commit(vec![Draft::new(EntryKind::RunFinished, &body)?]).await?;
         }
-        Ok(())
+        Ok(spent.stopped.is_none())
     }
 
     /// Writes the end of a run that a crash interrupted.

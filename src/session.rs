@@ -288,6 +288,16 @@ impl Session {
                 format!("{}: {place} is not the place that the plan was made for; is a disk not mounted?", dataset.address),
             ));
         }
+        // The plan is spent once; outside the window it would be used up for nothing.
+        if let Some(window) = dataset.window_shown().filter(|_| !dataset.is_open(clock::now())) {
+            return Err(Error::new(
+                Kind::Refused,
+                format!(
+                    "{}: outside its window {window}; nothing was disposed of; the plan waits, run it again within the window",
+                    dataset.address
+                ),
+            ));
+        }
         let run = self.new_run(dataset, progress)?;
         self.started(&run, Some(id)).await?;
         let disposed = plan.footer.tally.disposed();
@@ -448,7 +458,7 @@ impl End {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Reported(_) => "reported",
-            Self::Spent(spent) if spent.stopped => "stopped",
+            Self::Spent(spent) if spent.stopped.is_some() => "stopped",
             Self::Spent(_) => "done",
             Self::Refused { .. } => "refused",
             Self::Incomplete(_) => "incomplete",
@@ -490,7 +500,7 @@ impl Ran {
         let tally = &self.tally;
         let end = match &self.end {
             End::Reported(over) => over.is_some(),
-            End::Spent(spent) => spent.counts.failed > 0 || spent.stopped || !spent.troubles.is_empty(),
+            End::Spent(spent) => spent.counts.failed > 0 || spent.stopped.is_some() || !spent.troubles.is_empty(),
             End::Refused { .. } | End::Incomplete(_) => true,
         };
         end || tally.undetermined > 0 || tally.overdue > 0 || self.findings.iter().any(|finding| finding.severity != Severity::Note)

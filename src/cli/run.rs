@@ -80,7 +80,7 @@ async fn run_all(common: &Common, options: &Options, session: &Session, datasets
 /// The dataset that looks into this one and whose run did not come to its end.
 fn waits_for(dataset: &Dataset, rans: &[Ran]) -> Option<String> {
     let undone = |ran: &&Ran| match &ran.end {
-        End::Spent(spent) => spent.stopped,
+        End::Spent(spent) => spent.stopped.is_some(),
         End::Refused { .. } | End::Incomplete(_) => true,
         End::Reported(_) => false,
     };

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::limits::Limits;
 use super::{Defaults, Mode};
 use crate::error::escape;
 use crate::record::Record;
-use crate::schedule::{Disposition, EventName, Period, Rule, Schedules, Timetable};
+use crate::schedule::{Disposition, EventName, Period, Rule, Schedules, Timetable, Window};
 use crate::store::{Configure, DatasetHead, EventHead, EventPlace, Evidence, Store};
 use crate::yaml::{Fields, Mark, Node, Problems, Value, near, suggest};
 
@@ -29,6 +31,8 @@ pub struct Dataset {
     pub limits: Limits,
     /// When it is scanned.
     pub scan: Option<Timetable>,
+    /// The times of day at which records may be disposed of; `None`: at any.
+    pub window: Option<Window>,
     /// How long backups of the store outlive a record.
     pub backups: Option<Period>,
     /// How its keys appear in the audit log.
@@ -109,6 +113,18 @@ impl Dataset {
         }
     }
 
+    /// Whether records may be disposed of at this moment: whether clocks in the zone of the dataset's first rule show a time of its window.
+    pub fn is_open(&self, now: Timestamp) -> bool {
+        let Some(window) = &self.window else { return true };
+        self.rules().first().is_some_and(|rule| window.contains(rule.schedule.zone.to_datetime(now).time()))
+    }
+
+    /// Its window with the zone, as people read it: `22:00-06:00 (Europe/London)`.
+    pub fn window_shown(&self) -> Option<String> {
+        let zone = self.rules().first().map_or("", |rule| &rule.schedule.zone_name).to_owned();
+        self.window.as_ref().map(|window| format!("{window} ({zone})"))
+    }
+
     /// The position of an event in every record's readings.
     pub fn event_index(&self, event: &EventName) -> Option<usize> {
         self.events.iter().position(|(name, _)| name == event)
@@ -144,6 +160,7 @@ impl Parts {
             mode: self.defaults.mode,
             limits: self.defaults.limits,
             scan: self.defaults.scan,
+            window: self.defaults.window,
             backups: self.defaults.backups,
             keys: self.keys,
             at_least: self.at_least,

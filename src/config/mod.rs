@@ -19,7 +19,7 @@ pub use limits::Limits;
 
 use crate::error::{Error, Kind, Result, escape};
 use crate::finding::Finding;
-use crate::schedule::{Disposition, Period, RecordClass, Schedules, Timetable};
+use crate::schedule::{Disposition, Period, RecordClass, Schedules, Timetable, Window};
 use crate::store::{KINDS, Store, StoreHead};
 use crate::yaml::{Document, Fields, Mark, Node, Problems, Value, join, near, suggest};
 
@@ -60,6 +60,7 @@ struct Defaults {
     mode: Mode,
     limits: Limits,
     scan: Option<Timetable>,
+    window: Option<Window>,
     backups: Option<Period>,
 }
 
@@ -88,7 +89,7 @@ impl Config {
         let node = fields.need("node", "a configuration", &mut problems).and_then(|node| node_name(node, &mut problems));
         let (state, state_mark) = path_of(&mut fields, "state", base, DEFAULT_STATE, &mut problems);
         let (schedules_path, schedules_mark) = path_of(&mut fields, "schedules", base, "schedules", &mut problems);
-        let defaults = Defaults { mode: Mode::Report, limits: Limits::default(), scan: None, backups: None };
+        let defaults = Defaults { mode: Mode::Report, limits: Limits::default(), scan: None, window: None, backups: None };
         let defaults = defaults.overridden(&mut fields, &mut problems);
         // A class that cannot be found is no news while its schedule does not load; both kinds of trouble are reported together all the same.
         let (schedules, schedule_lines) = match Schedules::load(&schedules_path) {
@@ -287,6 +288,9 @@ impl Defaults {
         {
             self.scan = Timetable::parse(text).map_err(|error| problems.add(node.mark, error)).ok();
         }
+        if let Some(node) = fields.take("window") {
+            self.window = window_of(node, problems);
+        }
         if let Some(node) = fields.take("backups")
             && let Some(text) = node.text("how long backups are kept, such as \"35 days\"", problems)
         {
@@ -296,6 +300,18 @@ impl Defaults {
         }
         self
     }
+}
+
+/// One range of the time of day, or a list of them.
+fn window_of(node: &Node, problems: &mut Problems) -> Option<Window> {
+    const FORM: &str = "a range of the time of day such as 22:00-06:00, or a list of them";
+    let mut window: Option<Window> = None;
+    for node in node.one_or_more(FORM, problems) {
+        let one = node.text(FORM, problems).map(Window::parse)?;
+        let both = one.and_then(|one| window.take().map_or(Ok(one.clone()), |before| before.and(one)));
+        window = Some(both.map_err(|error| problems.add(node.mark, error)).ok()?);
+    }
+    window
 }
 
 fn mode_of(node: &Node, problems: &mut Problems) -> Option<Mode> {

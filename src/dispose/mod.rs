@@ -8,8 +8,8 @@
 //! Several batches are on their way at once: while the store removes one (or as many as it has lanes), the intent of the next and the outcomes of the
 //! last wait for the log, which gathers whatever is waiting into one write and one sync. So the disk's latency hides behind the removals.
 //!
-//! **When the log is lost** (disk full, I/O error) or the program is told to end, the guard keeps every record that has not been removed yet, and
-//! the log says so where it still can; no further intent is written.
+//! **When the log is lost** (disk full, I/O error), the program is told to end, or the dataset's window ends, the guard keeps every record that
+//! has not been removed yet, and the log says so where it still can; no further intent is written.
 //! **When the process is killed**, each intent without outcome is resolved at the next start by looking ([`crate::recover`]): until then the log says
 //! no more than is true. One record's failure never stops the rest.
 
@@ -27,10 +27,11 @@ use tokio::task::JoinSet;
 
 use batches::{Batch, Batches};
 use entries::Intent;
-pub use spent::{Counts, Spent};
+pub use spent::{Counts, Spent, Stop};
 
 use crate::assess::{Assessor, why_kept};
 use crate::audit::{AuditLog, Committed, Draft, EpochKey, Kind as EntryKind, plain_record};
+use crate::clock;
 use crate::config::{Dataset, KeyNames};
 use crate::error::{Error, Kind, Result};
 use crate::record::Record;
@@ -63,6 +64,15 @@ pub struct Run {
     pub done: Arc<AtomicU64>,
 }
 
+/// What keeps the rest of a run's records, once and for all.
+#[derive(Default)]
+struct Ending {
+    /// The audit log takes no more.
+    lost: AtomicBool,
+    /// The dataset's window ended. A run that met its end does not go on in the next one: its plan would be a day old.
+    closed: AtomicBool,
+}
+
 impl Permit {
     fn new(intent: &Committed) -> Self {
         Self { intent: intent.first() }
@@ -83,7 +93,7 @@ impl Permit {
 /// Spends a plan: disposes of its items, batch by batch. Fails only when the log is lost or the plan cannot be read; what was done until then is
 /// in the log, or an open intent.
 pub async fn spend(run: &Arc<Run>, plan: &Spool) -> Result<Spent> {
-    let lost = Arc::new(AtomicBool::new(false));
+    let ending = Arc::new(Ending::default());
     let lanes = Arc::new(Semaphore::new(run.dataset().store.lanes().max(1)));
     let most = AHEAD * lanes.available_permits();
     let mut batches = Batches { items: plan.items()?, run: Arc::clone(run), waiting: None, in_hand: HashSet::new() };
@@ -91,19 +101,19 @@ pub async fn spend(run: &Arc<Run>, plan: &Spool) -> Result<Spent> {
     let mut spent = Spent::default();
     let mut trouble: Option<Error> = None;
     loop {
-        let stopping = run.stop.load(Ordering::Relaxed);
-        while trouble.is_none() && !stopping && under_way.len() < most {
+        while trouble.is_none() && under_way.len() < most && run.stopped(&ending).is_none() {
             match batches.next_batch() {
                 Ok(Some(batch)) => {
-                    let (run, lost, lanes) = (Arc::clone(run), Arc::clone(&lost), Arc::clone(&lanes));
-                    under_way.spawn(async move { run.batch(batch, &lost, &lanes).await });
+                    let (run, ending, lanes) = (Arc::clone(run), Arc::clone(&ending), Arc::clone(&lanes));
+                    under_way.spawn(async move { run.batch(batch, &ending, &lanes).await });
                 }
                 Ok(None) => break,
                 Err(error) => trouble = Some(error),
             }
         }
         let Some(ended) = under_way.join_next().await else {
-            spent.stopped |= stopping && batches.next_batch().is_ok_and(|more| more.is_some());
+            let stop = run.stopped(&ending).filter(|_| batches.next_batch().is_ok_and(|more| more.is_some()));
+            spent.stopped = spent.stopped.or(stop);
             break;
         };
         match ended {
@@ -141,16 +151,29 @@ impl Run {
         }
     }
 
+    /// What ends the run at this moment, if something does.
+    fn stopped(&self, ending: &Ending) -> Option<Stop> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Some(Stop::Signal);
+        }
+        // The store asks for every record: where there is no window, not even the clock is looked at.
+        if self.dataset().window.is_none() || !ending.closed.load(Ordering::Relaxed) && self.dataset().is_open(clock::now()) {
+            return None;
+        }
+        ending.closed.store(true, Ordering::Relaxed);
+        Some(Stop::Window)
+    }
+
     /// One batch through the door.
-    async fn batch(&self, batch: Batch, lost: &AtomicBool, lanes: &Semaphore) -> Result<Spent> {
-        let result = self.through_the_door(batch, lost, lanes).await;
+    async fn batch(&self, batch: Batch, ending: &Ending, lanes: &Semaphore) -> Result<Spent> {
+        let result = self.through_the_door(batch, ending, lanes).await;
         if result.is_err() {
-            lost.store(true, Ordering::SeqCst);
+            ending.lost.store(true, Ordering::SeqCst);
         }
         result
     }
 
-    async fn through_the_door(&self, batch: Batch, lost: &AtomicBool, lanes: &Semaphore) -> Result<Spent> {
+    async fn through_the_door(&self, batch: Batch, ending: &Ending, lanes: &Semaphore) -> Result<Spent> {
         let dataset = self.dataset();
         let Batch { act, names, records, deciding } = batch;
         let intent = Intent { run: &self.id, store: dataset.store.name(), dataset: &dataset.name, act, records: &names };
@@ -158,7 +181,7 @@ impl Run {
         let permit = Permit::new(&intent);
         // Never closed; without a lane nothing but the pace is lost. Whoever is asked what became of a record must not meet the next batch there.
         let lane = lanes.acquire().await.ok();
-        let fates = self.remove(&permit, act, &records, lost).await;
+        let fates = self.remove(&permit, act, &records, ending).await;
         let common = self.common(permit.intent)?;
         let mut spent = Spent::default();
         let mut drafts = Vec::with_capacity(records.len());
@@ -168,7 +191,9 @@ impl Run {
                 drafts.push(draft);
                 spent.settled.push(Arc::clone(name));
             }
-            spent.stopped |= matches!(&fate, Fate::Kept(Kept::Stopped(_)));
+            if let Fate::Kept(Kept::Stopped(_)) = &fate {
+                spent.stopped = self.stopped(ending);
+            }
             spent.count(act, record, &fate);
             if let Some(trouble) = trouble {
                 spent.trouble(trouble, 1);
@@ -193,7 +218,7 @@ impl Run {
     }
 
     /// Assesses the batch again and lets the store remove what is still due.
-    async fn remove(&self, permit: &Permit, act: Act, records: &[Record], lost: &AtomicBool) -> Vec<Fate> {
+    async fn remove(&self, permit: &Permit, act: Act, records: &[Record], ending: &Ending) -> Vec<Fate> {
         let dataset = self.dataset();
         // Where nothing has to be asked elsewhere, the guard judges each record anew when the store has just re-read it; once is enough.
         let assessments = if self.assessor.asks_elsewhere() { self.assessor.assess(records).await } else { Vec::new() };
@@ -203,11 +228,11 @@ impl Run {
         let due: Cow<'_, [Record]> =
             if positions.len() == records.len() { records.into() } else { positions.iter().map(|at| records[*at].clone()).collect() };
         let guard = |position: usize, fresh: &Record| {
-            if lost.load(Ordering::SeqCst) {
+            if ending.lost.load(Ordering::SeqCst) {
                 return Some(Kept::Stopped("the audit log took no more of what the run announced".into()));
             }
-            if self.stop.load(Ordering::Relaxed) {
-                return Some(Kept::Stopped("the program was told to end".into()));
+            if let Some(stop) = self.stopped(ending) {
+                return Some(Kept::Stopped(stop.why().into()));
             }
             let Some(at) = positions.get(position).copied() else {
                 return Some(Kept::Changed("the store asked about a record that is not in the batch".into()));

@@ -37,10 +37,29 @@ pub struct Spent {
     pub(super) open: u64,
     /// Names of records that have their outcome, until the next batch is cut.
     pub(super) settled: Vec<Arc<str>>,
-    /// Whether a signal ended it before the plan was spent.
-    pub stopped: bool,
+    /// What ended it before the plan was spent, if something did.
+    pub stopped: Option<Stop>,
     /// Different errors and reasons that occurred, at most a few, with how often.
     pub troubles: Vec<(String, u64)>,
+}
+
+/// What ends a run before its plan is spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// A signal.
+    Signal,
+    /// The dataset's window was not open, or no longer.
+    Window,
+}
+
+impl Stop {
+    /// Why a record was kept that was announced already.
+    pub(super) fn why(self) -> &'static str {
+        match self {
+            Self::Signal => "the program was told to end",
+            Self::Window => "its window ended",
+        }
+    }
 }
 
 impl Counts {
@@ -56,7 +75,7 @@ const TROUBLES: usize = 10;
 impl Spent {
     /// Nothing was done, because a signal came first.
     pub fn stopped() -> Self {
-        Self { stopped: true, ..Self::default() }
+        Self { stopped: Some(Stop::Signal), ..Self::default() }
     }
 
     /// Records whose fate is not known.
@@ -114,6 +133,7 @@ impl Spent {
         mine.recovered += theirs.recovered;
         self.bytes += part.bytes;
         self.open += part.open;
+        self.stopped = self.stopped.or(part.stopped);
         for (text, times) in part.troubles {
             self.trouble(text, times);
         }

@@ -36,6 +36,7 @@ pub fn planned(dataset: &Dataset, planned: &Planned, allow: Option<&str>) -> Res
         "plan": id,
         "tally": planned.tally,
         "limits": dataset.limits.to_string(),
+        "window": dataset.window_shown(),
         "over": over,
         "refused": over.as_ref().map(OverLimit::to_string),
         "allow": allow,
@@ -59,6 +60,7 @@ pub fn ran(ran: &Ran) -> Value {
         End::Reported(over) => value["over"] = json!(over),
         End::Spent(spent) => {
             value["bytes"] = json!(spent.bytes);
+            value["stopped"] = json!(super::stopped(ran));
             value["uncertain"] = json!(spent.open());
             value["troubles"] = json!(spent.troubles.iter().map(|(text, times)| json!({"what": text, "times": times})).collect::<Vec<_>>());
         }

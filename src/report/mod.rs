@@ -9,6 +9,21 @@ mod text;
 pub use json::{planned as planned_json, ran as ran_json, verdict as verdict_json, verified as verified_json};
 pub use text::{allow_command, check, entry, entry_heading, explained, finding, flush, listed, planned, ran, verified};
 
+use crate::dispose::Stop;
+use crate::session::{End, Ran};
+
+/// What ended a run before its plan was spent, if something did.
+fn stopped(ran: &Ran) -> Option<String> {
+    let End::Spent(spent) = &ran.end else { return None };
+    let window = ran.dataset.window_shown().unwrap_or_default();
+    let nothing = spent.counts.total() + spent.open() == 0;
+    spent.stopped.map(|stop| match stop {
+        Stop::Signal => "stopped by a signal; the rest is done by the next run".to_owned(),
+        Stop::Window if nothing => format!("outside its window {window}; nothing was disposed of"),
+        Stop::Window => format!("its window {window} ended; the rest is done by the next run within it"),
+    })
+}
+
 /// Bytes as people say them: `0 B`, `512 B`, `1.5 KiB`, `3.2 GiB`.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];

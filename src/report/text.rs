@@ -126,6 +126,9 @@ pub fn planned(dataset: &Dataset, planned: &Planned, allow: Option<&str>) -> Str
     }
     tally_lines(&mut out, &planned.tally);
     let over = planned.tally.over(&dataset.limits);
+    if let Some(window) = dataset.window_shown().filter(|_| dataset.mode == crate::config::Mode::Enforce && planned.tally.disposed() > 0) {
+        line(&mut out, &format!("  only within its window {window}"));
+    }
     match (dataset.mode, over) {
         (crate::config::Mode::Report, None) => line(&mut out, "  report mode: a run would only report this"),
         (crate::config::Mode::Report, Some(over)) => {
@@ -212,8 +215,8 @@ pub fn ran(ran: &Ran, config: &Path) -> String {
             for (what, times) in &spent.troubles {
                 line(&mut out, &format!("    {times} × {}", escape(what.as_bytes())));
             }
-            if spent.stopped {
-                line(&mut out, "  stopped by a signal; the rest is done by the next run");
+            if let Some(stopped) = super::stopped(ran) {
+                line(&mut out, &format!("  {stopped}"));
             }
         }
     }

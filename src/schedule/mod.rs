@@ -13,6 +13,7 @@ pub mod load;
 pub mod period;
 pub mod timetable;
 pub mod trigger;
+pub mod window;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub use class::{ClassId, Disposition, Keep, RecordClass};
 pub use period::{Counting, Period};
 pub use timetable::Timetable;
 pub use trigger::{EventName, Trigger};
+pub use window::Window;
 
 /// One schedule file in force.
 #[derive(Debug)]

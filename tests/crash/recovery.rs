@@ -64,6 +64,32 @@ fn a_hold_placed_after_the_crash_keeps_what_is_left_of_the_record() {
     estate.check_tidy();
 }
 
+/// Gives every dataset a window that opens so many hours from now and is open for two.
+fn set_window(estate: &Estate, hours: i64) {
+    let clock = |hours: i64| (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours)).strftime("%H:00");
+    let config = fs::read_to_string(estate.config()).unwrap();
+    let lines = config.lines().filter(|line| !line.starts_with("window:")).map(|line| format!("{line}\n")).collect::<String>();
+    fs::write(estate.config(), format!("window: {}-{}\n{lines}", clock(hours), clock(hours + 2))).unwrap();
+}
+
+#[test]
+fn what_is_left_of_a_record_waits_for_the_window_and_is_not_forgotten() {
+    if let Some(why) = no_strace() {
+        return println!("skipped: {why}");
+    }
+    let (mut estate, companion) = with_remains();
+    set_window(&estate, 3);
+    for _ in 0..2 {
+        let output = estate.finish(&["run", "media/nothing"]);
+        assert!(text(&output).contains("companion files of 1 records that are gone are left"), "{}", text(&output));
+        assert!(companion.exists(), "recovery removed something outside the window");
+    }
+    set_window(&estate, -1);
+    estate.recover();
+    assert!(!companion.exists(), "the companion outlived its record, and nothing would ever remove it");
+    estate.check_done();
+}
+
 /// Puts an empty folder in the place of the media, as an unmounted disk leaves it, and back.
 fn unmounted(estate: &Estate, work: impl FnOnce(&Path)) {
     let (media, aside) = (estate.path("media"), estate.path("aside"));

@@ -11,7 +11,7 @@ use retentiond::config::{ClassChoice, Config, Dataset, EventSource, KeyNames, Li
 use retentiond::error::Result;
 use retentiond::record::{Doubt, Reading};
 use retentiond::register::Register;
-use retentiond::schedule::{EventName, Schedules};
+use retentiond::schedule::{EventName, Schedules, Window};
 use retentiond::session::{Progress, Ran, Session};
 use retentiond::store::Store;
 use retentiond::store::memory::{MemoryStore, on};
@@ -26,6 +26,7 @@ pub struct Estate {
     schedule: String,
     options: String,
     lookup: bool,
+    window: Option<Window>,
 }
 
 impl Estate {
@@ -37,7 +38,7 @@ impl Estate {
     pub fn with_class(class: &str, options: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(MemoryStore::new("memory", &["done"]));
-        Self { folder, store, schedule: Self::schedule("6 months", class), options: options.to_owned(), lookup: false }
+        Self { folder, store, schedule: Self::schedule("6 months", class), options: options.to_owned(), lookup: false, window: None }
     }
 
     fn schedule(keep: &str, class: &str) -> String {
@@ -51,6 +52,10 @@ impl Estate {
 
     pub fn set_period(&mut self, keep: &str) {
         self.schedule = Self::schedule(keep, "then: destroy");
+    }
+
+    pub fn set_window(&mut self, window: Option<Window>) {
+        self.window = window;
     }
 
     pub fn set_options(&mut self, options: &str) {
@@ -106,6 +111,7 @@ impl Estate {
             mode: if has("mode: report") { Mode::Report } else { Mode::Enforce },
             limits: if has("limits: unlimited") { Limits { records: None, share: None } } else { Limits::default() },
             scan: None,
+            window: self.window.clone(),
             backups: None,
             keys: if has("keys: plain") { KeyNames::Plain } else { KeyNames::Pseudonym },
             at_least: has("at-least: forgotten-twice").then(|| "forgotten-twice".into()),

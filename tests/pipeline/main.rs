@@ -4,6 +4,7 @@ mod estate;
 mod faults;
 mod lookups;
 mod plans;
+mod window;
 
 use estate::Estate;
 use retentiond::session::End;
