@@ -89,13 +89,18 @@ impl Session {
             self.recovered.push(Finding::blocks(&address, text));
             return Ok(None);
         };
-        if !open.mark.is_empty() && open.mark != dataset.store.mark() {
+        if !open.mark.is_empty() && open.mark != dataset.store.mark().await {
             // An empty mount point would answer that everything is gone.
             let text = format!(
                 "{} records of an interrupted run cannot be looked for: {} is not the place that the run worked on; is a disk not mounted?",
                 open.records.len(),
                 dataset.store.place()
             );
+            self.recovered.push(Finding::blocks(&address, text));
+            return Ok(None);
+        }
+        if let Err(why) = dataset.store.at_rest().await {
+            let text = format!("{} records of an interrupted run cannot be looked for yet: {why}", open.records.len());
             self.recovered.push(Finding::blocks(&address, text));
             return Ok(None);
         }
@@ -225,7 +230,7 @@ impl Session {
         for item in &remains {
             writer.add(&item.record, item.then, &item.deciding)?;
         }
-        let mut plan = writer.finish(&source(dataset), Tally::default())?;
+        let mut plan = writer.finish(&source(dataset).await, Tally::default())?;
         plan.keep(&self.plans(), &run.id)?;
         let spent = spend(&run, &plan).await?;
         if spent.open() == 0 {

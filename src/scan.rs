@@ -126,14 +126,22 @@ pub async fn scan(
         tally.population += more;
     }
     let whole = writer.filter(|_| scanned.incomplete.is_none());
-    let plan = whole.map(|writer| writer.finish(&source(&dataset), tally.clone())).transpose()?;
+    let plan = match whole {
+        Some(writer) => Some(writer.finish(&source(&dataset).await, tally.clone())?),
+        None => None,
+    };
     findings.extend(scanned.findings);
     Ok(Planned { plan, tally, incomplete: scanned.incomplete, findings })
 }
 
 /// Where and when a plan of this dataset is made.
-pub(crate) fn source(dataset: &Dataset) -> Source<'_> {
-    Source { store: dataset.store.name(), dataset: &dataset.name, mark: dataset.store.mark(), made: format!("{:.0}", crate::clock::now()) }
+pub(crate) async fn source(dataset: &Dataset) -> Source<'_> {
+    Source {
+        store: dataset.store.name(),
+        dataset: &dataset.name,
+        mark: dataset.store.mark().await,
+        made: format!("{:.0}", crate::clock::now()),
+    }
 }
 
 /// Returns when a signal asked the program to stop.

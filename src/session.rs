@@ -248,7 +248,8 @@ impl Session {
 
     async fn spend_and_discard(&self, run: &Arc<Run>, plan: Spool, planned: u64, progress: &Progress) -> Result<End> {
         progress.planned.store(planned, Ordering::Relaxed);
-        let spent = spend(run, &plan).await?;
+        let mut spent = spend(run, &plan).await?;
+        spent.purge(run.dataset()).await;
         // While some record's fate is open the plan stays, so that recovery knows its key.
         if spent.open() == 0 {
             plan.discard()?;
@@ -281,7 +282,7 @@ impl Session {
                 format!("{}: is in report mode; nothing is destroyed before `mode: enforce` is written", dataset.address),
             ));
         }
-        if plan.footer.mark != dataset.store.mark() {
+        if plan.footer.mark != dataset.store.mark().await {
             let place = dataset.store.place();
             return Err(Error::new(
                 Kind::Refused,
@@ -323,7 +324,7 @@ impl Session {
             "run": run.id, "store": dataset.store.name(), "dataset": dataset.name, "mode": dataset.mode.as_str(), "rules": rules, "by": BY,
             "today": zone.map(|zone| Today::Now(self.now).date_in(&zone).to_string()),
         });
-        let mark = dataset.store.mark();
+        let mark = dataset.store.mark().await;
         if !mark.is_empty() {
             body["mark"] = json!(mark);
         }
@@ -342,6 +343,9 @@ impl Session {
         });
         if let End::Incomplete(_) = &ran.end {
             body["incomplete"] = json!(true);
+        }
+        if let End::Spent(Spent { purged: Some((what, done)), .. }) = &ran.end {
+            body["purge"] = json!({"what": what, "done": done.is_ok()});
         }
         if matches!(&ran.end, End::Spent(spent) if spent.open() > 0) {
             // A run with a record whose fate is open is not finished: recovery closes it once it knows.
@@ -500,7 +504,12 @@ impl Ran {
         let tally = &self.tally;
         let end = match &self.end {
             End::Reported(over) => over.is_some(),
-            End::Spent(spent) => spent.counts.failed > 0 || spent.stopped.is_some() || !spent.troubles.is_empty(),
+            End::Spent(spent) => {
+                spent.counts.failed > 0
+                    || spent.stopped.is_some()
+                    || !spent.troubles.is_empty()
+                    || matches!(spent.purged, Some((_, Err(_))))
+            }
             End::Refused { .. } | End::Incomplete(_) => true,
         };
         end || tally.undetermined > 0 || tally.overdue > 0 || self.findings.iter().any(|finding| finding.severity != Severity::Note)

@@ -24,8 +24,8 @@ BEGIN;
 SELECT format('CREATE ROLE %I', :'role') WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') \gexec
 
 -- It logs in, and that is all: no databases or roles of its own making, no replication.
--- NOBYPASSRLS: where row-level security hides rows from the role, they stay for ever and are not even counted. Better so than the other way round;
--- give it a policy that shows every row of the tables below.
+-- NOBYPASSRLS: where row-level security might hide rows from the role, the service refuses to work, whatever the policies say: a tenancy that it
+-- cannot see would look like one that ended. Only for such tables write BYPASSRLS here.
 -- NOINHERIT: should somebody make it a member of another role one day, it does not gain that role's rights by itself.
 -- CONNECTION LIMIT: a scan and a removal for each dataset at work. A fault in the service must not take the application's connections.
 ALTER ROLE :"role" LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT CONNECTION LIMIT 10;

@@ -205,8 +205,7 @@ pub(super) fn read(
         ClassChoice::By { source, .. } => Some((source.clone(), *mark)),
         ClassChoice::All(_) => None,
     });
-    let anonymises =
-        choice.as_ref().is_some_and(|(choice, _)| rules_of(choice).iter().any(|rule| rule.class.then == Some(Disposition::Anonymise)));
+    let some_class = |then| choice.as_ref().is_some_and(|(choice, _)| rules_of(choice).iter().any(|rule| rule.class.then == Some(then)));
     let heads = events.iter().zip(places).map(|((name, _), source)| EventHead { name, source }).collect();
     let head = DatasetHead {
         name,
@@ -214,7 +213,9 @@ pub(super) fn read(
         events: heads,
         class_by: class_by.as_ref().map(|(source, mark)| (source.as_str(), *mark)),
         subject,
-        anonymises,
+        anonymises: some_class(Disposition::Anonymise),
+        destroys: some_class(Disposition::Destroy),
+        enforced: defaults.mode == Mode::Enforce,
         at_least,
     };
     kind.dataset(&head, &mut fields, problems);

@@ -18,7 +18,7 @@ mod entries;
 mod spent;
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -71,6 +71,8 @@ struct Ending {
     lost: AtomicBool,
     /// The dataset's window ended. A run that met its end does not go on in the next one: its plan would be a day old.
     closed: AtomicBool,
+    /// The store gave up waiting for a better moment.
+    busy: AtomicBool,
 }
 
 impl Permit {
@@ -156,6 +158,9 @@ impl Run {
         if self.stop.load(Ordering::Relaxed) {
             return Some(Stop::Signal);
         }
+        if ending.busy.load(Ordering::Relaxed) {
+            return Some(Stop::Busy);
+        }
         // The store asks for every record: where there is no window, not even the clock is looked at.
         if self.dataset().window.is_none() || !ending.closed.load(Ordering::Relaxed) && self.dataset().is_open(clock::now()) {
             return None;
@@ -185,13 +190,16 @@ impl Run {
         let common = self.common(permit.intent)?;
         let mut spent = Spent::default();
         let mut drafts = Vec::with_capacity(records.len());
-        for (((name, record), deciding), fate) in names.iter().zip(&records).zip(&deciding).zip(fates) {
-            let (fate, trouble) = self.settle(record, fate).await;
+        let fates = self.settle(act, &records, fates).await;
+        for (((name, record), deciding), (fate, trouble)) in names.iter().zip(&records).zip(&deciding).zip(fates) {
             if let Some(draft) = self.outcome(&common, name, (record, deciding), act, (&fate, trouble.as_deref()))? {
                 drafts.push(draft);
                 spent.settled.push(Arc::clone(name));
             }
             if let Fate::Kept(Kept::Stopped(_)) = &fate {
+                // Where nothing else ends the run it was the store that gave up, and it would make every further batch wait as long.
+                let store = self.stopped(ending).is_none() && !ending.lost.load(Ordering::SeqCst);
+                ending.busy.fetch_or(store, Ordering::Relaxed);
                 spent.stopped = self.stopped(ending);
             }
             spent.count(act, record, &fate);
@@ -273,23 +281,38 @@ impl Run {
         }
     }
 
-    /// A fate that the store was uncertain of is settled by looking. When looking fails too, it stays uncertain and the intent stays open. What
-    /// the store said went wrong with a record that is gone comes along, for it may matter to people.
-    async fn settle(&self, record: &Record, fate: Fate) -> (Fate, Option<String>) {
-        let Fate::Failed { error, uncertain: true } = fate else {
-            return (fate, None);
-        };
+    /// Fates that the store was uncertain of are settled by looking, once nothing more can come to pass. When looking fails too, they stay uncertain
+    /// and the intent stays open. What the store said went wrong with a record that is gone comes along, for it may matter to people.
+    async fn settle(&self, act: Act, records: &[Record], fates: Vec<Fate>) -> Vec<(Fate, Option<String>)> {
+        let uncertain = |fate: &Fate| matches!(fate, Fate::Failed { uncertain: true, .. });
+        let open: Vec<usize> = (0..fates.len()).filter(|at| uncertain(&fates[*at])).collect();
+        let mut looked: HashMap<usize, Found> = HashMap::new();
         let dataset = self.dataset();
-        let found = dataset.store.fetch(&dataset.name, std::slice::from_ref(&record.key)).await.ok().and_then(|mut found| found.pop());
-        match found {
-            Some(Found::Absent) => {
-                let evidence =
-                    Evidence { method: "found-gone", grade: "unknown", verified: true, caveats: vec!["grade-unknown"], parts: 0 };
-                (Fate::Done(evidence), Some(error))
-            }
-            Some(Found::Present(_) | Found::Outside(_)) => (Fate::Failed { error, uncertain: false }, None),
-            Some(Found::Remains | Found::Unknown(_)) | None => (Fate::Failed { error, uncertain: true }, None),
+        if !open.is_empty() && dataset.store.at_rest().await.is_ok() {
+            let keys: Vec<_> = open.iter().map(|at| records[*at].key.clone()).collect();
+            let found = dataset.store.fetch(&dataset.name, &keys).await.ok().filter(|found| found.len() == keys.len());
+            looked = open.into_iter().zip(found.into_iter().flatten()).collect();
         }
+        let mut settled = |(at, fate): (usize, Fate)| {
+            let Fate::Failed { error, uncertain: true } = fate else {
+                return (fate, None);
+            };
+            // An anonymised record is there, and only one that is what it was is surely not anonymised.
+            let untouched = |fresh: &Record| act == Act::Destroy || fresh.fingerprint == records[at].fingerprint;
+            match looked.remove(&at) {
+                Some(Found::Absent) => {
+                    let evidence =
+                        Evidence { method: "found-gone", grade: "unknown", verified: true, caveats: vec!["grade-unknown"], parts: 0 };
+                    (Fate::Done(evidence), Some(error))
+                }
+                Some(Found::Present(fresh)) if untouched(&fresh) => (Fate::Failed { error, uncertain: false }, None),
+                Some(Found::Outside(_)) if act == Act::Destroy => (Fate::Failed { error, uncertain: false }, None),
+                Some(Found::Present(_) | Found::Outside(_) | Found::Remains | Found::Unknown(_)) | None => {
+                    (Fate::Failed { error, uncertain: true }, None)
+                }
+            }
+        };
+        fates.into_iter().enumerate().map(&mut settled).collect()
     }
 }
 

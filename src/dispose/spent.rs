@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::clock;
+use crate::config::Dataset;
 use crate::record::Record;
 use crate::store::{Act, Fate};
 
@@ -41,6 +43,8 @@ pub struct Spent {
     pub stopped: Option<Stop>,
     /// Different errors and reasons that occurred, at most a few, with how often.
     pub troubles: Vec<(String, u64)>,
+    /// What cleaned up behind the records, if anything did, and whether it could.
+    pub purged: Option<(&'static str, Result<(), String>)>,
 }
 
 /// What ends a run before its plan is spent.
@@ -50,6 +54,8 @@ pub enum Stop {
     Signal,
     /// The dataset's window was not open, or no longer.
     Window,
+    /// The store was too busy for too long.
+    Busy,
 }
 
 impl Stop {
@@ -58,6 +64,7 @@ impl Stop {
         match self {
             Self::Signal => "the program was told to end",
             Self::Window => "its window ended",
+            Self::Busy => "the store was too busy for too long",
         }
     }
 }
@@ -76,6 +83,14 @@ impl Spent {
     /// Nothing was done, because a signal came first.
     pub fn stopped() -> Self {
         Self { stopped: Some(Stop::Signal), ..Self::default() }
+    }
+
+    /// Lets the store clean up behind what went, if the dataset's configuration asks for it and nothing speaks against taking the time.
+    pub async fn purge(&mut self, dataset: &Dataset) {
+        let gone = self.counts.destroyed + self.counts.anonymised + self.counts.recovered > 0;
+        if gone && self.stopped.is_none() && dataset.is_open(clock::now()) {
+            self.purged = dataset.store.purge(&dataset.name).await;
+        }
     }
 
     /// Records whose fate is not known.

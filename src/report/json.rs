@@ -61,6 +61,7 @@ pub fn ran(ran: &Ran) -> Value {
         End::Spent(spent) => {
             value["bytes"] = json!(spent.bytes);
             value["stopped"] = json!(super::stopped(ran));
+            value["purged"] = json!(spent.purged.as_ref().map(|(what, done)| json!({"what": what, "error": done.as_ref().err()})));
             value["uncertain"] = json!(spent.open());
             value["troubles"] = json!(spent.troubles.iter().map(|(text, times)| json!({"what": text, "times": times})).collect::<Vec<_>>());
         }

@@ -19,6 +19,7 @@ fn stopped(ran: &Ran) -> Option<String> {
     let nothing = spent.counts.total() + spent.open() == 0;
     spent.stopped.map(|stop| match stop {
         Stop::Signal => "stopped by a signal; the rest is done by the next run".to_owned(),
+        Stop::Busy => "stopped because the store was too busy for too long; the rest is done by the next run".to_owned(),
         Stop::Window if nothing => format!("outside its window {window}; nothing was disposed of"),
         Stop::Window => format!("its window {window} ended; the rest is done by the next run within it"),
     })

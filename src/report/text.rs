@@ -215,6 +215,11 @@ pub fn ran(ran: &Ran, config: &Path) -> String {
             for (what, times) in &spent.troubles {
                 line(&mut out, &format!("    {times} × {}", escape(what.as_bytes())));
             }
+            match &spent.purged {
+                Some((what, Ok(()))) => line(&mut out, &format!("  then {what}: done")),
+                Some((what, Err(why))) => line(&mut out, &format!("  then {what}: FAILED: {}", escape(why.as_bytes()))),
+                None => {}
+            }
             if let Some(stopped) = super::stopped(ran) {
                 line(&mut out, &format!("  {stopped}"));
             }

@@ -46,7 +46,7 @@ pub const BATCH: usize = 512;
 pub const MESSAGE: usize = 8 * BATCH;
 
 /// Every kind of store: the key that names it in the configuration, and what reads the rest.
-pub const KINDS: &[Kind] = &[files::KIND, sql::SQLITE];
+pub const KINDS: &[Kind] = &[files::KIND, sql::SQLITE, sql::POSTGRES, sql::MYSQL];
 
 /// A kind of store.
 #[derive(Clone, Copy)]
@@ -82,6 +82,10 @@ pub struct DatasetHead<'a> {
     pub subject: Option<(&'a str, Mark)>,
     /// Whether some class of the dataset anonymises, so that the dataset must say how.
     pub anonymises: bool,
+    /// Whether some class of the dataset destroys.
+    pub destroys: bool,
+    /// Whether what is due is acted upon, as opposed to reported.
+    pub enforced: bool,
     /// The lowest grade that the dataset accepts, one of the store's [`Store::grades`] once it is built.
     pub at_least: Option<(&'a str, Mark)>,
 }
@@ -239,8 +243,14 @@ pub trait Store: Send + Sync {
 
     /// What tells the place apart from another one that stands under the same name, such as an empty mount point whose disk is not mounted. It
     /// stays the same across restarts of the machine; empty when the store cannot tell.
-    fn mark(&self) -> String {
+    async fn mark(&self) -> String {
         String::new()
+    }
+
+    /// Whether nothing that this program has begun in the store can still come to pass, such as a commit that a server was told of by a process
+    /// that is no more. Until then looking proves nothing. The error says why not.
+    async fn at_rest(&self) -> std::result::Result<(), String> {
+        Ok(())
     }
 
     /// The file or folder of this machine that the place is, if it is one: no other store and no state folder may lie inside.
@@ -283,6 +293,12 @@ pub trait Store: Send + Sync {
     /// For each record: the records of *other* datasets of this store that are the same thing, or that would go with it.
     async fn elsewhere(&self, _dataset: &str, records: &[Record]) -> Result<Vec<Vec<(String, Record)>>> {
         Ok(vec![Vec::new(); records.len()])
+    }
+
+    /// Lets the place clean up behind the records that went from the dataset, if its configuration asks for that: what was done, and whether it
+    /// could be. Touches no record.
+    async fn purge(&self, _dataset: &str) -> Option<(&'static str, std::result::Result<(), String>)> {
+        None
     }
 
     /// Destroys or anonymises records, each only if it is as it was when it was read and the guard says nothing. One fate for each, in order.

@@ -68,7 +68,7 @@ fn a_hold_placed_after_the_crash_keeps_what_is_left_of_the_record() {
 fn set_window(estate: &Estate, hours: i64) {
     let clock = |hours: i64| (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours)).strftime("%H:00");
     let config = fs::read_to_string(estate.config()).unwrap();
-    let lines = config.lines().filter(|line| !line.starts_with("window:")).map(|line| format!("{line}\n")).collect::<String>();
+    let lines = config.lines().filter(|line| !line.starts_with("window:")).collect::<Vec<_>>().join("\n");
     fs::write(estate.config(), format!("window: {}-{}\n{lines}", clock(hours), clock(hours + 2))).unwrap();
 }
 

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | memory | looks up by key alone; knows no datasets beforehand |
 //! | SQLite | – |
+//! | PostgreSQL, MariaDB | a rewritten table is a grade that no single record reaches |
 //! | files, date in a sidecar | cannot anonymise |
 //! | files, date in the path | cannot anonymise; a path has no way to say "not yet", and dates without time of day only |
 //! | directories | the same |
@@ -129,7 +130,7 @@ pub(crate) fn configure(kind: &Kind, place: &Path, dataset: &str, event: &str, s
     let (place, event) = (fields.take("path").unwrap(), fields.take("event").unwrap());
     let node = fields.take("datasets").unwrap();
     let head = StoreHead { name: "store", base: Path::new("/") };
-    let mut configuring = (kind.configure)(&head, place, &mut fields, &mut problems).unwrap();
+    let Some(mut configuring) = (kind.configure)(&head, place, &mut fields, &mut problems) else { panic!("{:?}", problems.lines()) };
     let name = done();
     let head = DatasetHead {
         name: DATASET,
@@ -138,6 +139,8 @@ pub(crate) fn configure(kind: &Kind, place: &Path, dataset: &str, event: &str, s
         class_by: None,
         subject: Some((subject, node.mark)),
         anonymises,
+        destroys: true,
+        enforced: true,
         at_least: None,
     };
     let mut fields = node.fields("a dataset", &mut problems).unwrap();

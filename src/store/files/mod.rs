@@ -171,7 +171,7 @@ impl Store for Files {
         }
     }
 
-    fn mark(&self) -> String {
+    async fn mark(&self) -> String {
         // The device's number may change when the machine starts again; the file system's id and the folder's inode do not.
         let facts = Root::open(&self.inner.root).ok().and_then(|root| Some((rustix::fs::fstatvfs(root.fd()).ok()?.f_fsid, root.facts.ino)));
         facts.map_or_else(|| "not there".to_owned(), |(file_system, inode)| format!("{file_system:x}:{inode}"))

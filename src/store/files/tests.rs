@@ -63,6 +63,8 @@ fn configure(root: &Path, datasets: &str) -> Result<Arc<dyn Store>, Vec<String>>
             class_by: None,
             subject: subject.as_ref().map(|(name, mark)| (name.as_str(), *mark)),
             anonymises: false,
+            destroys: true,
+            enforced: true,
             at_least: at_least.as_ref().map(|(name, mark)| (name.as_str(), *mark)),
         };
         draft.dataset(&head, &mut fields, &mut problems);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::statement::{Condition, Name};
+use super::statement::{Condition, Dialect, Name};
 use super::value::Cell;
 use super::when::{Form, When};
 use crate::error::escape;
@@ -13,6 +13,7 @@ use crate::yaml::{Fields, Node, Problems, Typed, Value};
 
 /// One dataset: a table and how its rows are records.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "answers to questions that have nothing to do with each other")]
 pub(super) struct Dataset {
     pub(super) name: String,
     pub(super) table: Table,
@@ -29,8 +30,46 @@ pub(super) struct Dataset {
     pub(super) anonymised: Option<Condition>,
     /// Whether some class of the dataset anonymises.
     pub(super) anonymises: bool,
+    /// Whether some class of the dataset destroys.
+    pub(super) destroys: bool,
+    /// Whether what is due is acted upon, as opposed to reported.
+    pub(super) enforced: bool,
     /// `triggers: accept`.
     pub(super) accept_triggers: bool,
+    /// What cleans up behind a run.
+    pub(super) purge: Option<Purge>,
+}
+
+/// What a database is asked to do once rows of a dataset are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purge {
+    /// PostgreSQL and SQLite.
+    Vacuum,
+    /// MySQL and MariaDB.
+    Optimize,
+}
+
+impl Purge {
+    /// The word of the configuration and the log.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Vacuum => "vacuum",
+            Self::Optimize => "optimize",
+        }
+    }
+
+    fn read(node: &Node, dialect: Dialect, problems: &mut Problems) -> Option<Self> {
+        let own = if dialect == Dialect::MySql { Self::Optimize } else { Self::Vacuum };
+        match node.text("`purge: none` or what cleans up behind a run", problems)? {
+            "none" => None,
+            word if word == own.as_str() => Some(own),
+            other => {
+                let (own, found) = (own.as_str(), escape(other.as_bytes()));
+                problems.add(node.mark, format!("expected `purge: {own}` or `purge: none` for this kind of database, found \"{found}\""));
+                None
+            }
+        }
+    }
 }
 
 /// A table, with its schema for engines that have several.
@@ -79,15 +118,29 @@ const DEPTH: usize = 8;
 
 impl Dataset {
     /// Reads a dataset's own keys. `None` when something is missing without which it means nothing; the problems are noted.
-    pub(super) fn read(head: &DatasetHead<'_>, grades: &[&str], fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Self> {
+    pub(super) fn read(
+        head: &DatasetHead<'_>,
+        dialect: Dialect,
+        grades: &[&str],
+        fields: &mut Fields<'_>,
+        problems: &mut Problems,
+    ) -> Option<Self> {
         let what = format!("dataset \"{}\"", escape(head.name.as_bytes()));
         let table = fields.need("table", &what, problems).and_then(|node| table(node, problems));
         let key = fields.need("key", &what, problems).map(|node| names(node, "the key column or a list of them", problems));
-        let filter = fields.take("where").and_then(|node| condition(node, problems));
+        let filter = fields.take("where").and_then(|node| {
+            let filter = condition(node, dialect, problems)?;
+            // A file is locked as a whole; of a server's tables only the record's own row is.
+            if dialect != Dialect::Sqlite && filter.reads_tables() {
+                problems.add(node.mark, "expected a condition on the row itself, found one that reads other tables, which may change at the very moment of removal; name a column, or place holds");
+                return None;
+            }
+            Some(filter)
+        });
         let children = fields.take("children").map_or_else(Vec::new, |node| children(node, key.as_ref().map_or(0, Vec::len), 0, problems));
         let (mark, says_how) = (fields.mark_of("anonymise"), fields.has("anonymise"));
-        let changes = fields.take("anonymise").map_or_else(Vec::new, |node| changes(node, problems));
-        let anonymised = fields.take("anonymised").and_then(|node| condition(node, problems));
+        let changes = fields.take("anonymise").map_or_else(Vec::new, |node| changes(node, dialect, problems));
+        let anonymised = fields.take("anonymised").and_then(|node| condition(node, dialect, problems));
         let accept_triggers = fields.take("triggers").is_some_and(|node| match node.text("`triggers: accept`", problems) {
             Some("accept") => true,
             Some(_) => {
@@ -99,6 +152,7 @@ impl Dataset {
             }
             None => false,
         });
+        let purge = fields.take("purge").and_then(|node| Purge::read(node, dialect, problems));
         if head.anonymises && !says_how {
             problems.add(
                 head.mark,
@@ -138,6 +192,8 @@ impl Dataset {
         Some(Self {
             name: head.name.to_owned(),
             anonymises: head.anonymises,
+            destroys: head.destroys,
+            enforced: head.enforced,
             table,
             key,
             filter,
@@ -148,6 +204,7 @@ impl Dataset {
             changes,
             anonymised,
             accept_triggers,
+            purge,
         })
     }
 
@@ -219,8 +276,8 @@ fn names(node: &Node, what: &str, problems: &mut Problems) -> Vec<Name> {
     names
 }
 
-fn condition(node: &Node, problems: &mut Problems) -> Option<Condition> {
-    Condition::new(node.text("an SQL condition", problems)?).map_err(|error| problems.add(node.mark, error)).ok()
+fn condition(node: &Node, dialect: Dialect, problems: &mut Problems) -> Option<Condition> {
+    Condition::new(node.text("an SQL condition", problems)?, dialect).map_err(|error| problems.add(node.mark, error)).ok()
 }
 
 fn here(node: &Node, problems: &mut Problems) -> Option<(Name, Option<When>)> {
@@ -281,7 +338,7 @@ fn children(node: &Node, parent_key: usize, depth: usize, problems: &mut Problem
     out
 }
 
-fn changes(node: &Node, problems: &mut Problems) -> Vec<Change> {
+fn changes(node: &Node, dialect: Dialect, problems: &mut Problems) -> Vec<Change> {
     let Some(fields) = node.fields("a mapping from columns to their new values", problems) else { return Vec::new() };
     if matches!(&node.value, Value::Mapping(pairs) if pairs.is_empty()) {
         problems.add(node.mark, "expected at least one column, found none");
@@ -290,7 +347,7 @@ fn changes(node: &Node, problems: &mut Problems) -> Vec<Change> {
     for (column, mark, node) in fields.names() {
         let Ok(name) = Name::new(column).map_err(|error| problems.add(mark, error)) else { continue };
         let twice = format!("the column `{}` stands here a second time, in other letters; remove one of the two", name.shown());
-        if let Some(to) = new_value(node, problems)
+        if let Some(to) = new_value(node, dialect, problems)
             && out.insert(name.as_str().to_lowercase(), Change { column: name, to }).is_some()
         {
             problems.add(mark, twice);
@@ -299,10 +356,10 @@ fn changes(node: &Node, problems: &mut Problems) -> Vec<Change> {
     out.into_values().collect()
 }
 
-fn new_value(node: &Node, problems: &mut Problems) -> Option<To> {
+fn new_value(node: &Node, dialect: Dialect, problems: &mut Problems) -> Option<To> {
     let Value::Scalar(scalar) = &node.value else {
         let mut fields = node.fields("null, text, a number, a boolean or { sql: EXPRESSION }", problems)?;
-        let expression = fields.need("sql", "a computed value", problems).and_then(|node| condition(node, problems));
+        let expression = fields.need("sql", "a computed value", problems).and_then(|node| condition(node, dialect, problems));
         fields.finish("a computed value", problems);
         return expression.map(To::Expression);
     };

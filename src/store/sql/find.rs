@@ -1,9 +1,10 @@
 //! Finding single records again: by key, by a value that another store holds, and as members of other datasets.
 
 use super::config::Dataset;
+use super::layout::{Column, Layout, Sort};
 use super::session::{Failure, Outcome, Session};
-use super::shape::{Shape, deepest_first};
-use super::statement::{Name, Statement};
+use super::shape::{Shape, deepest_first, read, whether};
+use super::statement::{Bind, Dialect, Name, Statement};
 use super::value::{Cell, key_of, parts_of, typed_key};
 use crate::record::{Doubt, Key, Moment, Reading, Record};
 use crate::schedule::EventName;
@@ -21,7 +22,9 @@ async fn shape<'a>(session: &mut Session, dataset: &'a Dataset) -> Outcome<Shape
 /// it for destroyed.
 pub(super) async fn fetch(session: &mut Session, dataset: &Dataset, keys: &[Key]) -> Outcome<Vec<Found>> {
     let shape = shape(session, dataset).await?;
-    let columns: Vec<Name> = shape.unique.terms.iter().map(|term| term.column.clone()).collect();
+    let columns: Vec<usize> = shape.unique.terms.iter().map(|term| term.at).collect();
+    let mut member = Statement::default();
+    member.condition(dataset.filter.as_ref());
     let mut out = Vec::with_capacity(keys.len());
     for keys in keys.chunks(ASKED) {
         let asked: Vec<_> = keys.iter().filter_map(|key| parts_of(key.as_bytes(), columns.len())).collect();
@@ -29,9 +32,9 @@ pub(super) async fn fetch(session: &mut Session, dataset: &Dataset, keys: &[Key]
             Vec::new()
         } else {
             let mut statement = shape.select();
-            statement.sql(", ").condition(dataset.filter.as_ref());
+            whether(&mut statement, &member);
             shape.from(&mut statement).sql(" WHERE ");
-            any_of(&mut statement, &columns, &asked);
+            any_of(&mut statement, &shape.layout, &columns, &asked);
             session.map(&statement, |row| (shape.record(&row), row.last().is_some_and(Cell::is_true))).await?
         };
         for key in keys {
@@ -48,21 +51,56 @@ pub(super) async fn fetch(session: &mut Session, dataset: &Dataset, keys: &[Key]
     Ok(out)
 }
 
-/// Adds: the columns hold, in whatever type, values that are written like one of `asked`. May be true for more rows than that, because the
-/// engine compares by affinity and collation; the caller compares texts.
-fn any_of(statement: &mut Statement, columns: &[Name], asked: &[Vec<String>]) {
-    if let [column] = columns {
-        let candidates: Vec<Cell> = asked.iter().flatten().flat_map(|text| Cell::candidates(text)).collect();
-        statement.name(column).sql(" IN (").bind(&candidates).sql(")");
-        return;
-    }
+/// Adds: the columns hold values that are written like one of `asked`. May be true for more rows than that, because the engine compares by
+/// affinity and collation; the caller compares texts.
+fn any_of(statement: &mut Statement, layout: &Layout, columns: &[usize], asked: &[Vec<String>]) {
     statement.sql("(").list(" OR ", asked, |statement, parts| {
-        statement.sql("(").list(" AND ", columns.iter().zip(parts), |statement, (column, text)| {
-            statement.name(column).sql(" IN (").bind(&Cell::candidates(text)).sql(")");
+        statement.sql("(").list(" AND ", columns.iter().zip(parts), |statement, (at, text)| {
+            // PostgreSQL's text holds no zero byte, and it is an error to ask for one.
+            if layout.dialect == Dialect::Postgres && text.contains('\0') {
+                statement.sql("1 = 0");
+            } else {
+                is_written(statement, layout.dialect, &layout.columns[*at], text);
+            }
         });
         statement.sql(")");
     });
     statement.sql(")");
+}
+
+/// Adds: the column holds a value that is written like this text.
+fn is_written(statement: &mut Statement, dialect: Dialect, column: &Column, text: &str) {
+    let candidates = match column.sort {
+        Sort::Loose => Cell::candidates(text),
+        // What is above the numbers that have a sign is read as text.
+        Sort::Int if dialect == Dialect::MySql && text.parse::<i64>().is_err() && text.parse::<u64>().is_ok() => {
+            statement.name(&column.name).sql(" = ").typed(&Cell::Text(text.into()), &column.bind);
+            return;
+        }
+        // An index finds it, and what is no such value is none here and no error.
+        Sort::Other if dialect == Dialect::MySql && column.bind != Bind::Bare => {
+            statement.name(&column.name).sql(" = ").typed(&Cell::Text(text.into()), &column.bind);
+            return;
+        }
+        // Other texts cannot stand there, and would be an error where a number is expected.
+        Sort::Int => text.parse().ok().map(Cell::Int).filter(|cell| cell.text().as_deref() == Some(text)).into_iter().collect(),
+        Sort::Real => text.parse().ok().map(Cell::Real).filter(|cell| cell.text().as_deref() == Some(text)).into_iter().collect(),
+        Sort::Text if dialect == Dialect::Postgres => {
+            statement.name(&column.name).sql(" = ").typed(&Cell::Text(text.into()), &column.equal);
+            return;
+        }
+        Sort::Text => vec![Cell::Text(text.into())],
+        Sort::Date | Sort::Local | Sort::Instant | Sort::Label | Sort::Other | Sort::Digest => {
+            // Compared as it is read: whatever the text is, it is no error to ask for it.
+            statement.sql(column.read.0).name(&column.name).sql(column.read.1).sql(" = ").value(&Cell::Text(text.into()));
+            return;
+        }
+    };
+    if candidates.is_empty() {
+        statement.sql("1 = 0");
+    } else {
+        statement.name(&column.name).sql(" IN (").bind(&candidates).sql(")");
+    }
 }
 
 /// The reading of an event for each value. Rows outside the dataset's condition cannot answer alone, but they count for lateness: that one
@@ -78,21 +116,30 @@ pub(super) async fn lookup(
     let Some(event) = dataset.event(event) else {
         return Err(Failure::other(format!("the dataset has no event `{event}`")));
     };
-    let columns = match on {
+    let columns: Vec<usize> = match on {
         None => shape.unique.terms.iter().map(|term| term.at).collect(),
         Some(name) => vec![Name::new(name).and_then(|name| shape.layout.column(&name)).map_err(Failure::other)?],
     };
-    let names: Vec<Name> = columns.iter().map(|at| shape.layout.columns[*at].name.clone()).collect();
+    if let Some(loose) = columns.iter().map(|at| &shape.layout.columns[*at]).find(|column| column.loose) {
+        let (column, declared) = (loose.name.shown(), &loose.declared);
+        return Err(Failure::other(format!(
+            "`{column}` is of type {declared}, in which one value can be written in several ways; dates cannot be looked up by it"
+        )));
+    }
+    let mut condition = Statement::default();
+    condition.condition(dataset.filter.as_ref());
     let mut out = Vec::with_capacity(values.len());
     for values in values.chunks(ASKED) {
-        let asked: Vec<_> = values.iter().filter_map(|value| parts_of(value.as_bytes(), names.len())).collect();
+        let asked: Vec<_> = values.iter().filter_map(|value| parts_of(value.as_bytes(), columns.len())).collect();
         let mut found = Vec::new();
         if !asked.is_empty() {
             let mut statement = Statement::new("SELECT ");
-            statement.names(&names).sql(", ").name(&shape.layout.columns[shape.event_at(event)].name).sql(", ");
-            statement.condition(dataset.filter.as_ref());
+            statement.list(", ", columns.iter().chain(std::iter::once(&shape.event_at(event))), |statement, at| {
+                read(statement, &shape.layout.columns[*at].name, shape.layout.columns[*at].read);
+            });
+            whether(&mut statement, &condition);
             shape.from(&mut statement).sql(" WHERE ");
-            any_of(&mut statement, &names, &asked);
+            any_of(&mut statement, &shape.layout, &columns, &asked);
             found = session
                 .map(&statement, |mut row| {
                     let member = row.pop().is_some_and(|cell| cell.is_true());
@@ -105,12 +152,29 @@ pub(super) async fn lookup(
                 })
                 .await?;
         }
+        // Rows that the database finds equal to a value and that are written otherwise: capitals, accents, blanks. Whether an application takes
+        // them for the same nobody can tell, so where there are some, the value's date is in doubt.
+        let alike: Vec<String> = found
+            .iter()
+            .filter(|(key, _, _)| !values.iter().any(|value| value.as_bytes() == key.as_bytes()))
+            .map(|(key, _, _)| folded(&key.to_text()))
+            .collect();
+        let unclear = !alike.iter().all(|alike| values.iter().any(|value| folded(value) == *alike));
         for value in values {
+            if unclear || alike.contains(&folded(value)) {
+                out.push(Reading::Doubt(Doubt::Failed("rows whose value is written alike, and not the same, are there too".into())));
+                continue;
+            }
             let rows = found.iter().filter(|(key, _, _)| key.as_bytes() == value.as_bytes());
             out.push(latest(rows.map(|(_, member, reading)| (*member, reading))));
         }
     }
     Ok(out)
+}
+
+/// A text without what collations commonly pass over.
+fn folded(text: &str) -> String {
+    text.trim_end().to_lowercase()
 }
 
 /// Of several rows the latest date; doubt when one of them has none.
@@ -168,12 +232,12 @@ pub(super) async fn elsewhere(
             theirs.from(&mut statement).sql(" WHERE ").condition(other.filter.as_ref()).sql(" AND (1 = 0");
             if other.table.same(&dataset.table) {
                 statement.sql(" OR (");
-                own.key_is(&mut statement, &key);
+                own.key_in(&mut statement, &[&key]);
                 statement.sql(")");
             }
             for path in paths.iter().filter(|path| path.last().is_some_and(|child| child.table.same(&other.table))) {
                 statement.sql(" OR (");
-                own.belongs(&mut statement, path, &key);
+                own.belongs(&mut statement, path, &[&key]);
                 statement.sql(")");
             }
             statement.sql(")");

@@ -4,70 +4,130 @@
 //! short reads; a removal is one transaction per batch that reads each row again before it destroys it ([`remove`]). The product never writes
 //! anything into the database but those removals.
 //!
-//! In pipeline order: [`config`] what the administrator wrote, [`shape`] that joined with the table as it is, [`scan`], [`find`], [`remove`].
-//! Below them: [`statement`] the one place that assembles SQL, [`value`] typed values, [`when`] reading dates, [`session`] a connection of any
-//! engine. The engine's own ways are in [`sqlite`]; what it pushes down, checks and cleans belongs to it alone.
+//! In pipeline order: [`config`] what the administrator wrote, [`check`] whether the database fits it, [`shape`] the two joined, [`scan`],
+//! [`find`], [`remove`]. Below them: [`statement`] the one place that assembles SQL, [`layout`] what a table is, [`push`] what the database is
+//! asked to leave out, [`value`] typed values, [`when`] reading dates, [`pace`] and [`throttle`] keeping out of production's way, [`session`] a
+//! connection of any engine, [`server`] how one is reached. The engines' own ways are in [`sqlite`], [`postgres`] and [`mysql`].
 //!
 //! **Never**: a value in SQL text, an error or a log; a long read transaction; calendar arithmetic in the database; a created database file.
 //!
-//! **Grades**: see [`sqlite::clean`]. **Crash**: see [`remove`].
+//! **Grades**: see [`sqlite::clean`], [`postgres`] and [`mysql`]. **Crash**: see [`remove`].
 
+mod check;
 mod config;
 #[cfg(test)]
 mod conformance;
 mod find;
+mod layout;
+mod mysql;
+mod pace;
+mod postgres;
+mod push;
 mod remove;
 mod scan;
-// Until an engine that is reached through a server is wired up.
-#[cfg_attr(not(test), expect(dead_code))]
 mod server;
+#[cfg(test)]
+#[path = "../../../tests/servers/mod.rs"]
+mod servers;
 mod session;
 mod shape;
 mod sqlite;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod value;
 mod when;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
-use self::config::Dataset;
-use self::session::Place;
+use self::config::{Dataset, Purge};
+use self::pace::Pace;
+use self::remove::Removal;
+use self::server::{Engine, Server};
+use self::session::{Failure, Outcome, Place, Session};
+use self::statement::Dialect;
+use self::throttle::Throttle;
 use crate::dispose::Permit;
 use crate::error::{Error, Kind as ErrorKind, Result, escape};
 use crate::finding::Finding;
 use crate::record::{Key, Reading, Record};
 use crate::schedule::EventName;
-use crate::store::{Configure, DatasetHead, Fate, Found, Guard, Kind, Order, Query, Scanned, Store, StoreHead};
+use crate::store::{Act, Configure, DatasetHead, Evidence, Fate, Found, Guard, Kept, Kind, Order, Query, Scanned, Store, StoreHead};
 use crate::yaml::{Fields, Node, Problems, resolve};
 
 /// SQLite files: `sqlite: PATH`.
 pub const SQLITE: Kind = Kind { key: "sqlite", configure: configure_sqlite };
+
+/// PostgreSQL servers: `postgres: postgres://USER@HOST/DATABASE`.
+pub const POSTGRES: Kind = Kind { key: "postgres", configure: configure_postgres };
+
+/// MySQL and MariaDB servers: `mysql: mysql://USER@HOST/DATABASE`.
+pub const MYSQL: Kind = Kind { key: "mysql", configure: configure_mysql };
+
+/// Transactions that delete side by side on one server.
+const SERVER_LANES: usize = 2;
+
+/// How long sessions of a process that is no more are waited for: their server notices sooner or later.
+const UNDER_WAY: Duration = Duration::from_secs(10);
+
+/// A connection that is kept for the next batch is used for this long at most.
+const KEPT_OPEN: Duration = Duration::from_mins(1);
 
 /// A database and its datasets.
 struct Sql {
     name: String,
     place: Place,
     datasets: Vec<Dataset>,
+    pace: Pace,
+    throttle: Throttle,
+    /// Connections of the last removals: servers take longer to let one in than to delete a batch.
+    writing: Mutex<Vec<Writing>>,
+}
+
+/// A server's connection that removes.
+struct Writing {
+    session: Session,
+    since: Instant,
+    /// When each dataset was last looked at for what a removal would take along uncounted.
+    looked_at: HashMap<String, Instant>,
 }
 
 fn configure_sqlite(head: &StoreHead<'_>, place: &Node, _: &mut Fields<'_>, problems: &mut Problems) -> Option<Box<dyn Configure>> {
     let path: PathBuf = resolve(head.base, place.text("the path of an SQLite database", problems)?);
-    Some(Box::new(Configuring { store: Sql { name: head.name.to_owned(), place: Place::Sqlite(path), datasets: Vec::new() } }))
+    Some(Configuring::begin(head, Place::Sqlite(path), Throttle::default()))
+}
+
+fn configure_postgres(head: &StoreHead<'_>, place: &Node, fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Box<dyn Configure>> {
+    let server = server::read(Engine::Postgres, place, fields, head.base, problems)?;
+    Some(Configuring::begin(head, Place::Postgres(server), Throttle::read(fields, problems)))
+}
+
+fn configure_mysql(head: &StoreHead<'_>, place: &Node, fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Box<dyn Configure>> {
+    let server = server::read(Engine::MySql, place, fields, head.base, problems)?;
+    Some(Configuring::begin(head, Place::MySql(server), Throttle::read(fields, problems)))
 }
 
 struct Configuring {
     store: Sql,
 }
 
+impl Configuring {
+    fn begin(head: &StoreHead<'_>, place: Place, throttle: Throttle) -> Box<dyn Configure> {
+        let name = head.name.to_owned();
+        Box::new(Self { store: Sql { name, place, datasets: Vec::new(), pace: Pace::new(), throttle, writing: Mutex::new(Vec::new()) } })
+    }
+}
+
 impl Configure for Configuring {
     fn dataset(&mut self, head: &DatasetHead<'_>, fields: &mut Fields<'_>, problems: &mut Problems) {
-        if let Some(dataset) = Dataset::read(head, self.store.grades(), fields, problems) {
+        if let Some(dataset) = Dataset::read(head, self.store.place.dialect(), self.store.grades(), fields, problems) {
             self.store.datasets.push(dataset);
         }
     }
@@ -104,13 +164,53 @@ impl Store for Sql {
         self.place.identity()
     }
 
+    async fn mark(&self) -> String {
+        // The others say nothing that stays the same when a replica takes over; what an SQLite file is, its path tells.
+        let Place::Postgres(_) = &self.place else { return String::new() };
+        match self.place.open_read().await {
+            Ok(mut session) => {
+                let mark = postgres::mark(&mut session).await;
+                session.close().await;
+                mark.unwrap_or_else(|failure| failure.text)
+            }
+            Err(failure) => failure.text,
+        }
+    }
+
+    async fn at_rest(&self) -> std::result::Result<(), String> {
+        let (Place::Postgres(server) | Place::MySql(server)) = &self.place else { return Ok(()) };
+        let began = Instant::now();
+        loop {
+            let mut session = self.place.open_read().await.map_err(|failure| failure.text)?;
+            let under_way = match &self.place {
+                Place::MySql(_) => mysql::under_way(&mut session, server).await,
+                _ => postgres::under_way(&mut session, server).await,
+            };
+            session.close().await;
+            if !under_way.map_err(|failure| failure.text)? {
+                return Ok(());
+            }
+            if began.elapsed() > UNDER_WAY {
+                return Err("a session of this program's account that is none of this process is still at work in the database".into());
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    }
+
     fn path(&self) -> Option<&Path> {
-        let Place::Sqlite(path) = &self.place;
-        Some(path)
+        match &self.place {
+            Place::Sqlite(path) => Some(path),
+            Place::Postgres(_) | Place::MySql(_) => None,
+        }
     }
 
     fn grades(&self) -> &'static [&'static str] {
         self.place.grades()
+    }
+
+    fn lanes(&self) -> usize {
+        // A server's disk and its processors are not busy at the same time, and neither are ours.
+        if matches!(self.place, Place::Sqlite(_)) { 1 } else { SERVER_LANES }
     }
 
     fn overlaps(&self) -> Vec<(String, String)> {
@@ -132,11 +232,21 @@ impl Store for Sql {
             Err(failure) => return Ok(vec![Finding::blocks(self.name.as_str(), failure.text)]),
         };
         let mut out = Vec::new();
+        if let Place::Postgres(server) | Place::MySql(server) = &self.place {
+            out.extend(server.weaknesses().into_iter().map(|weak| Finding::warning(self.name.as_str(), weak)));
+        }
+        self.check_throttle(&mut session, &mut out).await;
         for dataset in &self.datasets {
             let about = self.about(&dataset.name);
-            match sqlite::check::dataset(&mut session, &about, dataset).await {
+            match check::dataset(&mut session, &about, dataset).await {
                 Ok(findings) => out.extend(findings),
                 Err(failure) => out.push(Finding::blocks(about, failure.text)),
+            }
+        }
+        if session.dialect() == Dialect::Postgres {
+            match postgres::check::shared(&mut session, &self.datasets).await {
+                Ok(shared) => out.extend(shared.into_iter().map(|(dataset, why)| Finding::blocks(self.about(&dataset), why))),
+                Err(failure) => out.push(Finding::blocks(self.name.as_str(), failure.text)),
             }
         }
         session.close().await;
@@ -179,10 +289,118 @@ impl Store for Sql {
         found.map_err(|failure| Error::from(failure).context(self.about(&dataset.name)))
     }
 
+    async fn purge(&self, dataset: &str) -> Option<(&'static str, std::result::Result<(), String>)> {
+        let dataset = self.dataset(dataset).ok()?;
+        let purge = dataset.purge?;
+        Some((purge.as_str(), self.purge_with(purge, dataset).await.map_err(|failure| failure.text)))
+    }
+
     async fn remove(&self, _permit: &Permit, dataset: &str, order: &Order, records: &[Record], guard: &Guard<'_>) -> Vec<Fate> {
-        match self.dataset(dataset) {
-            Ok(dataset) => remove::Removal { dataset, order, records, guard }.run(&self.place).await,
-            Err(error) => vec![Fate::Failed { error: error.to_string(), uncertain: false }; records.len()],
+        let all = |fate: Fate| vec![fate; records.len()];
+        let dataset = match self.dataset(dataset) {
+            Ok(dataset) => dataset,
+            Err(error) => return all(Fate::Failed { error: error.to_string(), uncertain: false }),
+        };
+        if order.act == Act::Anonymise && order.at_least.as_deref() == Some("row-deleted") {
+            let why = "an anonymised row is still there; name a grade above row-deleted, or none";
+            return all(Fate::Kept(Kept::CannotMeetGrade(why.into())));
         }
+        let removal = |begin| Removal { dataset, order, records, guard, pace: &self.pace, throttle: &self.throttle, begin };
+        match &self.place {
+            Place::Sqlite(path) => sqlite::remove(path, order, records.len(), removal).await,
+            Place::Postgres(server) => self.remove_from(server, postgres::GRADES, postgres::CAVEATS, &removal(postgres::BEGIN)).await,
+            Place::MySql(server) => self.remove_from(server, mysql::GRADES, mysql::CAVEATS, &removal(mysql::BEGIN)).await,
+        }
+    }
+}
+
+impl Sql {
+    async fn purge_with(&self, purge: Purge, dataset: &Dataset) -> Outcome<()> {
+        let mut session = match &self.place {
+            Place::Sqlite(path) => sqlite::open_write(path).await?,
+            Place::Postgres(server) => postgres::open(server, false).await?,
+            Place::MySql(server) => mysql::open(server, false).await?,
+        };
+        session.without_haste();
+        let done = match (purge, session.dialect()) {
+            (_, Dialect::Sqlite) => sqlite::clean::vacuum(&mut session).await,
+            (Purge::Vacuum, _) => postgres::vacuum(&mut session, dataset).await,
+            (Purge::Optimize, _) => mysql::optimize(&mut session, dataset).await,
+        };
+        session.close().await;
+        done
+    }
+
+    /// Looks whether the throttle can be told what it asks.
+    async fn check_throttle(&self, session: &mut Session, out: &mut Vec<Finding>) {
+        if !self.throttle.is_set() {
+            return;
+        }
+        let unknown = match throttle::load(session).await {
+            Ok(load) if self.throttle.lag.is_some() && load.lag == Duration::MAX => self.throttle.exceeded(load),
+            Ok(_) => None,
+            Err(failure) => Some(failure.text),
+        };
+        out.extend(unknown.map(|why| Finding::blocks(self.name.as_str(), format!("`throttle`: {why}"))));
+    }
+
+    /// Removes from a server, over the connection of the last batch if there is one.
+    async fn remove_from(&self, server: &Server, grades: &[&str], caveats: &[&'static str], removal: &Removal<'_>) -> Vec<Fate> {
+        let all = |fate: Fate| vec![fate; removal.records.len()];
+        let grade = if removal.order.act == Act::Destroy { "row-deleted" } else { "anonymised" };
+        if let Some(asked) = &removal.order.at_least
+            && !Evidence::reaches(grade, asked, grades)
+        {
+            let why = format!(
+                "a row that a server's client {} reaches `{grade}` at best",
+                if grade == "anonymised" { "changes" } else { "deletes" }
+            );
+            return all(Fate::Kept(Kept::CannotMeetGrade(why)));
+        }
+        let kept = self.writing.lock().await.pop();
+        let mut one = match self.writing(kept, server, removal.dataset).await {
+            Ok(one) => one,
+            Err(failure) => return all(Fate::Failed { error: failure.text, uncertain: false }),
+        };
+        let mut fates = removal.spend(&mut one.session).await;
+        for fate in &mut fates {
+            if let Fate::Done(evidence) = fate {
+                evidence.grade = grade;
+                evidence.caveats = caveats.to_vec();
+            }
+        }
+        // After a failure the connection may be in a state that nobody knows.
+        if fates.iter().any(|fate| matches!(fate, Fate::Failed { .. })) {
+            one.session.close().await;
+        } else {
+            self.writing.lock().await.push(one);
+        }
+        fates
+    }
+
+    /// A connection that may remove records of the dataset now.
+    async fn writing(&self, kept: Option<Writing>, server: &Server, dataset: &Dataset) -> Outcome<Writing> {
+        let mut one = match kept {
+            Some(one) if one.since.elapsed() < KEPT_OPEN => one,
+            old => {
+                if let Some(old) = old {
+                    old.session.close().await;
+                }
+                let session = match &self.place {
+                    Place::MySql(_) => mysql::open(server, false).await?,
+                    _ => postgres::open(server, false).await?,
+                };
+                Writing { session, since: Instant::now(), looked_at: HashMap::new() }
+            }
+        };
+        if one.looked_at.get(&dataset.name).is_none_or(|at| at.elapsed() >= session::KNOWN) {
+            let dangers = check::dangers(&mut one.session, dataset).await?;
+            if !dangers.is_empty() {
+                one.session.close().await;
+                return Err(Failure::other(dangers.join("; ")));
+            }
+            one.looked_at.insert(dataset.name.clone(), Instant::now());
+        }
+        Ok(one)
     }
 }

@@ -1,31 +1,48 @@
 //! Removal: the part of this store that cannot be undone.
 //!
-//! One batch is one transaction that takes the write lock at its start, so that nothing can change between the look at a row and its end.
-//! For each record, within a savepoint of its own: the row is read again with all its columns and the dataset's condition, compared with what
-//! the scan saw, shown to the guard; then the rows of its children go, deepest first, and then the row, and exactly one row must have gone.
-//! A record that fails rolls back to its savepoint and the others go on. After the commit every record is looked for again.
+//! A batch is one transaction, or a few when the database is slow. It takes the write lock of SQLite, or locks its rows one by one elsewhere, so
+//! that nothing can change between the look at a row and its end. All rows are read again with all their columns and the dataset's condition;
+//! each is compared with what the scan saw and shown to the guard; then the rows of their children go, deepest first, and then they themselves.
+//! Exactly as many rows must have gone as were counted. After the commit every record is looked for again.
 //!
-//! **When the whole transaction is lost** (a trigger rolled it back, the disk is full, a deferred constraint refuses the commit) nothing of it
-//! has happened, and each record is tried again in a transaction of its own, so that one bad record does not keep the rest.
+//! **At once.** Where the engine says of deleted rows what they were (`DELETE … RETURNING`) and nothing else goes with them, the rows are deleted first
+//! and looked at before the commit: it is the same look at the same rows, which nobody can change any more, for half the work. If a single one of
+//! them has to stay, or is held by another session, the transaction is rolled back and done again in the careful order above.
+//!
+//! **A row that another session holds** is not waited for: it is in use, so it stays, and the next run comes back to it.
+//!
+//! **When the transaction is lost** (a trigger refuses one of its rows, a constraint refuses the commit) nothing of it has happened, and the
+//! records are tried again in halves, down to one by one, so that a bad record does not keep the rest.
+//!
+//! **When another session holds a lock** on a child or the whole table, a server's transaction waits a moment and is lost. Its records are tried
+//! again in halves too, once everything else has had its turn, and only until [`WAIT`] is over; what is left then is failed and stays.
 //!
 //! **When a commit's outcome is unknown** (the connection broke, the disk failed) the records are reported as failed and *uncertain*, and
 //! recovery looks.
 //!
-//! **A crash** leaves SQLite's journal, from which the next opening restores either all of the transaction or nothing.
+//! **A crash** leaves what the database's own journal says: all of the transaction or nothing.
 
-use super::config::Child;
-use super::config::{Dataset, To};
-use super::session::{Failure, Outcome, Place, Session, Trouble};
-use super::shape::{Shape, deepest_first};
-use super::sqlite;
-use super::sqlite::clean::{self, Grade, Preparation};
-use super::statement::Statement;
-use super::value::{Cell, difference, key_of, typed_key};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::config::{Child, Dataset, To};
+use super::pace::Pace;
+use super::session::{Failure, Outcome, Session, Trouble};
+use super::shape::{Shape, deepest_first, read, table, whether};
+use super::statement::{Dialect, Statement};
+use super::throttle::Throttle;
+use super::value::{Cell, difference, encoded, key_of, typed_key};
 use crate::record::Record;
 use crate::store::{Act, Evidence, Fate, Guard, Kept, Order};
 
-/// How often the write lock is asked for; each time waits for the connection's own time-out.
+/// How often a transaction is tried while others hold a lock that it needs; each time waits for the connection's own time-out.
 const TRIES: usize = 3;
+
+/// How long one order waits for locks of other sessions altogether, where each transaction waits by itself for a second or two.
+const WAIT: Duration = Duration::from_secs(6);
+
+/// A transaction on a server that was lost sooner did not wait for a lock in vain: it was taken out of a deadlock, and may be tried at once.
+const AT_ONCE: Duration = Duration::from_millis(1250);
 
 /// One order on its way.
 pub(super) struct Removal<'a> {
@@ -33,13 +50,17 @@ pub(super) struct Removal<'a> {
     pub(super) order: &'a Order,
     pub(super) records: &'a [Record],
     pub(super) guard: &'a Guard<'a>,
+    pub(super) pace: &'a Pace,
+    pub(super) throttle: &'a Throttle,
+    /// Begins a transaction.
+    pub(super) begin: &'static str,
 }
 
 /// A transaction that ended without doing what it was to do.
 struct Lost {
     failure: Failure,
-    /// Whether it may have happened all the same.
-    uncertain: bool,
+    /// The fates, when they are known in spite of it: whether it happened is not.
+    fates: Option<Vec<Fate>>,
 }
 
 /// A fate that awaits the commit.
@@ -48,285 +69,430 @@ enum Pending {
     Done { parts: u64 },
 }
 
+/// A row as it is now.
+struct Fresh {
+    record: Record,
+    member: bool,
+    anonymised: bool,
+}
+
 impl Removal<'_> {
-    /// Carries out the order. One fate for each record, in order.
-    pub(super) async fn run(&self, place: &Place) -> Vec<Fate> {
-        let Place::Sqlite(path) = place;
-        let before = sqlite::file_id(path);
-        let mut session = match sqlite::open_write(path).await {
-            Ok(session) => session,
-            Err(failure) => return self.all(&failed(&failure.text, false)),
-        };
-        let fates = self.with(&mut session, path, before).await;
-        session.close().await;
-        fates
-    }
-
-    fn all(&self, fate: &Fate) -> Vec<Fate> {
-        vec![fate.clone(); self.records.len()]
-    }
-
-    async fn with(&self, session: &mut Session, path: &std::path::Path, before: Option<sqlite::FileId>) -> Vec<Fate> {
-        let asked = self.order.at_least.as_deref();
-        let preparation = match clean::prepare(session, path, asked).await {
-            Ok(Ok(preparation)) => preparation,
-            Ok(Err(why)) => return self.all(&Fate::Kept(Kept::CannotMeetGrade(why))),
-            Err(failure) => return self.all(&failed(&failure.text, false)),
-        };
-        if self.order.act == Act::Anonymise && asked.is_some_and(|asked| asked == "row-deleted") {
-            let why = "an anonymised row is still there; name a grade above row-deleted, or none";
-            return self.all(&Fate::Kept(Kept::CannotMeetGrade(why.into())));
-        }
-        let positions: Vec<usize> = (0..self.records.len()).collect();
-        let mut fates = self.spend(session, &preparation, &positions).await;
-        let changed = fates.iter().any(|fate| matches!(fate, Fate::Done(_)));
-        let mut grade = Grade::of(self.order.act);
-        if changed {
-            grade = clean::finish(session, path, &preparation, grade).await;
-        } else {
-            clean::restore(session, &preparation).await;
-        }
-        if sqlite::file_id(path) != before {
-            let fate = failed("the database file was replaced while records were being removed from it", true);
-            fates.iter_mut().filter(|fate| matches!(fate, Fate::Done(_) | Fate::Absent)).for_each(|one| *one = fate.clone());
-        }
-        for fate in &mut fates {
-            if let Fate::Done(evidence) = fate {
-                evidence.grade = grade.name;
-                evidence.caveats.clone_from(&grade.caveats);
+    /// Spends the whole order. One fate for each record, in order, without a grade yet.
+    pub(super) async fn spend(&self, session: &mut Session) -> Vec<Fate> {
+        let mut fates: Vec<Option<Fate>> = vec![None; self.records.len()];
+        let all: Vec<usize> = (0..self.records.len()).collect();
+        let mut groups: VecDeque<Vec<usize>> = VecDeque::new();
+        let mut rest = all.as_slice();
+        let mut waited = Duration::ZERO;
+        let mut over: Option<Failure> = None;
+        loop {
+            let (now, later) = rest.split_at(self.pace.size().min(rest.len()));
+            rest = later;
+            // Halves come last, so that one bad record does not keep the others waiting.
+            let Some(group) = (if now.is_empty() { groups.pop_front() } else { Some(now.to_vec()) }) else { break };
+            if over.is_none()
+                && let Err(busy) = self.throttle.wait(session, || self.is_over(&group)).await
+            {
+                // What has no fate yet stays; the next group would wait as long.
+                fates.iter_mut().filter(|fate| fate.is_none()).for_each(|fate| *fate = Some(Fate::Kept(Kept::Stopped(busy.clone()))));
+                break;
             }
-        }
-        fates
-    }
-
-    /// One transaction for all, or one for each when that is lost.
-    async fn spend(&self, session: &mut Session, preparation: &Preparation, positions: &[usize]) -> Vec<Fate> {
-        match self.transaction(session, preparation, positions).await {
-            Ok(fates) | Err((_, Some(fates))) => fates,
-            Err((lost, None)) if lost.failure.trouble == Trouble::Busy || positions.len() == 1 => {
-                vec![failed(&lost.failure.text, lost.uncertain); positions.len()]
-            }
-            Err((_, None)) => {
-                let mut fates = Vec::with_capacity(positions.len());
-                for position in positions {
-                    fates.push(match self.transaction(session, preparation, std::slice::from_ref(position)).await {
-                        Ok(mut one) => one.pop(),
-                        Err((lost, one)) => one.and_then(|mut one| one.pop()).or(Some(failed(&lost.failure.text, lost.uncertain))),
-                    });
+            let started = Instant::now();
+            let done = match &over {
+                Some(failure) => Err(Lost { failure: failure.clone(), fates: None }),
+                None => self.patiently(session, &group).await,
+            };
+            let settled = match done {
+                Ok(fates) => {
+                    self.pace.took(group.len(), started.elapsed());
+                    fates
                 }
-                fates.into_iter().map(|fate| fate.unwrap_or_else(|| failed("no outcome", true))).collect()
-            }
-        }
-    }
-
-    /// One transaction. An error comes with the fates when they are known in spite of it (the outcome of the commit is not).
-    async fn transaction(
-        &self,
-        session: &mut Session,
-        preparation: &Preparation,
-        positions: &[usize],
-    ) -> Result<Vec<Fate>, (Lost, Option<Vec<Fate>>)> {
-        let certain = |failure| (Lost { failure, uncertain: false }, None);
-        self.begin(session, preparation).await.map_err(certain)?;
-        let pending = match self.batch(session, positions).await {
-            Ok(pending) => pending,
-            Err(failure) => {
-                // Rolled back already, or now, or when the connection closes: without a commit nothing of it lasts.
-                let _ = session.run("ROLLBACK").await;
-                return Err(certain(failure));
-            }
-        };
-        if let Err(failure) = session.run("COMMIT").await {
-            let rolled_back = session.run("ROLLBACK").await.is_ok();
-            // A refused or locked-out commit leaves the transaction open, and the rollback proves that it was.
-            if rolled_back && failure.trouble != Trouble::Other {
-                return Err(certain(failure));
-            }
-            let fates = pending.into_iter().map(|one| match one {
-                Pending::Settled(fate) => fate,
-                Pending::Done { .. } => failed(&failure.text, true),
-            });
-            let fates = fates.collect();
-            return Err((Lost { failure, uncertain: true }, Some(fates)));
-        }
-        let shape = Shape::find(session, self.dataset).await;
-        let mut fates = Vec::with_capacity(pending.len());
-        for (position, one) in positions.iter().zip(pending) {
-            fates.push(match one {
-                Pending::Settled(fate) => fate,
-                Pending::Done { parts } => {
-                    let verified = match &shape {
-                        Ok(Ok(shape)) => self.verify(session, shape, &self.records[*position]).await.unwrap_or(false),
-                        _ => false,
+                Err(Lost { failure, fates }) => {
+                    let divides = match failure.trouble {
+                        Trouble::Refused | Trouble::Other => true,
+                        // Not SQLite, where there is one lock for everything.
+                        Trouble::Busy => session.dialect() != Dialect::Sqlite,
+                        Trouble::Gone => false,
                     };
-                    let method = if self.order.act == Act::Destroy { "delete" } else { "anonymise" };
-                    Fate::Done(Evidence { method, grade: Grade::of(self.order.act).name, verified, caveats: Vec::new(), parts })
+                    if failure.trouble == Trouble::Busy && divides {
+                        waited += started.elapsed();
+                    }
+                    if failure.trouble == Trouble::Gone || waited >= WAIT {
+                        over = Some(failure.clone());
+                    }
+                    match fates {
+                        Some(fates) => fates,
+                        None if divides && over.is_none() && group.len() > 1 => {
+                            let (one, other) = group.split_at(group.len().div_ceil(2));
+                            groups.extend([one.to_vec(), other.to_vec()]);
+                            continue;
+                        }
+                        None => vec![failed(&failure.text, false); group.len()],
+                    }
                 }
-            });
+            };
+            for (position, fate) in group.into_iter().zip(settled) {
+                fates[position] = Some(fate);
+            }
         }
-        Ok(fates)
+        fates.into_iter().map(|fate| fate.unwrap_or_else(|| failed("no outcome", true))).collect()
     }
 
-    async fn begin(&self, session: &mut Session, preparation: &Preparation) -> Outcome<()> {
-        let begin = if preparation.exclusive() { "BEGIN EXCLUSIVE" } else { "BEGIN IMMEDIATE" };
+    /// Whether the guard will let none of these go, because the run ends.
+    fn is_over(&self, positions: &[usize]) -> bool {
+        positions.first().is_some_and(|at| matches!((self.guard)(*at, &self.records[*at]), Some(Kept::Stopped(_))))
+    }
+
+    /// One transaction, again for a while when another one holds a lock that it needs.
+    async fn patiently(&self, session: &mut Session, positions: &[usize]) -> Result<Vec<Fate>, Lost> {
         let mut tries = 1;
         loop {
-            match session.run(begin).await {
-                Err(failure) if failure.trouble == Trouble::Busy && tries < TRIES => tries += 1,
+            let started = Instant::now();
+            match self.transaction(session, positions).await {
+                Err(lost)
+                    if lost.failure.trouble == Trouble::Busy
+                        && lost.fates.is_none()
+                        && tries < TRIES
+                        && (session.dialect() == Dialect::Sqlite || started.elapsed() < AT_ONCE) =>
+                {
+                    tries += 1;
+                }
                 other => return other,
             }
         }
     }
 
+    async fn transaction(&self, session: &mut Session, positions: &[usize]) -> Result<Vec<Fate>, Lost> {
+        let nothing = |failure| Lost { failure, fates: None };
+        // A trigger may do what no rollback undoes, and children have to go first.
+        let plain = self.dataset.children.is_empty() && !self.dataset.accept_triggers && self.order.act == Act::Destroy;
+        if let Some(begin) = session.begin_at_once().filter(|_| plain) {
+            self.begin(session, begin).await.map_err(nothing)?;
+            match self.delete_at_once(session, positions).await {
+                Ok(true) => return self.commit(session, positions, positions.iter().map(|_| Pending::Done { parts: 0 }).collect()).await,
+                Ok(false) => session.run("ROLLBACK").await.map_err(nothing)?,
+                Err(failure) => {
+                    if failure.trouble == Trouble::Gone {
+                        return Err(nothing(failure));
+                    }
+                    session.run("ROLLBACK").await.map_err(nothing)?;
+                }
+            }
+        }
+        self.begin(session, self.begin).await.map_err(nothing)?;
+        let pending = match self.batch(session, positions).await {
+            Ok(pending) => pending,
+            Err(failure) => {
+                // Rolled back already, or now, or when the connection closes: without a commit nothing of it lasts.
+                let _ = session.run("ROLLBACK").await;
+                return Err(nothing(failure));
+            }
+        };
+        self.commit(session, positions, pending).await
+    }
+
+    /// Begins a transaction in the session that was prepared for it, and in no other.
+    async fn begin(&self, session: &mut Session, begin: &'static str) -> Outcome<()> {
+        session.run(begin).await?;
+        if session.is_itself().await? {
+            return Ok(());
+        }
+        let _ = session.run("ROLLBACK").await;
+        let text =
+            "transactions reach the server through a pool that mixes sessions; connect to the server itself, or pool by session".into();
+        Err(Failure { trouble: Trouble::Gone, text })
+    }
+
+    /// Ends a transaction in which everything was done.
+    async fn commit(&self, session: &mut Session, positions: &[usize], pending: Vec<Pending>) -> Result<Vec<Fate>, Lost> {
+        let nothing = |failure| Lost { failure, fates: None };
+        if let Err(failure) = session.run("COMMIT").await {
+            let rolled_back = session.run("ROLLBACK").await.is_ok();
+            // A refused or locked-out commit is one that did not happen, and that the connection still answers proves that it was heard.
+            if rolled_back && matches!(failure.trouble, Trouble::Busy | Trouble::Refused) {
+                return Err(nothing(failure));
+            }
+            let fates = pending.into_iter().map(|one| match one {
+                Pending::Settled(fate) => fate,
+                Pending::Done { .. } => failed(&failure.text, true),
+            });
+            let fates = Some(fates.collect());
+            return Err(Lost { failure, fates });
+        }
+        let done: Vec<usize> =
+            positions.iter().zip(&pending).filter(|(_, one)| matches!(one, Pending::Done { .. })).map(|(at, _)| *at).collect();
+        let unverified = if done.is_empty() { HashSet::new() } else { self.unverified(session, &done).await };
+        let fates = positions.iter().zip(pending).map(|(position, one)| match one {
+            Pending::Settled(fate) => fate,
+            Pending::Done { parts } => {
+                let method = if self.order.act == Act::Destroy { "delete" } else { "anonymise" };
+                let verified = !unverified.contains(position);
+                Fate::Done(Evidence { method, grade: "", verified, caveats: Vec::new(), parts })
+            }
+        });
+        Ok(fates.collect())
+    }
+
+    /// Deletes all records and looks at what went; `false` when one of them has to stay, so that nothing of it may be committed.
+    async fn delete_at_once(&self, session: &mut Session, positions: &[usize]) -> Outcome<bool> {
+        let Ok(shape) = session.shape(self.dataset).await? else { return Ok(false) };
+        let mut names: HashMap<Vec<u8>, usize> = HashMap::with_capacity(positions.len());
+        let mut asked: Vec<Vec<Cell>> = Vec::with_capacity(positions.len());
+        for position in positions {
+            let Ok(key) = self.key(&shape, *position) else { return Ok(false) };
+            // What is named twice goes once, which takes a closer look.
+            if names.insert(encoded(&key), *position).is_some() {
+                return Ok(false);
+            }
+            asked.push(key);
+        }
+        let mut member = Statement::default();
+        member.condition(self.dataset.filter.as_ref());
+        let keys: Vec<&[Cell]> = asked.iter().map(Vec::as_slice).collect();
+        let mut statement = Statement::new("DELETE");
+        shape.from(&mut statement).sql(" WHERE ");
+        shape.key_in(&mut statement, &keys);
+        statement.sql(" RETURNING ");
+        shape.columns(&mut statement);
+        whether(&mut statement, &member);
+        let rows = session.map(&statement, |row| Self::fresh(&shape, &row)).await?;
+        // As many as were asked for, and each of them another one that was: so every one of them, and nothing else.
+        let mut goes = rows.len() == positions.len();
+        for (name, row) in rows {
+            goes = goes && names.remove(&name).is_some_and(|position| self.verdict(position, std::slice::from_ref(&row)).is_none());
+        }
+        Ok(goes && names.is_empty())
+    }
+
+    fn fresh(shape: &Shape<'_>, row: &[Cell]) -> (Vec<u8>, Fresh) {
+        let truth = |at: usize| row.get(at).is_some_and(Cell::is_true);
+        let (member, anonymised) = (truth(shape.width()), truth(shape.width() + 1));
+        (encoded(&shape.key(row)), Fresh { record: shape.record(row), member, anonymised })
+    }
+
     /// Every record of one transaction. An error means that the transaction itself is gone.
     async fn batch(&self, session: &mut Session, positions: &[usize]) -> Outcome<Vec<Pending>> {
-        let shape = match Shape::find(session, self.dataset).await? {
+        let shape = match session.shape(self.dataset).await? {
             Ok(shape) => shape,
             Err(problems) => return Ok(positions.iter().map(|_| Pending::Settled(failed(&problems.join("; "), false))).collect()),
         };
-        let mut out = Vec::with_capacity(positions.len());
+        let mut out: Vec<Pending> = Vec::with_capacity(positions.len());
+        let mut asked: HashMap<Vec<u8>, Vec<Cell>> = HashMap::new();
         for position in positions {
-            session.run("SAVEPOINT one").await?;
-            match self.one(session, &shape, *position).await {
-                Ok(pending) => out.push(pending),
-                Err(failure) => {
-                    // When the savepoint is gone the engine has rolled back everything, and the error of this statement says so.
-                    if session.run("ROLLBACK TO one").await.is_err() {
-                        return Err(failure);
-                    }
-                    out.push(Pending::Settled(failed(&failure.text, false)));
-                }
+            if let Ok(key) = self.key(&shape, *position) {
+                asked.insert(encoded(&key), key);
             }
-            session.run("RELEASE one").await?;
+        }
+        let mut fresh = self.lock(session, &shape, &asked).await?;
+        let missing: Vec<&[Cell]> = asked.iter().filter(|(name, _)| !fresh.contains_key(*name)).map(|(_, key)| key.as_slice()).collect();
+        let in_use = if shape.layout.dialect == Dialect::Sqlite || missing.is_empty() {
+            HashSet::new()
+        } else {
+            present(session, &shape, &missing).await?
+        };
+        let mut going: Vec<Vec<Cell>> = Vec::new();
+        for position in positions {
+            out.push(match self.key(&shape, *position) {
+                Err(why) => Pending::Settled(failed(why, false)),
+                Ok(key) => match fresh.remove(&encoded(&key)) {
+                    // Named twice, it goes once.
+                    None if in_use.contains(&encoded(&key)) => {
+                        Pending::Settled(Fate::Kept(Kept::Changed("another session is working on it".into())))
+                    }
+                    None => Pending::Settled(Fate::Absent),
+                    Some(rows) => {
+                        if let Some(fate) = self.verdict(*position, &rows) {
+                            Pending::Settled(fate)
+                        } else {
+                            going.push(key);
+                            Pending::Done { parts: 0 }
+                        }
+                    }
+                },
+            });
+        }
+        if going.is_empty() {
+            return Ok(out);
+        }
+        let keys: Vec<&[Cell]> = going.iter().map(Vec::as_slice).collect();
+        let parts = match self.order.act {
+            Act::Destroy => destroy(session, &shape, &keys).await?,
+            Act::Anonymise => {
+                anonymise(session, &shape, &keys).await?;
+                HashMap::new()
+            }
+        };
+        let mut keys = going.iter();
+        for one in &mut out {
+            if let Pending::Done { parts: count } = one {
+                *count = keys.next().and_then(|key| parts.get(&encoded(key)).copied()).unwrap_or(0);
+            }
         }
         Ok(out)
     }
 
-    async fn one(&self, session: &mut Session, shape: &Shape<'_>, position: usize) -> Outcome<Pending> {
+    /// The exact key of a record handed in.
+    fn key(&self, shape: &Shape<'_>, position: usize) -> Result<Vec<Cell>, &'static str> {
         let record = &self.records[position];
-        let settled = |fate| Ok(Pending::Settled(fate));
         let Some(key) = typed_key(&record.fingerprint, shape.unique.terms.len()) else {
-            return settled(failed("the record was not read by this store, or its dataset has another key now", false));
+            return Err("the record was not read by this store, or its dataset has another key now");
         };
         // The log names a record by its key: it must be the one that goes.
-        if key_of(&key) != record.key {
-            return settled(failed("the record's key and its fingerprint are of different records", false));
-        }
-        let mut statement = shape.select();
-        statement.sql(", ").condition(self.dataset.filter.as_ref());
-        let mut done = Statement::default();
-        let tells = shape.anonymised(&mut done);
-        statement.sql(", ").part(if tells { &done } else { statement_false() });
-        shape.from(&mut statement).sql(" WHERE ");
-        shape.key_is(&mut statement, &key);
-        // The engine compares by affinity and collation; a key is the same only when type and bytes are.
-        let rows =
-            session.rows(&statement).await?.into_iter().filter(|row| shape.key(row).iter().zip(&key).all(|(one, two)| one.same(two)));
-        let rows: Vec<_> = rows.collect();
-        let row = match rows.as_slice() {
-            [] => return settled(Fate::Absent),
-            [row] => row,
-            _ => return settled(failed("several rows have the record's key", false)),
-        };
-        let truth = |at: usize| row.get(at).is_some_and(Cell::is_true);
-        if !truth(shape.width()) {
-            return settled(Fate::Kept(Kept::Changed("it no longer satisfies the dataset's `where`".into())));
-        }
-        let fresh = shape.record(row);
-        if let Some(what) = difference(&record.fingerprint, &fresh.fingerprint) {
-            return settled(Fate::Kept(Kept::Changed(what.into())));
-        }
-        if self.order.act == Act::Anonymise && truth(shape.width() + 1) {
-            return settled(Fate::Kept(Kept::NotDue("it is anonymised already".into())));
-        }
-        if let Some(kept) = (self.guard)(position, &fresh) {
-            return settled(Fate::Kept(kept));
-        }
-        match self.order.act {
-            Act::Destroy => destroy(session, shape, &key).await,
-            Act::Anonymise => anonymise(session, shape, &key).await,
-        }
+        if key_of(&key) == record.key { Ok(key) } else { Err("the record's key and its fingerprint are of different records") }
     }
 
-    /// Looks again after the commit: gone, or changed as ordered.
-    async fn verify(&self, session: &mut Session, shape: &Shape<'_>, record: &Record) -> Outcome<bool> {
-        let Some(key) = typed_key(&record.fingerprint, shape.unique.terms.len()) else { return Ok(false) };
-        match self.order.act {
-            Act::Destroy => {
-                let mut statement = Statement::new("SELECT count(*)");
-                shape.from(&mut statement).sql(" WHERE ");
-                shape.key_is(&mut statement, &key);
-                Ok(session.number(&statement).await? == 0)
-            }
-            Act::Anonymise => {
-                let mut statement = shape.select();
-                statement.sql(", ");
-                statement.list(" AND ", shape.dataset.changes.iter(), |statement, change| match &change.to {
-                    To::Constant(value) => {
-                        statement.name(&change.column).sql(" IS ").value(value);
-                    }
-                    To::Expression(_) => {
-                        statement.sql("1 = 1");
-                    }
-                });
-                shape.from(&mut statement).sql(" WHERE ");
-                shape.key_is(&mut statement, &key);
-                let rows = session.rows(&statement).await?;
-                let [row] = rows.as_slice() else { return Ok(false) };
-                let constants = row.last().is_some_and(Cell::is_true);
-                // Constants stand there; and that the row as a whole is another one shows that computed values took hold.
-                Ok(constants && shape.record(row).fingerprint != record.fingerprint)
+    /// Reads the rows again and locks them, leaving out those that another session has locked. By encoded key.
+    async fn lock(
+        &self,
+        session: &mut Session,
+        shape: &Shape<'_>,
+        asked: &HashMap<Vec<u8>, Vec<Cell>>,
+    ) -> Outcome<HashMap<Vec<u8>, Vec<Fresh>>> {
+        let mut fresh: HashMap<Vec<u8>, Vec<Fresh>> = HashMap::with_capacity(asked.len());
+        if asked.is_empty() {
+            return Ok(fresh);
+        }
+        let (mut member, mut done) = (Statement::default(), Statement::default());
+        member.condition(self.dataset.filter.as_ref());
+        if !shape.anonymised(&mut done) {
+            done = Statement::new("1 = 0");
+        }
+        let keys: Vec<&[Cell]> = asked.values().map(Vec::as_slice).collect();
+        let mut statement = shape.select();
+        whether(&mut statement, &member);
+        whether(&mut statement, &done);
+        shape.from(&mut statement).sql(" WHERE ");
+        shape.key_in(&mut statement, &keys);
+        statement.sql(session.locking());
+        let rows = session.map(&statement, |row| Self::fresh(shape, &row)).await?;
+        // The engine compares by affinity and collation; a key is the same only when type and bytes are.
+        for (name, row) in rows.into_iter().filter(|(name, _)| asked.contains_key(name)) {
+            fresh.entry(name).or_default().push(row);
+        }
+        Ok(fresh)
+    }
+
+    /// Why a record that is there does not go; nothing when it does.
+    fn verdict(&self, position: usize, rows: &[Fresh]) -> Option<Fate> {
+        let [row] = rows else { return Some(failed("several rows have the record's key", false)) };
+        if !row.member {
+            return Some(Fate::Kept(Kept::Changed("it no longer satisfies the dataset's `where`".into())));
+        }
+        if let Some(what) = difference(&self.records[position].fingerprint, &row.record.fingerprint) {
+            return Some(Fate::Kept(Kept::Changed(what.into())));
+        }
+        if self.order.act == Act::Anonymise && row.anonymised {
+            return Some(Fate::Kept(Kept::NotDue("it is anonymised already".into())));
+        }
+        (self.guard)(position, &row.record).map(Fate::Kept)
+    }
+
+    /// Looks again after the commit: which records are not gone, or not changed as ordered, as far as can be told.
+    async fn unverified(&self, session: &mut Session, done: &[usize]) -> HashSet<usize> {
+        self.look_again(session, done).await.unwrap_or_else(|_| done.iter().copied().collect())
+    }
+
+    async fn look_again(&self, session: &mut Session, done: &[usize]) -> Outcome<HashSet<usize>> {
+        let shape = session.shape(self.dataset).await?.map_err(|problems| Failure::other(problems.join("; ")))?;
+        let keys: Vec<(usize, Vec<Cell>)> = done.iter().filter_map(|at| Some((*at, self.key(&shape, *at).ok()?))).collect();
+        let asked: Vec<&[Cell]> = keys.iter().map(|(_, key)| key.as_slice()).collect();
+        if self.order.act == Act::Destroy {
+            let there = present(session, &shape, &asked).await?;
+            return Ok(keys.iter().filter(|(_, key)| there.contains(&encoded(key))).map(|(at, _)| *at).collect());
+        }
+        let mut constants = Statement::new("1 = 1");
+        for change in &shape.dataset.changes {
+            if let To::Constant(value) = &change.to {
+                constants.sql(" AND ");
+                shape.is_constant(&mut constants, &change.column, value);
             }
         }
+        let mut statement = shape.select();
+        whether(&mut statement, &constants);
+        shape.from(&mut statement).sql(" WHERE ");
+        shape.key_in(&mut statement, &asked);
+        let as_ordered =
+            |row: Vec<Cell>| (encoded(&shape.key(&row)), (row.last().is_some_and(Cell::is_true), shape.record(&row).fingerprint));
+        let now: HashMap<_, _> = session.map(&statement, as_ordered).await?.into_iter().collect();
+        // Constants stand there; and that the row as a whole is another one shows that computed values took hold.
+        let holds = |at: &usize, key: &[Cell]| {
+            now.get(&encoded(key)).is_some_and(|(constants, is)| *constants && *is != self.records[*at].fingerprint)
+        };
+        Ok(keys.iter().filter(|(at, key)| !holds(at, key)).map(|(at, _)| *at).collect())
     }
 }
 
-fn statement_false() -> &'static Statement {
-    static FALSE: std::sync::LazyLock<Statement> = std::sync::LazyLock::new(|| Statement::new("0"));
-    &FALSE
+/// Which of these keys have a row, by encoded key.
+async fn present(session: &mut Session, shape: &Shape<'_>, keys: &[&[Cell]]) -> Outcome<HashSet<Vec<u8>>> {
+    let mut statement = Statement::new("SELECT ");
+    statement.list(", ", &shape.unique.terms, |statement, term| read(statement, &term.column, term.read));
+    shape.from(&mut statement).sql(" WHERE ");
+    shape.key_in(&mut statement, keys);
+    Ok(session.map(&statement, |row| encoded(&row)).await?.into_iter().collect())
 }
 
 fn failed(error: &str, uncertain: bool) -> Fate {
     Fate::Failed { error: error.to_owned(), uncertain }
 }
 
-async fn destroy(session: &mut Session, shape: &Shape<'_>, key: &[Cell]) -> Outcome<Pending> {
+/// Deletes records with their children; answers how many rows of children went with each, by encoded key.
+async fn destroy(session: &mut Session, shape: &Shape<'_>, keys: &[&[Cell]]) -> Outcome<HashMap<Vec<u8>, u64>> {
     let mut paths: Vec<Vec<&Child>> = Vec::new();
     deepest_first(&shape.dataset.children, &[], &mut paths);
-    let mut parts = 0;
+    let mut parts: HashMap<Vec<u8>, u64> = HashMap::new();
     for path in &paths {
         let Some(child) = path.last() else { continue };
-        let mut statement = Statement::new("DELETE FROM ");
-        statement.name(&child.table.name).sql(" WHERE ");
-        shape.belongs(&mut statement, path, key);
-        parts += session.execute(&statement).await?;
+        // Counted one path after the other, because a row may be reached by two: it goes with the first.
+        let mut counted = 0;
+        for row in session.rows(&shape.count_children(std::slice::from_ref(path), keys)).await? {
+            let (key, count) = row.split_at(shape.unique.terms.len().min(row.len()));
+            let count = if let [Cell::Int(count)] = count { u64::try_from(*count).unwrap_or(0) } else { 0 };
+            counted += count;
+            *parts.entry(encoded(key)).or_default() += count;
+        }
+        let mut statement = Statement::new("DELETE ");
+        if shape.layout.dialect == Dialect::MySql && path.len() > 1 {
+            // Only in this form does MariaDB begin with the parents; it would read the whole table otherwise.
+            table(&mut statement, &child.table).sql(" ");
+        }
+        table(statement.sql("FROM "), &child.table).sql(" WHERE ");
+        shape.belongs(&mut statement, path, keys);
+        if session.execute(&statement).await? != counted {
+            let what =
+                format!("rows of `{}` came or went meanwhile, or belong to several records; nothing was changed", child.table.shown());
+            return Err(Failure::refused(what));
+        }
     }
     let mut statement = Statement::new("DELETE");
     shape.from(&mut statement).sql(" WHERE ");
-    shape.key_is(&mut statement, key);
-    exactly_one(session.execute(&statement).await?)?;
-    Ok(Pending::Done { parts })
+    shape.key_in(&mut statement, keys);
+    exactly(keys.len(), session.execute(&statement).await?)?;
+    Ok(parts)
 }
 
-async fn anonymise(session: &mut Session, shape: &Shape<'_>, key: &[Cell]) -> Outcome<Pending> {
+async fn anonymise(session: &mut Session, shape: &Shape<'_>, keys: &[&[Cell]]) -> Outcome<()> {
     if shape.dataset.changes.is_empty() {
         return Err(Failure::other("the dataset does not say how to anonymise; write `anonymise:`"));
     }
     let mut statement = Statement::new("UPDATE ");
-    statement.name(&shape.dataset.table.name).sql(" SET ");
+    table(&mut statement, &shape.dataset.table).sql(" SET ");
     statement.list(", ", &shape.dataset.changes, |statement, change| {
         statement.name(&change.column).sql(" = ");
         match &change.to {
-            To::Constant(value) => statement.value(value),
-            To::Expression(expression) => statement.condition(Some(expression)),
-        };
+            To::Constant(value) => shape.constant(statement, &change.column, value),
+            To::Expression(expression) => {
+                statement.condition(Some(expression));
+            }
+        }
     });
     statement.sql(" WHERE ");
-    shape.key_is(&mut statement, key);
-    exactly_one(session.execute(&statement).await?)?;
-    Ok(Pending::Done { parts: 0 })
+    shape.key_in(&mut statement, keys);
+    exactly(keys.len(), session.execute(&statement).await?)
 }
 
-fn exactly_one(rows: u64) -> Outcome<()> {
-    if rows == 1 { Ok(()) } else { Err(Failure::other(format!("expected one row to be affected, found {rows}; it was left as it was"))) }
+fn exactly(expected: usize, rows: u64) -> Outcome<()> {
+    if rows == expected as u64 {
+        return Ok(());
+    }
+    Err(Failure::refused(format!("expected {expected} rows to be affected, found {rows}; nothing was changed")))
 }

@@ -16,10 +16,10 @@
 use tokio::sync::mpsc;
 
 use super::config::Dataset;
+use super::layout::{Column, Term};
+use super::push;
 use super::session::{Outcome, Session, Trouble};
-use super::shape::{Shape, compare, not_null, order_by};
-use super::sqlite::catalog::Term;
-use super::sqlite::push;
+use super::shape::{Shape, compare, not_null, order_by, read};
 use super::statement::Statement;
 use super::value::Cell;
 use crate::error::{Error, Kind, Result};
@@ -152,7 +152,7 @@ impl<'s> Walk<'s> {
     /// The last place of the next stretch; `None` when the rest of the table is shorter than one.
     async fn stretch(&self, session: &mut Session, cursor: Option<&[Cell]>) -> Outcome<Option<Vec<Cell>>> {
         let mut statement = Statement::new("SELECT ");
-        statement.names(self.order.iter().map(|term| &term.column));
+        statement.list(", ", &self.order, |statement, term| read(statement, &term.column, term.read));
         self.shape.from(&mut statement).sql(" WHERE ");
         self.range(&mut statement, cursor, None);
         order_by(&mut statement, &self.order);
@@ -231,29 +231,33 @@ fn single(bound: Option<&Bound>) -> Option<()> {
 fn wanted(shape: &Shape<'_>, bound: &Bound, query: &Query) -> Statement {
     let mut out = Statement::default();
     within(shape, bound, &mut out);
-    for event in &shape.dataset.events {
-        match &event.when {
-            Some(when) => {
+    for (at, event) in shape.dataset.events.iter().enumerate() {
+        match (&event.when, column(shape, at)) {
+            (Some(when), column) => {
                 out.sql(" OR NOT ");
-                push::plain(&mut out, &event.column, when);
+                push::plain(&mut out, column, when);
                 out.sql(" OR ");
-                push::future(&mut out, &event.column, &when.form, query.now);
+                push::future(&mut out, column, &when.form, query.now);
             }
-            None => {
-                out.sql(" OR ").name(&event.column).sql(" IS NULL");
+            (None, column) => {
+                out.sql(" OR ").name(&column.name).sql(" IS NULL");
             }
         }
     }
     out
 }
 
+fn column<'s>(shape: &'s Shape<'_>, event: usize) -> &'s Column {
+    &shape.layout.columns[shape.event_at(event)]
+}
+
 fn within(shape: &Shape<'_>, bound: &Bound, out: &mut Statement) {
     match bound {
-        Bound::AtMost { event, date, before } => match shape.dataset.event(event).map(|at| &shape.dataset.events[at]) {
-            Some(event) => match &event.when {
-                Some(when) => push::within(out, &event.column, &when.form, *date, *before),
+        Bound::AtMost { event, date, before } => match shape.dataset.event(event) {
+            Some(at) => match &shape.dataset.events[at].when {
+                Some(when) => push::within(out, column(shape, at), &when.form, *date, *before),
                 None => {
-                    out.name(&event.column).sql(" IS NOT NULL");
+                    out.name(&column(shape, at).name).sql(" IS NOT NULL");
                 }
             },
             // The dataset does not have the event: every record is in doubt.

@@ -125,7 +125,7 @@ pub(super) fn read(engine: Engine, place: &Node, fields: &mut Fields<'_>, base: 
 
 /// Where the password is; `None` when what is written there cannot be meant.
 fn source(fields: &mut Fields<'_>, base: &Path, problems: &mut Problems) -> Option<Source> {
-    let [credential, file] = ["credential", "password-file"].map(|key| fields.take(key));
+    let (credential, file) = (fields.take("credential"), fields.take("password-file"));
     match (credential, file) {
         (None, None) => Some(Source::Nothing),
         (Some(_), Some(node)) => {
@@ -210,7 +210,7 @@ fn way(engine: Engine, host: Option<String>, port: Option<u16>, parameters: Para
     if let Some(path) = socket {
         let parameter = engine.socket_parameter();
         match (engine, host.as_deref()) {
-            (_, None) | (Engine::MySql, Some("localhost")) => {}
+            (_, None | Some("localhost")) => {}
             _ => return Err(format!("found a host and `{parameter}=`, which names a socket of this machine; keep one")),
         }
         if engine == Engine::MySql && port.is_some() {

@@ -1,68 +1,70 @@
 //! A connection to a database, whichever engine it is, and what can go wrong with one.
 //!
-//! Everything above speaks to a [`Session`] in [`Statement`]s and [`Cell`]s; an engine joins as one more variant here.
+//! Everything above speaks to a [`Session`] in [`Statement`]s and [`Cell`]s; an engine joins as one more variant here and in [`Place`].
 
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::sqlite::{self, Connection};
-use super::statement::Statement;
+use super::config::Dataset;
+use super::layout::Layout;
+use super::server::Server;
+use super::shape::Shape;
+use super::statement::{Dialect, Statement};
 use super::value::Cell;
+use super::{mysql, postgres, sqlite};
 use crate::error::{Error, Kind, escape};
+
+/// What a database says of its tables is asked again after this time at the latest.
+pub(super) const KNOWN: Duration = Duration::from_secs(5);
 
 /// Where a database is.
 #[derive(Clone, Debug)]
 pub(super) enum Place {
     /// An SQLite file.
     Sqlite(PathBuf),
+    /// A database of a PostgreSQL server.
+    Postgres(Server),
+    /// A database of a MySQL or MariaDB server.
+    MySql(Server),
 }
 
-impl Place {
-    /// The place as a person would name it.
-    pub(super) fn shown(&self) -> String {
-        match self {
-            Self::Sqlite(path) => escape(path.as_os_str().as_encoded_bytes()),
-        }
-    }
+/// A statement that has no answer after this time has lost its server: servers end them sooner.
+const PATIENCE: Duration = Duration::from_mins(6);
 
-    /// What makes it unique.
-    pub(super) fn identity(&self) -> String {
-        match self {
-            Self::Sqlite(path) => {
-                let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-                format!("sqlite:{}", escape(path.as_os_str().as_encoded_bytes()))
-            }
-        }
-    }
+/// Sessions of this process by server and the number that it gave them. What they have begun is theirs to end.
+static LIVE: Mutex<BTreeSet<(String, i64)>> = Mutex::new(BTreeSet::new());
 
-    /// The grades of destruction that the engine knows.
-    pub(super) fn grades(&self) -> &'static [&'static str] {
-        match self {
-            Self::Sqlite(_) => sqlite::clean::GRADES,
-        }
-    }
-
-    /// Connects for reading.
-    pub(super) async fn open_read(&self) -> Outcome<Session> {
-        match self {
-            Self::Sqlite(path) => sqlite::open_read(path).await,
-        }
-    }
-}
+/// One of [`LIVE`], for as long as it is held.
+struct Live(String, i64);
 
 /// A connection.
-pub(super) enum Session {
-    /// SQLite.
-    Sqlite(Connection),
+pub(super) struct Session {
+    connection: Connection,
+    patience: Duration,
+    /// Known as ours for as long as it is held.
+    live: Option<Live>,
+    layouts: HashMap<String, (Instant, Arc<Layout>)>,
+}
+
+/// The engine's own connection.
+pub(super) enum Connection {
+    Sqlite(sqlite::Connection),
+    Postgres(postgres::Connection),
+    MySql(mysql::Connection),
 }
 
 /// What kind of failure, as far as it decides what is done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
-    /// Somebody else holds the lock.
+    /// Somebody else holds a lock, or two transactions got in each other's way: the transaction did not happen and may be tried again.
     Busy,
     /// A constraint or a trigger of the database refused.
     Refused,
+    /// The connection is lost.
+    Gone,
     /// Anything else.
     Other,
 }
@@ -76,11 +78,130 @@ pub(super) struct Failure {
 
 pub(super) type Outcome<T> = Result<T, Failure>;
 
+impl Place {
+    /// The place as a person would name it.
+    pub(super) fn shown(&self) -> String {
+        match self {
+            Self::Sqlite(path) => escape(path.as_os_str().as_encoded_bytes()),
+            Self::Postgres(server) | Self::MySql(server) => server.shown(),
+        }
+    }
+
+    /// What makes it unique.
+    pub(super) fn identity(&self) -> String {
+        match self {
+            Self::Sqlite(path) => {
+                let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+                format!("sqlite:{}", escape(path.as_os_str().as_encoded_bytes()))
+            }
+            Self::Postgres(server) | Self::MySql(server) => server.identity(),
+        }
+    }
+
+    /// Which SQL is spoken there.
+    pub(super) fn dialect(&self) -> Dialect {
+        match self {
+            Self::Sqlite(_) => Dialect::Sqlite,
+            Self::Postgres(_) => Dialect::Postgres,
+            Self::MySql(_) => Dialect::MySql,
+        }
+    }
+
+    /// The grades of destruction that the engine knows.
+    pub(super) fn grades(&self) -> &'static [&'static str] {
+        match self {
+            Self::Sqlite(_) => sqlite::clean::GRADES,
+            Self::Postgres(_) => postgres::GRADES,
+            Self::MySql(_) => mysql::GRADES,
+        }
+    }
+
+    /// Connects for reading.
+    pub(super) async fn open_read(&self) -> Outcome<Session> {
+        match self {
+            Self::Sqlite(path) => sqlite::open_read(path).await,
+            Self::Postgres(server) => postgres::open(server, true).await,
+            Self::MySql(server) => mysql::open(server, true).await,
+        }
+    }
+}
+
 impl Session {
+    pub(super) fn new(connection: Connection) -> Self {
+        Self { connection, patience: PATIENCE, live: None, layouts: HashMap::new() }
+    }
+
+    /// Takes a session of a server, which gave it this number, for one of this process.
+    pub(super) fn numbered(mut self, server: &Server, number: i64) -> Self {
+        self.live = Some(Live::new(server.identity(), number));
+        self
+    }
+
+    /// Lets statements take as long as they need.
+    pub(super) fn without_haste(&mut self) {
+        self.patience = Duration::from_hours(24);
+    }
+
+    /// Whether this is still the session that it was: a go-between may hand each transaction to another one, with other settings.
+    pub(super) async fn is_itself(&mut self) -> Outcome<bool> {
+        match &mut self.connection {
+            Connection::Postgres(connection) => connection.is_itself().await,
+            Connection::Sqlite(_) | Connection::MySql(_) => Ok(true),
+        }
+    }
+
+    /// Which SQL is spoken.
+    pub(super) fn dialect(&self) -> Dialect {
+        match &self.connection {
+            Connection::Sqlite(_) => Dialect::Sqlite,
+            Connection::Postgres(_) => Dialect::Postgres,
+            Connection::MySql(_) => Dialect::MySql,
+        }
+    }
+
+    /// What stands behind a `SELECT` that locks its rows.
+    pub(super) fn locking(&self) -> &'static str {
+        match &self.connection {
+            // The whole file is locked.
+            Connection::Sqlite(_) => "",
+            Connection::Postgres(_) | Connection::MySql(_) => " FOR UPDATE SKIP LOCKED",
+        }
+    }
+
+    /// Begins a transaction that deletes before it looks, where the engine says of deleted rows what they were.
+    pub(super) fn begin_at_once(&self) -> Option<&'static str> {
+        match &self.connection {
+            Connection::Sqlite(_) => None,
+            Connection::Postgres(_) => Some(postgres::BEGIN_AT_ONCE),
+            Connection::MySql(connection) => connection.begin_at_once(),
+        }
+    }
+
+    /// The dataset joined with its table; everything that does not fit otherwise. A server is asked for the table's description only now and
+    /// then: what was dropped since is an error of the statement that names it.
+    pub(super) async fn shape<'a>(&mut self, dataset: &'a Dataset) -> Outcome<Result<Shape<'a>, Vec<String>>> {
+        if self.dialect() == Dialect::Sqlite {
+            return Shape::find(self, dataset).await;
+        }
+        if let Some((read, layout)) = self.layouts.get(&dataset.name)
+            && read.elapsed() < KNOWN
+        {
+            return Ok(Shape::join(dataset, Arc::clone(layout)));
+        }
+        let found = Shape::find(self, dataset).await?;
+        if let Ok(shape) = &found {
+            self.layouts.insert(dataset.name.clone(), (Instant::now(), Arc::clone(&shape.layout)));
+        }
+        Ok(found)
+    }
+
     /// Runs a query and maps each row as it arrives, so that only what the mapping keeps is held in memory.
     pub(super) async fn map<T: Send + Unpin>(&mut self, statement: &Statement, each: impl FnMut(Vec<Cell>) -> T + Send) -> Outcome<Vec<T>> {
-        match self {
-            Self::Sqlite(connection) => connection.map(statement, each).await,
+        let patience = self.patience;
+        match &mut self.connection {
+            Connection::Sqlite(connection) => connection.map(statement, each).await,
+            Connection::Postgres(connection) => soon(patience, connection.map(statement, each)).await,
+            Connection::MySql(connection) => soon(patience, connection.map(statement, each)).await,
         }
     }
 
@@ -100,28 +221,76 @@ impl Session {
 
     /// Runs a statement and says how many rows it changed.
     pub(super) async fn execute(&mut self, statement: &Statement) -> Outcome<u64> {
-        match self {
-            Self::Sqlite(connection) => connection.execute(statement).await,
+        match &mut self.connection {
+            Connection::Sqlite(connection) => connection.execute(statement).await,
+            Connection::Postgres(connection) => soon(self.patience, connection.execute(statement)).await,
+            Connection::MySql(connection) => soon(self.patience, connection.execute(statement)).await,
         }
     }
 
     /// Runs a statement that has no values.
     pub(super) async fn run(&mut self, text: &'static str) -> Outcome<()> {
-        self.execute(&Statement::new(text)).await.map(|_| ())
+        match &mut self.connection {
+            Connection::Sqlite(connection) => connection.execute(&Statement::new(text)).await.map(|_| ()),
+            Connection::Postgres(connection) => soon(self.patience, connection.run(text)).await,
+            Connection::MySql(connection) => soon(self.patience, connection.run(text)).await,
+        }
     }
 
     /// Closes the connection in order.
     pub(super) async fn close(self) {
-        match self {
-            Self::Sqlite(connection) => connection.close().await,
+        match self.connection {
+            Connection::Sqlite(connection) => connection.close().await,
+            Connection::Postgres(connection) => connection.close().await,
+            Connection::MySql(connection) => connection.close().await,
         }
     }
+}
+
+/// An answer in time, or a lost connection.
+async fn soon<T>(patience: Duration, answer: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+    let lost = || Failure { trouble: Trouble::Gone, text: format!("the server did not answer within {} minutes", patience.as_secs() / 60) };
+    tokio::time::timeout(patience, answer).await.unwrap_or_else(|_| Err(lost()))
+}
+
+impl Live {
+    fn new(server: String, number: i64) -> Self {
+        LIVE.lock().unwrap_or_else(PoisonError::into_inner).insert((server.clone(), number));
+        Self(server, number)
+    }
+
+    /// Whether the server's session of this number is one of this process.
+    pub(super) fn has(server: &Server, number: i64) -> bool {
+        LIVE.lock().unwrap_or_else(PoisonError::into_inner).contains(&(server.identity(), number))
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        LIVE.lock().unwrap_or_else(PoisonError::into_inner).remove(&(std::mem::take(&mut self.0), self.1));
+    }
+}
+
+/// Whether the server's session of this number is one of this process.
+pub(super) fn is_ours(server: &Server, number: i64) -> bool {
+    Live::has(server, number)
 }
 
 impl Failure {
     /// A failure that is not the engine's.
     pub(super) fn other(text: impl Into<String>) -> Self {
         Self { trouble: Trouble::Other, text: text.into() }
+    }
+
+    /// What the database did is not what was ordered, and was undone.
+    pub(super) fn refused(text: impl Into<String>) -> Self {
+        Self { trouble: Trouble::Refused, text: text.into() }
+    }
+
+    /// Says where it happened.
+    pub(super) fn at(mut self, place: &str) -> Self {
+        self.text = format!("{place}: {}", self.text);
+        self
     }
 }
 

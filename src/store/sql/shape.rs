@@ -1,16 +1,24 @@
 //! A dataset joined with the table as it is right now: which position holds what, and how a row becomes a record.
 
-use super::config::{Child, Dataset};
+use std::sync::Arc;
+
+use super::config::{Child, Dataset, Table};
+use super::layout::{Layout, Sort, Term, Unique, layout_of, strange_words};
 use super::session::{Outcome, Session};
-use super::sqlite::catalog::{Layout, Term, Unique, layout_of, strings_in_disguise};
-use super::statement::{Name, Statement};
+use super::statement::{Dialect, Name, Statement};
 use super::value::{Cell, fingerprint, key_of};
 use crate::record::{Doubt, Reading, Record};
+
+/// The name that computed columns of a result bear, so that none of them hides a column of the table.
+const COMPUTED: &str = " AS retentiond_";
+
+/// What stands before a column of the record where rows of other tables are counted for it.
+const RECORD: &str = "retentiond_record.";
 
 /// A dataset and its table.
 pub(super) struct Shape<'a> {
     pub(super) dataset: &'a Dataset,
-    pub(super) layout: Layout,
+    pub(super) layout: Arc<Layout>,
     pub(super) unique: Unique,
     events: Vec<usize>,
     subject: Option<usize>,
@@ -24,10 +32,11 @@ impl<'a> Shape<'a> {
             Ok(layout) => layout,
             Err(problem) => return Ok(Err(vec![problem])),
         };
-        Ok(Self::join(dataset, layout))
+        Ok(Self::join(dataset, Arc::new(layout)))
     }
 
-    fn join(dataset: &'a Dataset, layout: Layout) -> Result<Self, Vec<String>> {
+    /// Joins the dataset with a table that was looked at a moment ago.
+    pub(super) fn join(dataset: &'a Dataset, layout: Arc<Layout>) -> Result<Self, Vec<String>> {
         let mut problems = Vec::new();
         let note = |result: Result<usize, String>, problems: &mut Vec<String>| result.map_err(|problem| problems.push(problem)).ok();
         if layout.kind != "table" {
@@ -39,7 +48,7 @@ impl<'a> Shape<'a> {
         for change in &dataset.changes {
             note(layout.column(&change.column), &mut problems);
         }
-        problems.extend(strings_in_disguise(dataset, &layout));
+        problems.extend(strange_words(dataset, &layout));
         let unique = layout.unique(&dataset.key).map_err(|problem| problems.push(problem)).ok();
         match unique {
             Some(unique) if problems.is_empty() => Ok(Self { dataset, layout, unique, events, subject, class_by }),
@@ -50,13 +59,18 @@ impl<'a> Shape<'a> {
     /// Begins `SELECT` with every column of the table.
     pub(super) fn select(&self) -> Statement {
         let mut statement = Statement::new("SELECT ");
-        statement.names(self.layout.columns.iter().map(|column| &column.name));
+        self.columns(&mut statement);
         statement
+    }
+
+    /// Adds every column of the table, as it is read.
+    pub(super) fn columns(&self, statement: &mut Statement) {
+        statement.list(", ", &self.layout.columns, |statement, column| read(statement, &column.name, column.read));
     }
 
     /// Adds `FROM table`.
     pub(super) fn from<'s>(&self, statement: &'s mut Statement) -> &'s mut Statement {
-        statement.sql(" FROM ").name(&self.dataset.table.name)
+        table(statement.sql(" FROM "), &self.dataset.table)
     }
 
     /// How many columns [`Shape::select`] names.
@@ -64,12 +78,52 @@ impl<'a> Shape<'a> {
         self.layout.columns.len()
     }
 
-    /// Adds: the key is exactly this one.
-    pub(super) fn key_is(&self, statement: &mut Statement, key: &[Cell]) {
-        statement.list(" AND ", self.unique.terms.iter().zip(key), |statement, (term, value)| {
-            term.add(statement);
-            statement.sql(" = ").value(value);
-        });
+    /// Adds: the key is one of these, at least one.
+    pub(super) fn key_in(&self, statement: &mut Statement, keys: &[&[Cell]]) {
+        self.columns_in(statement, &self.unique.terms, keys);
+    }
+
+    /// Adds: these columns, in the order of the key, hold one of these keys.
+    fn columns_in(&self, statement: &mut Statement, columns: &[Term], keys: &[&[Cell]]) {
+        let part = |at: usize| keys.iter().filter_map(move |key| key.get(at).cloned());
+        match (self.layout.dialect, columns) {
+            // MySQL has no empty lists.
+            (Dialect::MySql, _) if keys.is_empty() => {
+                statement.sql("1 = 0");
+            }
+            (Dialect::Postgres, [only]) => {
+                only.add(statement);
+                statement.sql(" = ANY(").array(part(0).collect(), &self.unique.terms[0].bind).sql(")");
+            }
+            (Dialect::Postgres, _) => {
+                statement.sql("(").list(", ", columns, |statement, term| term.add(statement));
+                statement.sql(") IN (SELECT * FROM unnest(").list(", ", self.unique.terms.iter().enumerate(), |statement, (at, term)| {
+                    statement.array(part(at).collect(), &term.bind);
+                });
+                statement.sql("))");
+            }
+            (_, [only]) => {
+                only.add(statement);
+                statement.sql(" IN (").list(", ", part(0), |statement, value| {
+                    statement.typed(&value, &self.unique.terms[0].bind);
+                });
+                statement.sql(")");
+            }
+            _ => {
+                statement.sql("(").list(" OR ", keys, |statement, key| {
+                    statement.sql("(").list(
+                        " AND ",
+                        columns.iter().zip(&self.unique.terms).zip(*key),
+                        |statement, ((column, own), value)| {
+                            column.add(statement);
+                            statement.sql(" = ").typed(value, &own.bind);
+                        },
+                    );
+                    statement.sql(")");
+                });
+                statement.sql(")");
+            }
+        }
     }
 
     /// The key values of a row.
@@ -116,7 +170,7 @@ impl<'a> Shape<'a> {
             return false;
         }
         if let Some(condition) = &self.dataset.anonymised {
-            statement.sql("coalesce(").condition(Some(condition)).sql(", 0)");
+            statement.sql("(CASE WHEN ").condition(Some(condition)).sql(" THEN 1 ELSE 0 END = 1)");
             return true;
         }
         let constants: Vec<_> = self
@@ -129,44 +183,123 @@ impl<'a> Shape<'a> {
             return false;
         }
         statement.sql("(").list(" AND ", constants, |statement, (column, value)| {
-            statement.name(column).sql(" IS ").value(value);
+            self.is_constant(statement, column, value);
         });
         statement.sql(")");
         true
     }
 
-    /// Adds: this row of a child table belongs to the record with this key. `path` leads from the dataset's own children down to the table.
-    pub(super) fn belongs(&self, statement: &mut Statement, path: &[&Child], key: &[Cell]) {
+    /// Adds: the column holds this constant, or both are null.
+    pub(super) fn is_constant(&self, statement: &mut Statement, column: &Name, value: &Cell) {
+        if matches!(value, Cell::Null) {
+            statement.name(column).sql(" IS NULL");
+            return;
+        }
+        // Some of PostgreSQL's types cannot be compared, only their texts: json, xml, points.
+        let as_text = self.layout.dialect == Dialect::Postgres
+            && self.layout.column(column).is_ok_and(|at| self.layout.columns[at].sort == Sort::Other);
+        let (before, after) = if as_text { ("CAST(", " AS text)") } else { ("", "") };
+        statement.sql(before).name(column).sql(after).same().sql(before);
+        self.constant(statement, column, value);
+        statement.sql(after);
+    }
+
+    /// Adds a constant as the column takes it.
+    pub(super) fn constant(&self, statement: &mut Statement, column: &Name, value: &Cell) {
+        match self.layout.column(column) {
+            Ok(at) => statement.typed(value, &self.layout.columns[at].bind),
+            Err(_) => statement.value(value),
+        };
+    }
+
+    /// Adds: this row of a child table belongs to one of the records with these keys. `path` leads from the dataset's own children down to the
+    /// table.
+    pub(super) fn belongs(&self, statement: &mut Statement, path: &[&Child], keys: &[&[Cell]]) {
         let Some((last, above)) = path.split_last() else { return };
         match above.last() {
             None => {
                 // In the collation in which the parent's key is unique, so that no other parent's rows can be meant.
-                statement.list(" AND ", last.key.iter().zip(&self.unique.terms).zip(key), |statement, ((column, term), value)| {
-                    statement.name(column);
-                    match &term.collation {
-                        Some(collation) => statement.sql(" COLLATE ").name(collation),
-                        None => statement.sql(" COLLATE BINARY"),
-                    };
-                    statement.sql(" = ").value(value);
-                });
+                let terms: Vec<Term> =
+                    last.key.iter().zip(&self.unique.terms).map(|(column, term)| self.term_of_child(column, term)).collect();
+                self.columns_in(statement, &terms, keys);
             }
             Some(parent) => {
-                statement.sql("(").names(&last.key).sql(") IN (SELECT ").names(&parent.id).sql(" FROM ").name(&parent.table.name);
-                statement.sql(" WHERE ");
-                self.belongs(statement, above, key);
+                statement.sql("(").names(&last.key).sql(") IN (SELECT ").names(&parent.id).sql(" FROM ");
+                table(statement, &parent.table).sql(" WHERE ");
+                self.belongs(statement, above, keys);
                 statement.sql(")");
             }
         }
     }
+
+    /// Counts, for each of the records with these keys, the rows at the end of each path: `SELECT key, count, count, …`.
+    pub(super) fn count_children(&self, paths: &[Vec<&Child>], keys: &[&[Cell]]) -> Statement {
+        let mut statement = Statement::new("SELECT ");
+        statement.list(", ", &self.unique.terms, |statement, term| {
+            let (before, after) = term.read;
+            statement.sql(before).sql(RECORD).name(&term.column).sql(after);
+        });
+        for path in paths {
+            statement.sql(", (");
+            self.count_path(&mut statement, path);
+            statement.sql(")");
+        }
+        table(statement.sql(" FROM "), &self.dataset.table).sql(" AS retentiond_record WHERE ");
+        let terms: Vec<Term> = self.unique.terms.clone();
+        self.columns_in(&mut statement, &terms, keys);
+        statement
+    }
+
+    fn count_path(&self, statement: &mut Statement, path: &[&Child]) {
+        let Some((last, above)) = path.split_last() else { return };
+        table(statement.sql("SELECT count(*) FROM "), &last.table).sql(" WHERE ");
+        self.belongs_to_the_record(statement, last, above);
+    }
+
+    fn belongs_to_the_record(&self, statement: &mut Statement, last: &Child, above: &[&Child]) {
+        match above.split_last() {
+            None => {
+                statement.list(" AND ", last.key.iter().zip(&self.unique.terms), |statement, (column, term)| {
+                    self.term_of_child(column, term).add(statement);
+                    statement.sql(" = ").sql(RECORD).name(&term.column);
+                });
+            }
+            Some((parent, above)) => {
+                statement.sql("(").names(&last.key).sql(") IN (SELECT ").names(&parent.id).sql(" FROM ");
+                table(statement, &parent.table).sql(" WHERE ");
+                self.belongs_to_the_record(statement, parent, above);
+                statement.sql(")");
+            }
+        }
+    }
+
+    fn term_of_child(&self, column: &Name, term: &Term) -> Term {
+        let collation = match (self.layout.dialect, &term.collation) {
+            (Dialect::Sqlite, None) => Name::new("BINARY").ok(),
+            (_, collation) => collation.clone(),
+        };
+        Term { column: column.clone(), collation, ..term.clone() }
+    }
 }
 
-impl Term {
-    /// Adds the column with its collation.
-    pub(super) fn add(&self, statement: &mut Statement) {
-        statement.name(&self.column);
-        if let Some(collation) = &self.collation {
-            statement.sql(" COLLATE ").name(collation);
-        }
+/// Adds, to the list of what is selected, whether a condition holds.
+pub(super) fn whether(statement: &mut Statement, condition: &Statement) {
+    statement.sql(", CASE WHEN ").part(condition).sql(" THEN 1 ELSE 0 END");
+}
+
+/// Adds a table, with its schema if that is named.
+pub(super) fn table<'s>(statement: &'s mut Statement, table: &Table) -> &'s mut Statement {
+    if let Some(schema) = &table.schema {
+        statement.name(schema).sql(".");
+    }
+    statement.name(&table.name)
+}
+
+/// Adds a column as it is read.
+pub(super) fn read(statement: &mut Statement, column: &Name, (before, after): (&'static str, &'static str)) {
+    statement.sql(before).name(column).sql(after);
+    if !after.is_empty() {
+        statement.sql(COMPUTED);
     }
 }
 
@@ -180,15 +313,18 @@ pub(super) fn deepest_first<'a>(children: &'a [Child], above: &[&'a Child], out:
     }
 }
 
-/// A row-value comparison: `(a, b) > (?, ?)`. With collations SQLite finds the place in its index by the first column alone, so that is named
-/// once more.
+/// A row-value comparison: `(a, b) > (?, ?)`. SQLite with collations and MySQL find the place in an index by the first column alone, so that is
+/// named once more.
 pub(super) fn compare(statement: &mut Statement, terms: &[Term], sign: &'static str, to: &[Cell]) {
     if let ([first, _, ..], [value, ..]) = (terms, to) {
         first.add(statement);
-        statement.sql(if sign.contains('>') { " >= " } else { " <= " }).value(value).sql(" AND ");
+        statement.sql(if sign.contains('>') { " >= " } else { " <= " }).typed(value, &first.bind).sql(" AND ");
     }
     statement.sql("(").list(", ", terms, |statement, term| term.add(statement));
-    statement.sql(")").sql(sign).sql("(").bind(to).sql(")");
+    statement.sql(")").sql(sign).sql("(").list(", ", terms.iter().zip(to), |statement, (term, value)| {
+        statement.typed(value, &term.bind);
+    });
+    statement.sql(")");
 }
 
 /// Adds `ORDER BY` the terms.

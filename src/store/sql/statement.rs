@@ -2,13 +2,26 @@
 //!
 //! A [`Statement`] is put together from four kinds of parts and no others: text of this program (`&'static str`, so nothing computed can get
 //! in), [`Name`]s, which are checked when they are made and quoted when they are written, values, which are only ever bound, and
-//! [`Condition`]s, the SQL that the administrator wrote, which are checked to be one closed expression before they are put in parentheses.
+//! [`Condition`]s, the SQL that the administrator wrote, which are checked to be one closed expression before they are put in parentheses. A
+//! statement belongs to no engine until [`Statement::text`] writes it in a [`Dialect`].
 //!
 //! **Quoting.** SQLite takes a word in double quotes that is not a column for a string, silently. Names are therefore written in backticks,
-//! which SQLite and MySQL understand and which never become strings: a column that was dropped is an error, not a constant.
+//! which SQLite and MySQL understand and which never become strings: a column that was dropped is an error, not a constant. PostgreSQL never
+//! takes double quotes for anything but a name.
+//!
+//! **Values.** SQLite and MySQL take a value as what it is. PostgreSQL is given every value as text together with the type that it is to be read
+//! as, so that whatever type a column has, extensions' too, what was read from it as text finds its row again.
 
 use super::value::Cell;
 use crate::error::escape;
+
+/// Which engine's SQL a statement is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Sqlite,
+    Postgres,
+    MySql,
+}
 
 /// A name of a table, column or collation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,11 +34,48 @@ const LONGEST: usize = 128;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Condition(Box<str>);
 
+/// How a value is handed over so that a column of a certain type can be compared with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Bind {
+    /// As it is.
+    Bare,
+    /// As text that is read as this type, in the words in which the database names the type.
+    Cast(Box<str>),
+    /// As hexadecimal digits of its bytes.
+    Unhex,
+    /// As a time whose text ends in `Z`, which the engine does not want to see.
+    Utc,
+}
+
 /// A statement and the values bound to it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Statement {
-    text: String,
-    values: Vec<Cell>,
+    parts: Vec<Part>,
+    values: Vec<Value>,
+}
+
+/// A piece of a statement.
+#[derive(Clone, Debug)]
+enum Part {
+    Sql(&'static str),
+    Name(Name),
+    /// The administrator's.
+    Raw(Box<str>),
+    /// The next value.
+    Value(Bind),
+    /// The next value, which is a list, as an array of this type; PostgreSQL only.
+    Array(Bind),
+    /// Both sides are the same value, or both are null.
+    Same,
+    /// The text on the left fits the regular expression on the right.
+    Matches,
+}
+
+/// What is bound to one place of a statement.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Value {
+    One(Cell),
+    Many(Vec<Cell>),
 }
 
 /// A word of SQL text, as far as this store needs to tell words apart.
@@ -77,36 +127,57 @@ impl Name {
 
 impl Condition {
     /// Checks that the text is one expression that cannot reach out of the parentheses around it.
-    pub(super) fn new(text: &str) -> Result<Self, String> {
+    pub(super) fn new(text: &str, dialect: Dialect) -> Result<Self, String> {
+        let refuse = |what: &str| Err(format!("expected one SQL expression, found {what}"));
         let mut depth = 0_i32;
-        let mut empty = true;
+        let mut before = None;
         for token in tokens(text) {
-            empty = false;
-            match token {
-                Token::Sign(';') => return Err("expected one SQL expression, found `;`; remove it".into()),
-                Token::Comment => return Err("expected one SQL expression, found a comment (`--` or `/*`); remove it".into()),
-                Token::Open => return Err("expected one SQL expression, found a quote that is not closed; close it".into()),
+            match &token {
+                Token::Sign(';') => return refuse("`;`; remove it"),
+                Token::Comment => return refuse("a comment (`--` or `/*`); remove it"),
+                Token::Open => return refuse("a quote that is not closed; close it"),
+                Token::Text
+                    if dialect == Dialect::Postgres && matches!(&before, Some(Token::Word(word)) if word.eq_ignore_ascii_case("e")) =>
+                {
+                    return refuse("a string with escapes (E'…'); write it without");
+                }
+                // Within brackets PostgreSQL sees quotes where others see a name.
+                Token::Name if dialect == Dialect::Postgres => return refuse("`[` or a backtick; write it without"),
+                Token::Sign('(') => depth += 1,
+                Token::Sign(')') => depth -= 1,
+                // PostgreSQL casts with `::` and has operators such as `?`, `@>` and `#>>`; its parameters and its other quotes begin with `$`.
+                Token::Sign(':' | '?' | '@' | '#') if dialect == Dialect::Postgres => {}
                 Token::Sign(sign @ ('?' | ':' | '@' | '$' | '#')) => {
                     return Err(format!("expected one SQL expression without parameters, found `{sign}`; write the value out"));
                 }
-                Token::Sign('(') => depth += 1,
-                Token::Sign(')') => depth -= 1,
                 _ => {}
             }
             if depth < 0 {
-                return Err("expected one SQL expression, found a `)` without its `(`".into());
+                return refuse("a `)` without its `(`");
             }
+            before = Some(token);
         }
-        if depth > 0 {
-            return Err("expected one SQL expression, found a `(` without its `)`".into());
+        // Signs that one engine takes for quotes and another for something else would hide from one what the other runs.
+        let strange: &[char] = match dialect {
+            Dialect::Sqlite => &[],
+            Dialect::Postgres => &['`'],
+            Dialect::MySql => &['\\', '['],
+        };
+        if let Some(sign) = text.chars().find(|c| strange.contains(c)) {
+            return Err(format!("expected one SQL expression that reads alike everywhere, found `{sign}`; write it without"));
         }
-        if empty {
-            return Err("expected one SQL expression, found nothing".into());
+        match (depth, before) {
+            (1.., _) => refuse("a `(` without its `)`"),
+            (_, None) => refuse("nothing"),
+            _ if text.contains('\0') => refuse("a zero byte"),
+            _ => Ok(Self(text.into())),
         }
-        if text.contains('\0') {
-            return Err("expected one SQL expression, found a zero byte".into());
-        }
-        Ok(Self(text.into()))
+    }
+
+    /// Whether the text has a query in it.
+    pub(super) fn reads_tables(&self) -> bool {
+        let words = ["SELECT", "TABLE", "VALUES", "WITH"];
+        tokens(&self.0).iter().any(|token| matches!(token, Token::Word(word) if words.iter().any(|known| word.eq_ignore_ascii_case(known))))
     }
 
     /// The words in double quotes, which must be columns: SQLite would take any other for a string.
@@ -118,20 +189,18 @@ impl Condition {
 impl Statement {
     /// Begins a statement.
     pub(super) fn new(text: &'static str) -> Self {
-        Self { text: text.to_owned(), values: Vec::new() }
+        Self { parts: vec![Part::Sql(text)], values: Vec::new() }
     }
 
     /// Adds text of this program.
     pub(super) fn sql(&mut self, text: &'static str) -> &mut Self {
-        self.text.push_str(text);
+        self.parts.push(Part::Sql(text));
         self
     }
 
     /// Adds a name, quoted.
     pub(super) fn name(&mut self, name: &Name) -> &mut Self {
-        self.text.push('`');
-        self.text.push_str(&name.0.replace('`', "``"));
-        self.text.push('`');
+        self.parts.push(Part::Name(name.clone()));
         self
     }
 
@@ -142,18 +211,26 @@ impl Statement {
         })
     }
 
-    /// Adds a bound value. Text that is not UTF-8 is bound as bytes and cast, because drivers bind only UTF-8 as text.
+    /// Adds a bound value.
     pub(super) fn value(&mut self, value: &Cell) -> &mut Self {
-        match value {
-            Cell::Mangled(bytes) => {
-                self.text.push_str("CAST(? AS TEXT)");
-                self.values.push(Cell::Blob(bytes.clone()));
-            }
-            other => {
-                self.text.push('?');
-                self.values.push(other.clone());
-            }
-        }
+        self.typed(value, &Bind::Bare)
+    }
+
+    /// Adds a bound value that a column of a certain type is compared with or set to.
+    pub(super) fn typed(&mut self, value: &Cell, bind: &Bind) -> &mut Self {
+        self.parts.push(Part::Value(bind.clone()));
+        let value = match value {
+            Cell::Text(text) if *bind == Bind::Utc => Cell::Text(text.strip_suffix('Z').unwrap_or(text).into()),
+            other => other.clone(),
+        };
+        self.values.push(Value::One(value));
+        self
+    }
+
+    /// Adds a list of values as one array; PostgreSQL only.
+    pub(super) fn array(&mut self, values: Vec<Cell>, bind: &Bind) -> &mut Self {
+        self.parts.push(Part::Array(bind.clone()));
+        self.values.push(Value::Many(values));
         self
     }
 
@@ -164,12 +241,27 @@ impl Statement {
         })
     }
 
+    /// Adds the comparison that finds two nulls the same.
+    pub(super) fn same(&mut self) -> &mut Self {
+        self.parts.push(Part::Same);
+        self
+    }
+
+    /// Adds: this column fits the regular expression that follows.
+    pub(super) fn matches(&mut self, column: &Name) -> &mut Self {
+        self.name(column);
+        self.parts.push(Part::Matches);
+        self
+    }
+
     /// Adds the administrator's expression in parentheses; nothing given stands for true.
     pub(super) fn condition(&mut self, condition: Option<&Condition>) -> &mut Self {
-        self.text.push('(');
-        self.text.push_str(condition.map_or("1 = 1", |condition| &condition.0));
-        self.text.push(')');
-        self
+        self.sql("(");
+        match condition {
+            Some(condition) => self.parts.push(Part::Raw(condition.0.clone())),
+            None => self.parts.push(Part::Sql("1 = 1")),
+        }
+        self.sql(")")
     }
 
     /// Adds several things of one kind with text of this program between them.
@@ -190,19 +282,82 @@ impl Statement {
 
     /// Adds another statement's text and values.
     pub(super) fn part(&mut self, other: &Self) -> &mut Self {
-        self.text.push_str(&other.text);
+        self.parts.extend(other.parts.iter().cloned());
         self.values.extend(other.values.iter().cloned());
         self
     }
 
-    /// The text, with `?` for each value.
-    pub(super) fn text(&self) -> &str {
-        &self.text
+    /// The text in which the engine is asked.
+    pub(super) fn text(&self, dialect: Dialect) -> String {
+        let mut out = String::with_capacity(256);
+        let mut values = self.values.iter().zip(1..);
+        for part in &self.parts {
+            match part {
+                Part::Sql(text) => out.push_str(text),
+                Part::Raw(text) => out.push_str(text),
+                Part::Name(name) => dialect.quote(&name.0, &mut out),
+                Part::Same => out.push_str(match dialect {
+                    Dialect::Sqlite => " IS ",
+                    Dialect::Postgres => " IS NOT DISTINCT FROM ",
+                    Dialect::MySql => " <=> ",
+                }),
+                Part::Matches => out.push_str(if dialect == Dialect::Postgres { " ~ " } else { " REGEXP " }),
+                Part::Value(bind) | Part::Array(bind) => {
+                    if let Some((value, number)) = values.next() {
+                        dialect.place(value, number, bind, &mut out);
+                    }
+                }
+            }
+        }
+        out
     }
 
     /// The values in the order of the text.
-    pub(super) fn values(&self) -> &[Cell] {
+    pub(super) fn values(&self) -> &[Value] {
         &self.values
+    }
+}
+
+impl Dialect {
+    /// Writes a name in the engine's quotes.
+    fn quote(self, name: &str, out: &mut String) {
+        let (quote, doubled) = if self == Self::Postgres { ('"', "\"\"") } else { ('`', "``") };
+        out.push(quote);
+        for c in name.chars() {
+            if c == quote {
+                out.push_str(doubled);
+            } else {
+                out.push(c);
+            }
+        }
+        out.push(quote);
+    }
+
+    /// Writes the place that a value takes.
+    fn place(self, value: &Value, number: usize, bind: &Bind, out: &mut String) {
+        if self == Self::Postgres {
+            let (kind, array) = match (bind, value) {
+                (Bind::Cast(kind), Value::One(_)) => (&**kind, ""),
+                (Bind::Cast(kind), Value::Many(_)) => (&**kind, "[]"),
+                (_, Value::One(Cell::Int(_))) => ("int8", ""),
+                (_, Value::One(Cell::Real(_))) => ("float8", ""),
+                (_, Value::One(_)) => ("text", ""),
+                (_, Value::Many(_)) => ("text", "[]"),
+            };
+            out.push_str(&format!("CAST(${number} AS {kind}{array})"));
+            return;
+        }
+        // Text that is not UTF-8 is bound as bytes and cast, because drivers bind only UTF-8 as text.
+        let (before, after) = match (bind, value) {
+            (Bind::Cast(kind), _) => ("CAST(", format!(" AS {kind})")),
+            (Bind::Unhex, _) => ("UNHEX(", ")".to_owned()),
+            (Bind::Utc, _) => ("CAST(", " AS DATETIME(6))".to_owned()),
+            (_, Value::One(Cell::Mangled(_))) => ("CAST(", " AS TEXT)".to_owned()),
+            _ => ("", String::new()),
+        };
+        out.push_str(before);
+        out.push('?');
+        out.push_str(&after);
     }
 }
 
@@ -257,12 +412,23 @@ mod tests {
     #[test]
     fn a_condition_cannot_reach_out_of_its_parentheses() {
         for good in ["status = 'closed'", "a = 'x;y -- z'", "(a) OR (b)", "\"a\" IN (1, 2)", "a - -1 > 0", "[a)] = `b(`", "n = 'it''s'"] {
-            assert!(Condition::new(good).is_ok(), "{good}");
+            assert!(Condition::new(good, Dialect::Sqlite).is_ok(), "{good}");
         }
-        for bad in
-            ["", "  ", "a) OR (1", "a; DROP TABLE t", "a -- b", "a /* b", "a = 'x", "(a", "a = ?", "a = :b", "a = @b", "a = $1", "a\0"]
-        {
-            assert!(Condition::new(bad).is_err(), "{bad}");
+        let engines = [Dialect::Sqlite, Dialect::Postgres, Dialect::MySql];
+        for bad in ["", "  ", "a) OR (1", "a; DROP TABLE t", "a -- b", "a /* b", "a = 'x", "(a", "a = $1", "a\0", "$$ ) OR ( $$"] {
+            assert!(engines.iter().all(|dialect| Condition::new(bad, *dialect).is_err()), "{bad}");
+        }
+        for bad in ["a = ?", "a = :b", "a = @b", "a # b"] {
+            assert!(Condition::new(bad, Dialect::Sqlite).is_err() && Condition::new(bad, Dialect::MySql).is_err(), "{bad}");
+        }
+        for good in ["a::date < now()", "doc @> '{\"a\": 1}'", "doc ? 'a'", "doc #>> '{a}' ~ '^\\d'"] {
+            assert!(Condition::new(good, Dialect::Postgres).is_ok(), "{good}");
+        }
+        for bad in ["doc['a]'] IS NULL) OR ('[' <> 'x' AND arr[1] = 1", "a ` ) OR ( ` b", "E'\\' ) OR ( '' = '", "e'x'"] {
+            assert!(Condition::new(bad, Dialect::Postgres).is_err(), "{bad}");
+        }
+        for bad in ["a = '\\' ) OR ( b = '", "a = [1]"] {
+            assert!(Condition::new(bad, Dialect::MySql).is_err(), "{bad}");
         }
     }
 
@@ -270,8 +436,15 @@ mod tests {
     fn names_are_quoted_and_values_are_bound() {
         let mut statement = Statement::new("SELECT ");
         statement.name(&Name::new("od`d; --").unwrap()).sql(" = ").value(&Cell::Text("' OR 1".into()));
-        assert_eq!(statement.text(), "SELECT `od``d; --` = ?");
-        assert_eq!(statement.values().len(), 1);
+        assert_eq!(statement.text(Dialect::Sqlite), "SELECT `od``d; --` = ?");
+        assert_eq!(statement.text(Dialect::MySql), "SELECT `od``d; --` = ?");
+        assert_eq!(statement.text(Dialect::Postgres), "SELECT \"od`d; --\" = CAST($1 AS text)");
+        let mut statement = Statement::new("");
+        statement.name(&Name::new("a\"b").unwrap()).same().typed(&Cell::Text("7".into()), &Bind::Cast("integer".into()));
+        statement.sql(" AND x = ANY(").array(vec![Cell::Int(1)], &Bind::Cast("bigint".into())).sql(")");
+        let text = "\"a\"\"b\" IS NOT DISTINCT FROM CAST($1 AS integer) AND x = ANY(CAST($2 AS bigint[]))";
+        assert_eq!(statement.text(Dialect::Postgres), text);
+        assert_eq!(statement.values(), [Value::One(Cell::Text("7".into())), Value::Many(vec![Cell::Int(1)])]);
         assert!(Name::new("").is_err() && Name::new("a\nb").is_err() && Name::new("a\0").is_err());
     }
 }

@@ -77,14 +77,6 @@ impl Cell {
         }
     }
 
-    /// Whether both are the same value of the same type.
-    pub(super) fn same(&self, other: &Self) -> bool {
-        let (mut one, mut two) = (Vec::new(), Vec::new());
-        self.encode(&mut |bytes| one.extend_from_slice(bytes));
-        other.encode(&mut |bytes| two.extend_from_slice(bytes));
-        one == two
-    }
-
     /// Every typed value whose text is exactly `text`: what a typed column must be asked for when only the text is known.
     pub(super) fn candidates(text: &str) -> Vec<Self> {
         let mut all = vec![Self::Text(text.into())];
@@ -130,6 +122,14 @@ impl Cell {
     }
 }
 
+/// A list of values as bytes that no other list has.
+pub(super) fn encoded(cells: &[Cell]) -> Vec<u8> {
+    let size: usize = cells.iter().map(|cell| 9 + usize::try_from(cell.size()).unwrap_or(0)).sum();
+    let mut out = Vec::with_capacity(size);
+    cells.iter().for_each(|cell| cell.encode(&mut |bytes| out.extend_from_slice(bytes)));
+    out
+}
+
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
     bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).collect()
@@ -166,14 +166,10 @@ pub(super) fn parts_of(key: &[u8], parts: usize) -> Option<Vec<String>> {
 pub(super) fn fingerprint(row: &[Cell], events: &[usize], key: &[Cell]) -> Fingerprint {
     let mut out = Fingerprint::new();
     out.push(VERSION);
-    let mut hash = Sha256::new();
-    for cell in row {
-        cell.encode(&mut |bytes| hash.update(bytes));
-    }
-    out.extend_from_slice(&hash.finalize()[..ROW]);
-    let mut hash = Sha256::new();
-    events.iter().filter_map(|at| row.get(*at)).for_each(|cell| cell.encode(&mut |bytes| hash.update(bytes)));
-    out.extend_from_slice(&hash.finalize()[..EVENTS]);
+    out.extend_from_slice(&Sha256::digest(encoded(row))[..ROW]);
+    let mut dates = Vec::with_capacity(64);
+    events.iter().filter_map(|at| row.get(*at)).for_each(|cell| cell.encode(&mut |bytes| dates.extend_from_slice(bytes)));
+    out.extend_from_slice(&Sha256::digest(dates)[..EVENTS]);
     for cell in key {
         cell.encode(&mut |bytes| out.extend_from_slice(bytes));
     }

@@ -170,7 +170,8 @@ fn iso(text: &[u8]) -> Option<Iso> {
     let Some((separator, rest)) = rest.split_first() else {
         return Some(Iso::Moment(Moment::Date(date)));
     };
-    if !matches!(separator, b'T' | b' ') {
+    // Engines that compare regardless of case take both for plain dates.
+    if !matches!(separator, b'T' | b't' | b' ') {
         return None;
     }
     let (hour, rest) = two(rest)?;

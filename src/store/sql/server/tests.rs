@@ -78,7 +78,8 @@ fn a_socket_is_named_in_each_engines_own_way_and_has_no_tls() {
         assert!(matches!(options.get_ssl_mode(), MySqlSslMode::Disabled));
         assert_eq!(server.shown(), "mysql://retention@localhost/records?socket=/run/a.sock");
     }
-    assert!(refused("postgres://u@localhost/d?host=/run/postgresql").contains("found a host and `host=`"));
+    assert!(refused("postgres://u@db.example.org/d?host=/run/postgresql").contains("found a host and `host=`"));
+    assert!(url("postgres://u@localhost/d?host=/run/postgresql").is_ok());
     assert!(refused("mysql://u@db/d?socket=/run/a.sock").contains("found a host and `socket=`"));
     assert!(refused("mysql://u@localhost:3306/d?socket=/run/a.sock").contains("found a port and `socket=`"));
     assert!(refused("postgres://u@/d?host=run").contains("expected the whole path of a socket for `host`, such as /run/postgresql"));

@@ -188,6 +188,12 @@ pub(in super::super) async fn restore(session: &mut Session, preparation: &Prepa
     }
 }
 
+/// Writes the whole file anew, as `purge: vacuum` asks once a run is done.
+pub(in super::super) async fn vacuum(session: &mut Session) -> Outcome<()> {
+    let mode = session.rows(&Statement::new("PRAGMA journal_mode")).await?;
+    rewrite(session, mode == [[Cell::Text("wal".into())]]).await
+}
+
 async fn rewrite(session: &mut Session, wal: bool) -> Outcome<()> {
     // The copy that VACUUM makes may be large, and holds live rows only.
     session.run("PRAGMA temp_store = FILE").await?;

@@ -19,10 +19,13 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteRow, SqliteValueRef};
 use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Decode, Row, Sqlite, TypeInfo, ValueRef};
 
-use super::session::{Failure, Outcome, Session, Trouble};
-use super::statement::Statement;
+use self::clean::Grade;
+use super::remove::Removal;
+use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble};
+use super::statement::{Dialect, Statement, Value};
 use super::value::Cell;
 use crate::error::escape;
+use crate::store::{Fate, Kept, Order};
 
 /// A connection to one SQLite file.
 pub(in super::super) struct Connection {
@@ -78,12 +81,54 @@ async fn open(path: &Path, read_only: bool) -> Outcome<Session> {
         .row_buffer_size(ROWS_WAITING)
         .disable_statement_logging();
     let inner = SqliteConnection::connect_with(&options).await.map_err(|error| failure(&error).at(&shown))?;
-    let mut session = Session::Sqlite(Connection { inner });
+    let mut session = Session::new(AnyConnection::Sqlite(Connection { inner }));
     // Opening is lazy: the first read tells whether this is a database and whether it can be read.
     if let Err(failure) = session.rows(&Statement::new("SELECT count(*) FROM sqlite_schema")).await {
         return Err(failure.at(&shown));
     }
     Ok(session)
+}
+
+/// Carries out a removal from a file, as thoroughly as it is ordered. One fate for each record, in order.
+pub(super) async fn remove<'a>(path: &Path, order: &Order, records: usize, removal: impl FnOnce(&'static str) -> Removal<'a>) -> Vec<Fate> {
+    let all = |fate: Fate| vec![fate; records];
+    let failed = |error: String, uncertain| Fate::Failed { error, uncertain };
+    let before = file_id(path);
+    let mut session = match open_write(path).await {
+        Ok(session) => session,
+        Err(failure) => return all(failed(failure.text, false)),
+    };
+    let preparation = match clean::prepare(&mut session, path, order.at_least.as_deref()).await {
+        Ok(Ok(preparation)) => preparation,
+        refused => {
+            session.close().await;
+            return all(match refused {
+                Ok(Err(why)) => Fate::Kept(Kept::CannotMeetGrade(why)),
+                Err(failure) => failed(failure.text, false),
+                Ok(Ok(_)) => failed("not prepared".into(), false),
+            });
+        }
+    };
+    let begin = if preparation.exclusive() { "BEGIN EXCLUSIVE" } else { "BEGIN IMMEDIATE" };
+    let mut fates = removal(begin).spend(&mut session).await;
+    let mut grade = Grade::of(order.act);
+    if fates.iter().any(|fate| matches!(fate, Fate::Done(_))) {
+        grade = clean::finish(&mut session, path, &preparation, grade).await;
+    } else {
+        clean::restore(&mut session, &preparation).await;
+    }
+    if file_id(path) != before {
+        let fate = failed("the database file was replaced while records were being removed from it".into(), true);
+        fates.iter_mut().filter(|fate| matches!(fate, Fate::Done(_) | Fate::Absent)).for_each(|one| *one = fate.clone());
+    }
+    for fate in &mut fates {
+        if let Fate::Done(evidence) = fate {
+            evidence.grade = grade.name;
+            evidence.caveats.clone_from(&grade.caveats);
+        }
+    }
+    session.close().await;
+    fates
 }
 
 /// Which file the path leads to now.
@@ -104,12 +149,12 @@ impl Connection {
         statement: &Statement,
         mut each: impl FnMut(Vec<Cell>) -> T + Send,
     ) -> Outcome<Vec<T>> {
-        let query = sqlx::query_with::<Sqlite, _>(AssertSqlSafe(statement.text()), arguments(statement)?);
+        let query = sqlx::query_with::<Sqlite, _>(AssertSqlSafe(statement.text(Dialect::Sqlite)), arguments(statement)?);
         query.try_map(move |row: SqliteRow| cells(&row).map(&mut each)).fetch_all(&mut self.inner).await.map_err(|error| failure(&error))
     }
 
     pub(in super::super) async fn execute(&mut self, statement: &Statement) -> Outcome<u64> {
-        let query = sqlx::query_with::<Sqlite, _>(AssertSqlSafe(statement.text()), arguments(statement)?);
+        let query = sqlx::query_with::<Sqlite, _>(AssertSqlSafe(statement.text(Dialect::Sqlite)), arguments(statement)?);
         query.execute(&mut self.inner).await.map(|done| done.rows_affected()).map_err(|error| failure(&error))
     }
 
@@ -122,6 +167,9 @@ impl Connection {
 fn arguments(statement: &Statement) -> Outcome<SqliteArguments> {
     let mut arguments = SqliteArguments::default();
     for value in statement.values() {
+        let Value::One(value) = value else {
+            return Err(Failure::other("SQLite takes no lists of values"));
+        };
         let added = match value {
             Cell::Null => arguments.add(None::<i64>),
             Cell::Int(value) => arguments.add(*value),
@@ -152,13 +200,6 @@ fn cell(value: SqliteValueRef<'_>) -> Result<Cell, sqlx::error::BoxDynError> {
         }
         _ => Cell::Blob(<&[u8] as Decode<'_, Sqlite>>::decode(value)?.into()),
     })
-}
-
-impl Failure {
-    fn at(mut self, place: &str) -> Self {
-        self.text = format!("{place}: {}", self.text);
-        self
-    }
 }
 
 /// Words for an error. Only a failure to understand a statement is quoted from SQLite: it names tables and columns. Anything that comes of

@@ -193,7 +193,7 @@ async fn walks_use_the_index_of_their_order_instead_of_sorting() {
     let mut session = Place::Sqlite(db.path()).open_read().await.unwrap();
     for (table, key, by_event) in [("people", vec!["id"], false), ("two", vec!["a", "b"], false), ("three", vec!["id"], true)] {
         let name = statement::Name::new(table).unwrap();
-        let layout = sqlite::catalog::Layout::read(&mut session, &name).await.unwrap().unwrap();
+        let layout = layout::layout_of(&mut session, &config::Table { schema: None, name: name.clone() }).await.unwrap().unwrap();
         let key: Vec<_> = key.into_iter().map(|name| statement::Name::new(name).unwrap()).collect();
         let unique = layout.unique(&key).unwrap();
         let order = if by_event { layout.event_order(1, &unique).unwrap() } else { unique.walk.clone() };

@@ -1,0 +1,70 @@
+//! How much a removal asks of a database at once.
+//!
+//! A transaction holds locks and makes replicas wait for as long as it lasts, so its size follows the time that the last ones took: doubled
+//! while they are quick, halved when one is slow. The size is remembered for the life of the program, per store.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::store::BATCH;
+
+/// A transaction that took longer is followed by smaller ones.
+const SLOW: Duration = Duration::from_millis(50);
+
+/// A transaction that took less may be followed by larger ones.
+const QUICK: Duration = Duration::from_millis(20);
+
+/// Rows of the smallest transaction.
+const LEAST: usize = 16;
+
+/// The present size of a store's transactions.
+#[derive(Debug)]
+pub(super) struct Pace {
+    rows: AtomicUsize,
+}
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        Self { rows: AtomicUsize::new(BATCH) }
+    }
+
+    /// Rows that the next transaction may have.
+    pub(super) fn size(&self) -> usize {
+        self.rows.load(Ordering::Relaxed)
+    }
+
+    /// Told how long a transaction of so many rows took.
+    pub(super) fn took(&self, rows: usize, time: Duration) {
+        let size = self.size();
+        let next = if time > SLOW {
+            rows.min(size) / 2
+        } else if time < QUICK && rows >= size {
+            size * 2
+        } else {
+            return;
+        };
+        self.rows.store(next.clamp(LEAST, BATCH), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_transactions_make_the_next_smaller_and_quick_ones_larger_within_bounds() {
+        let pace = Pace::new();
+        for expected in [256, 128, 64, 32, 16, 16] {
+            pace.took(pace.size(), Duration::from_millis(80));
+            assert_eq!(pace.size(), expected);
+        }
+        // A short rest of a batch says nothing about a full one.
+        pace.took(3, Duration::from_millis(1));
+        pace.took(16, Duration::from_millis(30));
+        assert_eq!(pace.size(), 16);
+        for expected in [32, 64, 128, 256, 512, 512] {
+            pace.took(pace.size(), Duration::from_millis(5));
+            assert_eq!(pace.size(), expected);
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! PostgreSQL: connecting, and what its errors mean.
+//!
+//! Every column is read as text in a form that does not depend on the server's settings, integers and floating-point numbers excepted, and every
+//! value is handed back as text with the type that it is to be read as. So any type can be a key, and any column takes part in the fingerprint.
+//! Contents of `bytea` columns stand in it by their SHA-256, computed by the server, so that documents are not carried over for every look.
+//!
+//! **Grades**: `row-deleted` and `anonymised`. The row is gone for every reader; its bytes stay in the table's file until VACUUM and later writes
+//! have gone over them, and in the write-ahead log until that is recycled. Replicas and archives follow by themselves. A rewriting of the table
+//! reaches the table's file only, so no higher grade is ever claimed for a single record.
+
+pub(super) mod catalog;
+pub(super) mod check;
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgArguments, PgConnection, PgDatabaseError, PgRow, PgSeverity, PgValueRef};
+use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Decode, Executor as _, Postgres, Row, TypeInfo, ValueRef};
+
+use super::config::Dataset;
+use super::server::Server;
+use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble, is_ours};
+use super::shape::table;
+use super::statement::{Dialect, Statement, Value};
+use super::throttle::Load;
+use super::value::Cell;
+use crate::error::escape;
+
+/// Every grade, from the lowest up.
+pub(super) const GRADES: &[&str] = &["anonymised", "row-deleted", "vacuumed", "rewritten"];
+
+/// What `row-deleted` does not reach.
+pub(super) const CAVEATS: &[&str] = &["dead-rows-until-vacuum", "write-ahead-log", "replicas-follow", "backups-not-reached"];
+
+/// Begins a transaction that deletes. That it may write, the session was told; to ask for it here would be refused on a replica in words that
+/// do not say why.
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
+/// What every session begins with: nothing depends on the settings of server, database and role.
+const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'iso_8601'; SET timezone = 'UTC'; SET lc_monetary = 'C'; \
+     SET bytea_output = 'hex'; SET extra_float_digits = 1; SET standard_conforming_strings = on; SET row_security = off; \
+     SET plan_cache_mode = 'force_custom_plan'; SET lock_timeout = '1500ms'; SET statement_timeout = '5min'; \
+     SET idle_in_transaction_session_timeout = '1min'; SET default_transaction_isolation = 'read committed'; SET synchronous_commit = on";
+
+/// Begins one that deletes before it looks. It waits for nobody: long before the server would look for a deadlock, and might end an application's
+/// transaction for it, ours has given way.
+pub(super) const BEGIN_AT_ONCE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '50ms'";
+
+/// A connection to one database of a server.
+pub(in super::super) struct Connection {
+    inner: PgConnection,
+    /// The number of the server's process behind it.
+    number: i32,
+}
+
+/// Connects.
+pub(super) async fn open(server: &Server, read_only: bool) -> Outcome<Session> {
+    let shown = server.shown();
+    let options = server.postgres_options().map_err(|why| Failure::other(why).at(&shown))?;
+    let inner = match tokio::time::timeout(server.connect_timeout(), options.connect()).await {
+        Ok(connected) => connected.map_err(|error| failure(&error).at(&shown))?,
+        Err(_) => return Err(gone(format!("{shown}: no answer within {} s", server.connect_timeout().as_secs()))),
+    };
+    let mut connection = Connection { inner, number: 0 };
+    connection.run(SETTINGS).await.map_err(|failure| failure.at(&shown))?;
+    let mode = if read_only { "SET default_transaction_read_only = on" } else { "SET default_transaction_read_only = off" };
+    connection.run(mode).await.map_err(|failure| failure.at(&shown))?;
+    let number = connection.ask_number().await.map_err(|failure| failure.at(&shown))?;
+    connection.number = number;
+    Ok(Session::new(AnyConnection::Postgres(connection)).numbered(server, number.into()))
+}
+
+/// How far replicas are behind and how many other sessions are at work.
+pub(super) async fn load(session: &mut Session) -> Outcome<Load> {
+    // A replica that says nothing of its lag is behind by what it has not replayed, unless nothing is written.
+    let statement = Statement::new(
+        "SELECT (SELECT CAST(coalesce(max(extract(epoch FROM replay_lag)), 0) AS float8) FROM pg_stat_replication), \
+         (SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND backend_type = 'client backend' \
+           AND NOT (application_name = 'retentiond' AND usename = current_user)), \
+         (SELECT count(*) FROM pg_stat_replication WHERE state IS NULL) + (SELECT count(*) FROM pg_stat_activity WHERE backend_type IS NULL)",
+    );
+    match session.rows(&statement).await?.first().map(Vec::as_slice) {
+        Some([_, _, Cell::Int(1..)]) => {
+            Err(Failure::other("the role may not see what others do and how far replicas are; `GRANT pg_read_all_stats TO …`"))
+        }
+        Some([Cell::Real(lag), Cell::Int(running), _]) => {
+            let lag = Duration::try_from_secs_f64(lag.max(0.0)).unwrap_or(Duration::MAX);
+            Ok(Load { lag, running: u64::try_from(*running).unwrap_or(0) })
+        }
+        _ => Err(Failure::other("the server's answer about its load could not be read")),
+    }
+}
+
+/// Vacuums the tables of a dataset. VACUUM passes over a table that the role may not vacuum, with no more than a warning, so that is asked before.
+pub(super) async fn vacuum(session: &mut Session, dataset: &Dataset) -> Outcome<()> {
+    session.run("SET statement_timeout = 0").await?;
+    for one in super::check::tables(dataset) {
+        let shown = one.shown();
+        let Some(oid) = catalog::oid(session, one).await? else {
+            return Err(Failure::other(format!("there is no table `{shown}`")));
+        };
+        let mut owns = Statement::new(
+            "SELECT CASE WHEN pg_has_role(c.relowner, 'USAGE') OR (CAST(current_setting('server_version_num') AS int4) >= 170000 \
+             AND pg_has_role('pg_maintain', 'USAGE')) THEN 1 ELSE 0 END FROM pg_class AS c WHERE c.oid = CAST(",
+        );
+        owns.value(&Cell::Int(oid)).sql(" AS oid)");
+        if session.number(&owns).await? != 1 {
+            return Err(Failure::other(format!("only the owner of `{shown}` may vacuum it (or pg_maintain, from PostgreSQL 17)")));
+        }
+        let mut statement = Statement::new("VACUUM (ANALYZE) ");
+        table(&mut statement, one);
+        session.execute(&statement).await?;
+    }
+    Ok(())
+}
+
+/// Sessions of this role that have begun something here and are none of this process: what a process left behind that is no more. Until they end,
+/// a row may still go.
+pub(super) async fn under_way(session: &mut Session, server: &Server) -> Outcome<bool> {
+    let statement = Statement::new(
+        "SELECT CAST(pid AS int8) FROM pg_stat_activity WHERE application_name = 'retentiond' AND usename = current_user \
+         AND datname = current_database() AND (backend_xid IS NOT NULL OR state <> 'idle') AND pid <> pg_backend_pid()",
+    );
+    let others = session.rows(&statement).await?;
+    Ok(others.iter().flatten().any(|cell| if let Cell::Int(number) = cell { !is_ours(server, *number) } else { true }))
+}
+
+/// What tells this database from any other, and stays the same when a replica takes over.
+pub(super) async fn mark(session: &mut Session) -> Outcome<String> {
+    let statement = Statement::new(
+        "SELECT CAST(s.system_identifier AS text) || '/' || CAST(d.oid AS text) FROM pg_control_system() AS s, pg_database AS d WHERE d.datname = current_database()",
+    );
+    let mark = session.rows(&statement).await?.into_iter().flatten().next();
+    Ok(mark.and_then(|cell| cell.text().map(std::borrow::Cow::into_owned)).unwrap_or_default())
+}
+
+impl Connection {
+    /// Asks for the number of the server's process, in a way that leaves nothing behind there.
+    async fn ask_number(&mut self) -> Outcome<i32> {
+        let row = self.inner.fetch_one(sqlx::raw_sql("SELECT pg_backend_pid()")).await.map_err(|error| failure(&error))?;
+        row.try_get(0).map_err(|error| failure(&error))
+    }
+
+    /// Whether the same process of the server is behind it as at the beginning.
+    pub(in super::super) async fn is_itself(&mut self) -> Outcome<bool> {
+        Ok(self.ask_number().await? == self.number)
+    }
+
+    pub(in super::super) async fn map<T: Send + Unpin>(
+        &mut self,
+        statement: &Statement,
+        mut each: impl FnMut(Vec<Cell>) -> T + Send,
+    ) -> Outcome<Vec<T>> {
+        let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(statement.text(Dialect::Postgres)), arguments(statement)?);
+        query.try_map(move |row: PgRow| cells(&row).map(&mut each)).fetch_all(&mut self.inner).await.map_err(|error| failure(&error))
+    }
+
+    pub(in super::super) async fn execute(&mut self, statement: &Statement) -> Outcome<u64> {
+        let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(statement.text(Dialect::Postgres)), arguments(statement)?);
+        query.execute(&mut self.inner).await.map(|done| done.rows_affected()).map_err(|error| failure(&error))
+    }
+
+    /// Runs text that has no values, several statements if need be.
+    pub(in super::super) async fn run(&mut self, text: &'static str) -> Outcome<()> {
+        self.inner.execute(sqlx::raw_sql(text)).await.map(|_| ()).map_err(|error| failure(&error))
+    }
+
+    pub(in super::super) async fn close(self) {
+        // Nothing hangs on the close: whatever had to be durable was committed before.
+        let _ = self.inner.close().await;
+    }
+}
+
+fn arguments(statement: &Statement) -> Outcome<PgArguments> {
+    let text = |cell: &Cell| cell.text().map(std::borrow::Cow::into_owned);
+    let mut arguments = PgArguments::default();
+    for value in statement.values() {
+        let added = match value {
+            Value::One(cell) => arguments.add(text(cell)),
+            Value::Many(cells) => arguments.add(cells.iter().map(text).collect::<Vec<_>>()),
+        };
+        added.map_err(|_| Failure::other("a value could not be bound"))?;
+    }
+    Ok(arguments)
+}
+
+fn cells(row: &PgRow) -> sqlx::Result<Vec<Cell>> {
+    (0..row.len()).map(|at| cell(row.try_get_raw(at)?).map_err(sqlx::Error::Decode)).collect()
+}
+
+fn cell(value: PgValueRef<'_>) -> Result<Cell, sqlx::error::BoxDynError> {
+    if value.is_null() {
+        return Ok(Cell::Null);
+    }
+    Ok(match value.type_info().name() {
+        "INT8" => Cell::Int(<i64 as Decode<'_, Postgres>>::decode(value)?),
+        "INT4" => Cell::Int(<i32 as Decode<'_, Postgres>>::decode(value)?.into()),
+        "FLOAT8" => Cell::Real(<f64 as Decode<'_, Postgres>>::decode(value)?),
+        "BOOL" => Cell::Int(<bool as Decode<'_, Postgres>>::decode(value)?.into()),
+        _ => Cell::Text(<&str as Decode<'_, Postgres>>::decode(value)?.into()),
+    })
+}
+
+fn gone(text: String) -> Failure {
+    Failure { trouble: Trouble::Gone, text }
+}
+
+/// Words for what came of the network, or of TLS, whose errors come the same way.
+fn not_connected(said: &str) -> String {
+    match said.strip_prefix("invalid peer certificate: ") {
+        None => format!("the connection failed: {said}"),
+        Some("UnknownIssuer") => {
+            "the server's certificate is of no authority that is trusted here; name its authority with `sslrootcert=`".into()
+        }
+        Some(why) => format!("the server's certificate was not accepted: {}", escape(why.as_bytes())),
+    }
+}
+
+/// Routines of the server whose messages hold names and nothing else.
+const NAMES_ONLY: [&str; 9] = [
+    "aclcheck_error",
+    "errorMissingColumn",
+    "errorMissingRTE",
+    "op_error",
+    "ParseFuncOrColumn",
+    "parserOpenTable",
+    "RangeVarGetRelidExtended",
+    "scanner_yyerror",
+    "transformColumnRef",
+];
+
+/// Words for an error. What the server says of a statement that it did not understand names tables and columns and is quoted; anything that
+/// comes of running one might carry a value of a record and is described by its code alone.
+fn failure(error: &sqlx::Error) -> Failure {
+    let Some(error) = error.as_database_error() else {
+        return match error {
+            sqlx::Error::Io(error) => gone(not_connected(&error.to_string())),
+            sqlx::Error::Tls(error) => gone(format!("the server's certificate was not accepted, or it offers no TLS: {error}")),
+            sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => gone("the connection was lost".into()),
+            _ => Failure::other("the database gave an answer that could not be read"),
+        };
+    };
+    let code = error.code().unwrap_or_default().into_owned();
+    // What a trigger or a cast says may hold a value; what these routines of the server say names tables, columns, roles and databases only.
+    let own = error.try_downcast_ref::<PgDatabaseError>();
+    let names_only = own.is_some_and(|own| {
+        own.severity().is_error() && own.routine().is_some_and(|routine| NAMES_ONLY.contains(&routine)) && own.r#where().is_none()
+    });
+    let connecting = own.is_some_and(|own| matches!(own.severity(), PgSeverity::Fatal | PgSeverity::Panic));
+    let said = || if names_only || connecting { escape(error.message().as_bytes()) } else { format!("error {}", escape(code.as_bytes())) };
+    let (trouble, text) = match code.as_str() {
+        "40001" | "40P01" => (Trouble::Busy, "another transaction got in the way (deadlock or serialization)".to_owned()),
+        "55P03" => (Trouble::Busy, "another session holds a lock".into()),
+        "57014" => (Trouble::Busy, "the statement took longer than the server allows".into()),
+        "23503" => (Trouble::Refused, "a foreign key of another table refers to the record; name that table under `children:`".into()),
+        code if code.starts_with("23") => (Trouble::Refused, "a constraint of the database refused".into()),
+        "P0001" => (Trouble::Refused, "a trigger or function of the database refused".into()),
+        "25006" => (Trouble::Other, "the server is read-only (a replica, or set so)".into()),
+        "42501" => (Trouble::Other, format!("the role lacks a privilege: {}", said())),
+        "53100" => (Trouble::Other, "the server's disk is full".into()),
+        "53300" => (Trouble::Gone, "the server takes no more connections".into()),
+        "28000" | "28P01" => (Trouble::Other, format!("the server did not let us in: {}", said())),
+        "3D000" => (Trouble::Other, said()),
+        code if code.starts_with("57P") || code.starts_with("08") => (Trouble::Gone, "the server ended the connection".into()),
+        // Syntax errors and undefined names; 42P01 and the like name nothing of a row.
+        code if code.starts_with("42") => (Trouble::Other, format!("PostgreSQL does not accept the statement: {}", said())),
+        code => (Trouble::Other, format!("PostgreSQL error {}", escape(code.as_bytes()))),
+    };
+    Failure { trouble, text }
+}
