@@ -51,7 +51,7 @@ impl Db {
         store_at(&self.0.url(), datasets)
     }
 
-    fn configured(&self, datasets: &str) -> std::result::Result<Arc<dyn Store>, Vec<String>> {
+    fn configured(&self, datasets: &str) -> Result<Arc<dyn Store>, Vec<String>> {
         configured(&POSTGRES, &self.0.url(), Path::new("/"), datasets)
     }
 
