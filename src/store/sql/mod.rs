@@ -370,7 +370,7 @@ impl Sql {
             }
         }
         // After a failure the connection may be in a state that nobody knows.
-        if fates.iter().any(|fate| matches!(fate, Fate::Failed { .. })) {
+        if one.session.is_lost() || fates.iter().any(|fate| matches!(fate, Fate::Failed { .. })) {
             one.session.close().await;
         } else {
             self.writing.lock().await.push(one);

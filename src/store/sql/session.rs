@@ -44,6 +44,8 @@ struct Live(String, i64);
 pub(super) struct Session {
     connection: Connection,
     patience: Duration,
+    /// Nobody knows in what state it is: it answers nothing more, and is not used again.
+    lost: bool,
     /// Known as ours for as long as it is held.
     live: Option<Live>,
     layouts: HashMap<String, (Instant, Arc<Layout>)>,
@@ -128,7 +130,7 @@ impl Place {
 
 impl Session {
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, patience: PATIENCE, live: None, layouts: HashMap::new() }
+        Self { connection, patience: PATIENCE, lost: false, live: None, layouts: HashMap::new() }
     }
 
     /// Takes a session of a server, which gave it this number, for one of this process.
@@ -197,12 +199,29 @@ impl Session {
 
     /// Runs a query and maps each row as it arrives, so that only what the mapping keeps is held in memory.
     pub(super) async fn map<T: Send + Unpin>(&mut self, statement: &Statement, each: impl FnMut(Vec<Cell>) -> T + Send) -> Outcome<Vec<T>> {
+        self.usable()?;
         let patience = self.patience;
-        match &mut self.connection {
+        let answer = match &mut self.connection {
             Connection::Sqlite(connection) => connection.map(statement, each).await,
             Connection::Postgres(connection) => soon(patience, connection.map(statement, each)).await,
             Connection::MySql(connection) => soon(patience, connection.map(statement, each)).await,
-        }
+        };
+        self.noted(answer)
+    }
+
+    /// Whether nobody knows any more what state it is in.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    fn usable(&self) -> Outcome<()> {
+        let lost = || Failure { trouble: Trouble::Gone, text: "the connection was lost".into() };
+        if self.lost { Err(lost()) } else { Ok(()) }
+    }
+
+    fn noted<T>(&mut self, answer: Outcome<T>) -> Outcome<T> {
+        self.lost |= answer.as_ref().is_err_and(|failure| failure.trouble == Trouble::Gone);
+        answer
     }
 
     /// All rows of a query whose result is known to be small.
@@ -221,20 +240,26 @@ impl Session {
 
     /// Runs a statement and says how many rows it changed.
     pub(super) async fn execute(&mut self, statement: &Statement) -> Outcome<u64> {
-        match &mut self.connection {
+        self.usable()?;
+        let answer = match &mut self.connection {
             Connection::Sqlite(connection) => connection.execute(statement).await,
             Connection::Postgres(connection) => soon(self.patience, connection.execute(statement)).await,
             Connection::MySql(connection) => soon(self.patience, connection.execute(statement)).await,
-        }
+        };
+        self.noted(answer)
     }
 
-    /// Runs a statement that has no values.
+    /// Runs a statement that has no values. A server's session in which not even a rollback succeeds is lost: to begin the next transaction there
+    /// could commit what was to be undone.
     pub(super) async fn run(&mut self, text: &'static str) -> Outcome<()> {
-        match &mut self.connection {
-            Connection::Sqlite(connection) => connection.execute(&Statement::new(text)).await.map(|_| ()),
+        self.usable()?;
+        let answer = match &mut self.connection {
+            Connection::Sqlite(connection) => return connection.execute(&Statement::new(text)).await.map(|_| ()),
             Connection::Postgres(connection) => soon(self.patience, connection.run(text)).await,
             Connection::MySql(connection) => soon(self.patience, connection.run(text)).await,
-        }
+        };
+        let undone = |failure| if text == "ROLLBACK" { Failure { trouble: Trouble::Gone, ..failure } } else { failure };
+        self.noted(answer.map_err(undone))
     }
 
     /// Closes the connection in order.

@@ -105,10 +105,15 @@ pub(super) async fn load(session: &mut Session) -> Outcome<Load> {
 /// still go.
 pub(super) async fn under_way(session: &mut Session, server: &Server) -> Outcome<bool> {
     let statement = Statement::new(
-        "SELECT CAST(ID AS SIGNED) FROM information_schema.PROCESSLIST WHERE USER = SUBSTRING_INDEX(USER(), '@', 1) AND DB = DATABASE() \
-         AND ID <> CONNECTION_ID()",
+        "SELECT CAST(ID AS SIGNED), ID = CONNECTION_ID() FROM information_schema.PROCESSLIST \
+         WHERE USER = LEFT(USER(), CHAR_LENGTH(USER()) - LOCATE('@', REVERSE(USER()))) AND DB = DATABASE()",
     );
-    let others = session.rows(&statement).await?;
+    let (own, others): (Vec<_>, Vec<_>) =
+        session.rows(&statement).await?.into_iter().partition(|row| row.get(1).is_some_and(Cell::is_true));
+    if own.is_empty() {
+        return Err(Failure::other("the account cannot see its own sessions, so nobody can tell whether something is still under way"));
+    }
+    let others: Vec<Vec<Cell>> = others.into_iter().map(|row| row.into_iter().take(1).collect()).collect();
     Ok(others.iter().flatten().any(|cell| if let Cell::Int(number) = cell { !is_ours(server, *number) } else { true }))
 }
 
