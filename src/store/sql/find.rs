@@ -1,5 +1,7 @@
 //! Finding single records again: by key, by a value that another store holds, and as members of other datasets.
 
+use std::collections::{HashMap, HashSet};
+
 use super::config::Dataset;
 use super::layout::{Column, Layout, Sort};
 use super::session::{Failure, Outcome, Session};
@@ -128,8 +130,18 @@ pub(super) async fn lookup(
     }
     let mut condition = Statement::default();
     condition.condition(dataset.filter.as_ref());
-    let mut out = Vec::with_capacity(values.len());
-    for values in values.chunks(ASKED) {
+    // Values that are written alike are asked for one by one: whether the column takes them for the same shows only when a row comes back that is
+    // written otherwise than what was asked for.
+    let mut spellings: HashMap<String, HashSet<&str>> = HashMap::new();
+    for value in values {
+        spellings.entry(folded(value)).or_default().insert(value);
+    }
+    let (alone, together): (Vec<usize>, Vec<usize>) = (0..values.len()).partition(|at| spellings[&folded(values[*at])].len() > 1);
+    let mut answers: Vec<Option<Reading>> = vec![None; values.len()];
+    for places in together.chunks(ASKED).chain(alone.chunks(1)) {
+        let all = values;
+        let values: Vec<&str> = places.iter().map(|at| all[*at]).collect();
+        let mut out = Vec::with_capacity(values.len());
         let asked: Vec<_> = values.iter().filter_map(|value| parts_of(value.as_bytes(), columns.len())).collect();
         let mut found = Vec::new();
         if !asked.is_empty() {
@@ -160,7 +172,7 @@ pub(super) async fn lookup(
             .map(|(key, _, _)| folded(&key.to_text()))
             .collect();
         let unclear = !alike.iter().all(|alike| values.iter().any(|value| folded(value) == *alike));
-        for value in values {
+        for value in &values {
             if unclear || alike.contains(&folded(value)) {
                 out.push(Reading::Doubt(Doubt::Failed("rows whose value is written alike, and not the same, are there too".into())));
                 continue;
@@ -168,8 +180,10 @@ pub(super) async fn lookup(
             let rows = found.iter().filter(|(key, _, _)| key.as_bytes() == value.as_bytes());
             out.push(latest(rows.map(|(_, member, reading)| (*member, reading))));
         }
+        places.iter().zip(out).for_each(|(at, reading)| answers[*at] = Some(reading));
     }
-    Ok(out)
+    let silent = || Reading::Doubt(Doubt::Failed("no answer".into()));
+    Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(silent)).collect())
 }
 
 /// A text without what collations commonly pass over.
