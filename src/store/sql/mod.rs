@@ -50,7 +50,7 @@ use tokio::sync::{Mutex, mpsc};
 use self::config::{Dataset, Purge};
 use self::pace::Pace;
 use self::remove::Removal;
-use self::server::{Engine, Server};
+use self::server::Engine;
 use self::session::{Failure, Outcome, Place, Session};
 use self::statement::Dialect;
 use self::throttle::Throttle;
@@ -180,21 +180,23 @@ impl Store for Sql {
     async fn at_rest(&self) -> std::result::Result<(), String> {
         let (Place::Postgres(server) | Place::MySql(server)) = &self.place else { return Ok(()) };
         let began = Instant::now();
-        loop {
-            let mut session = self.place.open_read().await.map_err(|failure| failure.text)?;
-            let under_way = match &self.place {
-                Place::MySql(_) => mysql::under_way(&mut session, server).await,
+        let mut session = self.place.open_read().await.map_err(|failure| failure.text)?;
+        let rest = loop {
+            let under_way = match session.dialect() {
+                Dialect::MySql => mysql::under_way(&mut session, server).await,
                 _ => postgres::under_way(&mut session, server).await,
             };
-            session.close().await;
-            if !under_way.map_err(|failure| failure.text)? {
-                return Ok(());
+            match under_way {
+                Ok(false) => break Ok(()),
+                Ok(true) if began.elapsed() > UNDER_WAY => {
+                    break Err("a session of this program's account that is none of this process is still at work in the database".into());
+                }
+                Ok(true) => tokio::time::sleep(Duration::from_millis(250)).await,
+                Err(failure) => break Err(failure.text),
             }
-            if began.elapsed() > UNDER_WAY {
-                return Err("a session of this program's account that is none of this process is still at work in the database".into());
-            }
-            tokio::time::sleep(Duration::from_millis(250)).await;
-        }
+        };
+        session.close().await;
+        rest
     }
 
     fn path(&self) -> Option<&Path> {
@@ -308,19 +310,15 @@ impl Store for Sql {
         let removal = |begin| Removal { dataset, order, records, guard, pace: &self.pace, throttle: &self.throttle, begin };
         match &self.place {
             Place::Sqlite(path) => sqlite::remove(path, order, records.len(), removal).await,
-            Place::Postgres(server) => self.remove_from(server, postgres::GRADES, postgres::CAVEATS, &removal(postgres::BEGIN)).await,
-            Place::MySql(server) => self.remove_from(server, mysql::GRADES, mysql::CAVEATS, &removal(mysql::BEGIN)).await,
+            Place::Postgres(_) => self.remove_from(postgres::CAVEATS, &removal(postgres::BEGIN)).await,
+            Place::MySql(_) => self.remove_from(mysql::CAVEATS, &removal(mysql::BEGIN)).await,
         }
     }
 }
 
 impl Sql {
     async fn purge_with(&self, purge: Purge, dataset: &Dataset) -> Outcome<()> {
-        let mut session = match &self.place {
-            Place::Sqlite(path) => sqlite::open_write(path).await?,
-            Place::Postgres(server) => postgres::open(server, false).await?,
-            Place::MySql(server) => mysql::open(server, false).await?,
-        };
+        let mut session = self.place.open_write().await?;
         session.without_haste();
         let done = match (purge, session.dialect()) {
             (_, Dialect::Sqlite) => sqlite::clean::vacuum(&mut session).await,
@@ -345,11 +343,11 @@ impl Sql {
     }
 
     /// Removes from a server, over the connection of the last batch if there is one.
-    async fn remove_from(&self, server: &Server, grades: &[&str], caveats: &[&'static str], removal: &Removal<'_>) -> Vec<Fate> {
+    async fn remove_from(&self, caveats: &[&'static str], removal: &Removal<'_>) -> Vec<Fate> {
         let all = |fate: Fate| vec![fate; removal.records.len()];
         let grade = if removal.order.act == Act::Destroy { "row-deleted" } else { "anonymised" };
         if let Some(asked) = &removal.order.at_least
-            && !Evidence::reaches(grade, asked, grades)
+            && !Evidence::reaches(grade, asked, self.place.grades())
         {
             let why = format!(
                 "a row that a server's client {} reaches `{grade}` at best",
@@ -358,7 +356,7 @@ impl Sql {
             return all(Fate::Kept(Kept::CannotMeetGrade(why)));
         }
         let kept = self.writing.lock().await.pop();
-        let mut one = match self.writing(kept, server, removal.dataset).await {
+        let mut one = match self.writing(kept, removal.dataset).await {
             Ok(one) => one,
             Err(failure) => return all(Fate::Failed { error: failure.text, uncertain: false }),
         };
@@ -379,17 +377,14 @@ impl Sql {
     }
 
     /// A connection that may remove records of the dataset now.
-    async fn writing(&self, kept: Option<Writing>, server: &Server, dataset: &Dataset) -> Outcome<Writing> {
+    async fn writing(&self, kept: Option<Writing>, dataset: &Dataset) -> Outcome<Writing> {
         let mut one = match kept {
             Some(one) if one.since.elapsed() < KEPT_OPEN => one,
             old => {
                 if let Some(old) = old {
                     old.session.close().await;
                 }
-                let session = match &self.place {
-                    Place::MySql(_) => mysql::open(server, false).await?,
-                    _ => postgres::open(server, false).await?,
-                };
+                let session = self.place.open_write().await?;
                 Writing { session, since: Instant::now(), looked_at: HashMap::new() }
             }
         };

@@ -126,6 +126,15 @@ impl Place {
             Self::MySql(server) => mysql::open(server, true).await,
         }
     }
+
+    /// Connects for what changes the database.
+    pub(super) async fn open_write(&self) -> Outcome<Session> {
+        match self {
+            Self::Sqlite(path) => sqlite::open_write(path).await,
+            Self::Postgres(server) => postgres::open(server, false).await,
+            Self::MySql(server) => mysql::open(server, false).await,
+        }
+    }
 }
 
 impl Session {
@@ -215,8 +224,7 @@ impl Session {
     }
 
     fn usable(&self) -> Outcome<()> {
-        let lost = || Failure { trouble: Trouble::Gone, text: "the connection was lost".into() };
-        if self.lost { Err(lost()) } else { Ok(()) }
+        if self.lost { Err(Failure::gone("the connection was lost")) } else { Ok(()) }
     }
 
     fn noted<T>(&mut self, answer: Outcome<T>) -> Outcome<T> {
@@ -272,9 +280,42 @@ impl Session {
     }
 }
 
+/// A driver's connection to a server, in the time that the configuration gives it.
+pub(super) async fn connected<C>(
+    server: &Server,
+    connecting: impl Future<Output = sqlx::Result<C>>,
+    failure: impl Fn(&sqlx::Error) -> Failure,
+) -> Outcome<C> {
+    match tokio::time::timeout(server.connect_timeout(), connecting).await {
+        Ok(connected) => connected.map_err(|error| failure(&error)),
+        Err(_) => Err(Failure::gone(format!("no answer within {} s", server.connect_timeout().as_secs()))),
+    }
+}
+
+/// What an error means that is not the server's own: something on the way to it.
+pub(super) fn unanswered(error: &sqlx::Error) -> Failure {
+    match error {
+        sqlx::Error::Io(error) => Failure::gone(not_connected(&error.to_string())),
+        sqlx::Error::Tls(error) => Failure::gone(format!("the server's certificate was not accepted, or it offers no TLS: {error}")),
+        sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => Failure::gone("the connection was lost"),
+        _ => Failure::other("the database gave an answer that could not be read"),
+    }
+}
+
+/// Words for what came of the network, or of TLS, whose errors come the same way.
+fn not_connected(said: &str) -> String {
+    match said.strip_prefix("invalid peer certificate: ") {
+        None => format!("the connection failed: {said}"),
+        Some("UnknownIssuer") => {
+            "the server's certificate is of no authority that is trusted here; name its authority with `sslrootcert=`".into()
+        }
+        Some(why) => format!("the server's certificate was not accepted: {}", escape(why.as_bytes())),
+    }
+}
+
 /// An answer in time, or a lost connection.
 async fn soon<T>(patience: Duration, answer: impl Future<Output = Outcome<T>>) -> Outcome<T> {
-    let lost = || Failure { trouble: Trouble::Gone, text: format!("the server did not answer within {} minutes", patience.as_secs() / 60) };
+    let lost = || Failure::gone(format!("the server did not answer within {} minutes", patience.as_secs() / 60));
     tokio::time::timeout(patience, answer).await.unwrap_or_else(|_| Err(lost()))
 }
 
@@ -282,11 +323,6 @@ impl Live {
     fn new(server: String, number: i64) -> Self {
         LIVE.lock().unwrap_or_else(PoisonError::into_inner).insert((server.clone(), number));
         Self(server, number)
-    }
-
-    /// Whether the server's session of this number is one of this process.
-    pub(super) fn has(server: &Server, number: i64) -> bool {
-        LIVE.lock().unwrap_or_else(PoisonError::into_inner).contains(&(server.identity(), number))
     }
 }
 
@@ -298,13 +334,18 @@ impl Drop for Live {
 
 /// Whether the server's session of this number is one of this process.
 pub(super) fn is_ours(server: &Server, number: i64) -> bool {
-    Live::has(server, number)
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner).contains(&(server.identity(), number))
 }
 
 impl Failure {
     /// A failure that is not the engine's.
     pub(super) fn other(text: impl Into<String>) -> Self {
         Self { trouble: Trouble::Other, text: text.into() }
+    }
+
+    /// The connection is lost.
+    pub(super) fn gone(text: impl Into<String>) -> Self {
+        Self { trouble: Trouble::Gone, text: text.into() }
     }
 
     /// What the database did is not what was ordered, and was undone.

@@ -3,13 +3,8 @@
 
 use sqlx::mysql::MySqlDatabaseError;
 
-use super::super::session::{Failure, Trouble};
+use super::super::session::{Failure, Trouble, unanswered};
 use crate::error::escape;
-
-/// The connection is lost.
-pub(super) fn gone(text: impl Into<String>) -> Failure {
-    Failure { trouble: Trouble::Gone, text: text.into() }
-}
 
 /// Whether a statement was cut short, so that nobody knows how far it got.
 pub(super) fn interrupted(error: &sqlx::Error) -> bool {
@@ -23,12 +18,7 @@ fn number(error: &sqlx::Error) -> Option<u16> {
 /// What an error means.
 pub(super) fn failure(error: &sqlx::Error) -> Failure {
     let Some(number) = number(error) else {
-        return match error {
-            sqlx::Error::Io(error) => gone(format!("the connection failed: {error}")),
-            sqlx::Error::Tls(error) => gone(format!("the server's certificate was not accepted, or it offers no TLS: {error}")),
-            sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => gone("the connection was lost"),
-            _ => Failure::other("the database gave an answer that could not be read"),
-        };
+        return unanswered(error);
     };
     let said = || error.as_database_error().map_or_else(String::new, |error| escape(error.message().as_bytes()));
     let (trouble, text) = match number {

@@ -14,8 +14,6 @@
 
 pub(super) mod catalog;
 pub(super) mod check;
-#[cfg(test)]
-mod conformance;
 mod failure;
 mod privilege;
 #[cfg(test)]
@@ -27,10 +25,10 @@ use std::time::Duration;
 use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlRow, MySqlValueRef};
 use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Decode, Executor as _, MySql, Row, TypeInfo, ValueRef};
 
-use self::failure::{failure, gone};
+use self::failure::failure;
 use super::config::Dataset;
 use super::server::Server;
-use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble, is_ours};
+use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble, connected, is_ours};
 use super::shape::table;
 use super::statement::{Dialect, Statement, Value};
 use super::throttle::Load;
@@ -75,17 +73,10 @@ pub(in super::super) struct Connection {
 pub(super) async fn open(server: &Server, read_only: bool) -> Outcome<Session> {
     let shown = server.shown();
     let options = server.mysql_options().map_err(|why| Failure::other(why).at(&shown))?;
-    let inner = match tokio::time::timeout(server.connect_timeout(), options.connect()).await {
-        Ok(connected) => connected.map_err(|error| failure(&error).at(&shown))?,
-        Err(_) => return Err(gone(format!("{shown}: no answer within {} s", server.connect_timeout().as_secs()))),
-    };
+    let inner = connected(server, options.connect(), failure).await.map_err(|failure| failure.at(&shown))?;
     let mut connection = Connection { inner, returns_deleted: false };
-    connection.prepare(read_only).await.map_err(|failure| failure.at(&shown))?;
-    let number =
-        connection.map(&Statement::new("SELECT CAST(CONNECTION_ID() AS SIGNED)"), |row| row).await.map_err(|failure| failure.at(&shown))?;
-    let number = number.iter().flatten().next().and_then(|cell| if let Cell::Int(number) = cell { Some(*number) } else { None });
-    let session = Session::new(AnyConnection::MySql(connection));
-    Ok(session.numbered(server, number.unwrap_or(0)))
+    let number = connection.prepare(read_only).await.map_err(|failure| failure.at(&shown))?;
+    Ok(Session::new(AnyConnection::MySql(connection)).numbered(server, number))
 }
 
 /// How far replicas are behind and how many other sessions are at work. Which replicas there are only an account with PROCESS sees, and how
@@ -113,8 +104,7 @@ pub(super) async fn under_way(session: &mut Session, server: &Server) -> Outcome
     if own.is_empty() {
         return Err(Failure::other("the account cannot see its own sessions, so nobody can tell whether something is still under way"));
     }
-    let others: Vec<Vec<Cell>> = others.into_iter().map(|row| row.into_iter().take(1).collect()).collect();
-    Ok(others.iter().flatten().any(|cell| if let Cell::Int(number) = cell { !is_ours(server, *number) } else { true }))
+    Ok(others.iter().any(|row| !matches!(row.first(), Some(Cell::Int(number)) if is_ours(server, *number))))
 }
 
 /// Rebuilds the tables of a dataset.
@@ -135,11 +125,11 @@ pub(super) async fn optimize(session: &mut Session, dataset: &Dataset) -> Outcom
 }
 
 impl Connection {
-    /// Looks who is there, and sets everything that a session depends on.
-    async fn prepare(&mut self, read_only: bool) -> Outcome<()> {
-        let asked = Statement::new("SELECT VERSION(), SHA2('', 256) IS NOT NULL");
+    /// Looks who is there, and sets everything that a session depends on; answers the session's number.
+    async fn prepare(&mut self, read_only: bool) -> Outcome<i64> {
+        let asked = Statement::new("SELECT VERSION(), SHA2('', 256) IS NOT NULL, CAST(CONNECTION_ID() AS SIGNED)");
         let rows = self.map(&asked, |row| row).await?;
-        let Some([version, hashes]) = rows.first().map(Vec::as_slice) else {
+        let Some([version, hashes, Cell::Int(number)]) = rows.first().map(Vec::as_slice) else {
             return Err(Failure::other("the server does not say what it is"));
         };
         let own = settings_for(&version.text().unwrap_or_default()).map_err(Failure::other)?;
@@ -149,7 +139,8 @@ impl Connection {
         self.returns_deleted = own == SETTINGS_OF_MARIADB;
         self.run(SETTINGS).await?;
         self.run(own).await?;
-        self.run(if read_only { "SET SESSION TRANSACTION READ ONLY" } else { "SET SESSION TRANSACTION READ WRITE" }).await
+        self.run(if read_only { "SET SESSION TRANSACTION READ ONLY" } else { "SET SESSION TRANSACTION READ WRITE" }).await?;
+        Ok(*number)
     }
 
     /// Begins a transaction that deletes before it looks, where the server can do that.

@@ -11,8 +11,6 @@
 pub(super) mod catalog;
 pub(super) mod check;
 #[cfg(test)]
-mod conformance;
-#[cfg(test)]
 mod tests;
 
 use std::time::Duration;
@@ -22,7 +20,7 @@ use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Decode, Ex
 
 use super::config::Dataset;
 use super::server::Server;
-use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble, is_ours};
+use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble, connected, is_ours, unanswered};
 use super::shape::table;
 use super::statement::{Dialect, Statement, Value};
 use super::throttle::Load;
@@ -60,16 +58,9 @@ pub(in super::super) struct Connection {
 pub(super) async fn open(server: &Server, read_only: bool) -> Outcome<Session> {
     let shown = server.shown();
     let options = server.postgres_options().map_err(|why| Failure::other(why).at(&shown))?;
-    let inner = match tokio::time::timeout(server.connect_timeout(), options.connect()).await {
-        Ok(connected) => connected.map_err(|error| failure(&error).at(&shown))?,
-        Err(_) => return Err(gone(format!("{shown}: no answer within {} s", server.connect_timeout().as_secs()))),
-    };
+    let inner = connected(server, options.connect(), failure).await.map_err(|failure| failure.at(&shown))?;
     let mut connection = Connection { inner, number: 0 };
-    connection.run(SETTINGS).await.map_err(|failure| failure.at(&shown))?;
-    let mode = if read_only { "SET default_transaction_read_only = on" } else { "SET default_transaction_read_only = off" };
-    connection.run(mode).await.map_err(|failure| failure.at(&shown))?;
-    let number = connection.ask_number().await.map_err(|failure| failure.at(&shown))?;
-    connection.number = number;
+    let number = connection.prepare(read_only).await.map_err(|failure| failure.at(&shown))?;
     Ok(Session::new(AnyConnection::Postgres(connection)).numbered(server, number.into()))
 }
 
@@ -125,7 +116,7 @@ pub(super) async fn under_way(session: &mut Session, server: &Server) -> Outcome
          AND datname = current_database() AND (backend_xid IS NOT NULL OR state <> 'idle') AND pid <> pg_backend_pid()",
     );
     let others = session.rows(&statement).await?;
-    Ok(others.iter().flatten().any(|cell| if let Cell::Int(number) = cell { !is_ours(server, *number) } else { true }))
+    Ok(others.iter().flatten().any(|cell| !matches!(cell, Cell::Int(number) if is_ours(server, *number))))
 }
 
 /// What tells this database from any other, and stays the same when a replica takes over.
@@ -138,6 +129,14 @@ pub(super) async fn mark(session: &mut Session) -> Outcome<String> {
 }
 
 impl Connection {
+    /// Sets everything that a session depends on; answers the number of the server's process.
+    async fn prepare(&mut self, read_only: bool) -> Outcome<i32> {
+        self.run(SETTINGS).await?;
+        self.run(if read_only { "SET default_transaction_read_only = on" } else { "SET default_transaction_read_only = off" }).await?;
+        self.number = self.ask_number().await?;
+        Ok(self.number)
+    }
+
     /// Asks for the number of the server's process, in a way that leaves nothing behind there.
     async fn ask_number(&mut self) -> Outcome<i32> {
         let row = self.inner.fetch_one(sqlx::raw_sql("SELECT pg_backend_pid()")).await.map_err(|error| failure(&error))?;
@@ -204,21 +203,6 @@ fn cell(value: PgValueRef<'_>) -> Result<Cell, sqlx::error::BoxDynError> {
     })
 }
 
-fn gone(text: String) -> Failure {
-    Failure { trouble: Trouble::Gone, text }
-}
-
-/// Words for what came of the network, or of TLS, whose errors come the same way.
-fn not_connected(said: &str) -> String {
-    match said.strip_prefix("invalid peer certificate: ") {
-        None => format!("the connection failed: {said}"),
-        Some("UnknownIssuer") => {
-            "the server's certificate is of no authority that is trusted here; name its authority with `sslrootcert=`".into()
-        }
-        Some(why) => format!("the server's certificate was not accepted: {}", escape(why.as_bytes())),
-    }
-}
-
 /// Routines of the server whose messages hold names and nothing else.
 const NAMES_ONLY: [&str; 9] = [
     "aclcheck_error",
@@ -236,12 +220,7 @@ const NAMES_ONLY: [&str; 9] = [
 /// comes of running one might carry a value of a record and is described by its code alone.
 fn failure(error: &sqlx::Error) -> Failure {
     let Some(error) = error.as_database_error() else {
-        return match error {
-            sqlx::Error::Io(error) => gone(not_connected(&error.to_string())),
-            sqlx::Error::Tls(error) => gone(format!("the server's certificate was not accepted, or it offers no TLS: {error}")),
-            sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => gone("the connection was lost".into()),
-            _ => Failure::other("the database gave an answer that could not be read"),
-        };
+        return unanswered(error);
     };
     let code = error.code().unwrap_or_default().into_owned();
     // What a trigger or a cast says may hold a value; what these routines of the server say names tables, columns, roles and databases only.
@@ -265,7 +244,7 @@ fn failure(error: &sqlx::Error) -> Failure {
         "28000" | "28P01" => (Trouble::Other, format!("the server did not let us in: {}", said())),
         "3D000" => (Trouble::Other, said()),
         code if code.starts_with("57P") || code.starts_with("08") => (Trouble::Gone, "the server ended the connection".into()),
-        // Syntax errors and undefined names; 42P01 and the like name nothing of a row.
+        // Syntax errors and undefined names.
         code if code.starts_with("42") => (Trouble::Other, format!("PostgreSQL does not accept the statement: {}", said())),
         code => (Trouble::Other, format!("PostgreSQL error {}", escape(code.as_bytes()))),
     };

@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
+use super::password::LONGEST;
+use super::url::TIMEOUT;
 use super::*;
 use crate::yaml::Document;
 
@@ -248,7 +250,7 @@ fn a_password_file_is_read_at_each_connection_and_belongs_to_its_owner() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db.password");
     let server = of(Engine::Postgres, &format!("postgres: postgres://u@h/d\npassword-file: {}\n", path.display())).unwrap();
-    let password = || server.password().map(|password| password.unwrap().0);
+    let password = || server.source.password().map(|password| password.unwrap().0);
     assert!(password().unwrap_err().contains("db.password: expected a file with the password: No such file"));
     for (content, expected) in [("one\n", "one"), ("two", "two"), ("three\r\n", "three"), ("fo ur\n\n", "fo ur\n"), (" \n", " ")] {
         file(folder.path(), "db.password", content, 0o600);
@@ -281,11 +283,21 @@ fn a_credential_is_what_systemd_hands_to_the_service() {
     let folder = tempfile::tempdir().unwrap();
     let server = of(Engine::MySql, "mysql: mysql://u@h/d\ncredential: hr.db\n").unwrap();
     assert!(
-        server.password_from(None).unwrap_err().contains("CREDENTIALS_DIRECTORY is not set; start the service with `LoadCredential=hr.db:")
+        server
+            .source
+            .password_from(None)
+            .unwrap_err()
+            .contains("CREDENTIALS_DIRECTORY is not set; start the service with `LoadCredential=hr.db:")
     );
-    assert!(server.password_from(Some(folder.path())).unwrap_err().contains("no credential \"hr.db\"; write `LoadCredential=hr.db:PATH`"));
+    assert!(
+        server
+            .source
+            .password_from(Some(folder.path()))
+            .unwrap_err()
+            .contains("no credential \"hr.db\"; write `LoadCredential=hr.db:PATH`")
+    );
     file(folder.path(), "hr.db", "secret\n", 0o440);
-    assert_eq!(server.password_from(Some(folder.path())).unwrap().unwrap().0, "secret");
+    assert_eq!(server.source.password_from(Some(folder.path())).unwrap().unwrap().0, "secret");
     for name in ["../etc/shadow", "a/b", ".", "..", "with space", "'@!'"] {
         let error = of(Engine::MySql, &format!("mysql: mysql://u@h/d\ncredential: {name}\n")).unwrap_err();
         assert!(error.starts_with("t.yaml:2:13: expected the name of a credential"), "{error}");
@@ -355,7 +367,7 @@ proptest::proptest! {
         file(folder.path(), "p", format!("{password}\n"), 0o600);
         let yaml = format!("postgres: postgres://u@h/d\npassword-file: {}\n", folder.path().join("p").display());
         let server = of(Engine::Postgres, &yaml).unwrap();
-        let read = server.password().unwrap().unwrap();
+        let read = server.source.password().unwrap().unwrap();
         // A line end of its own before the file's is part of the password only when it is not the first half of the file's.
         proptest::prop_assert_eq!(&read.0, password.strip_suffix('\r').unwrap_or(&password));
         let options = format!("{:?}", server.postgres_options().unwrap());
