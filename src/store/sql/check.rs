@@ -11,6 +11,7 @@ use super::statement::{Dialect, Name, Statement};
 use super::value::Cell;
 use super::when::Form;
 use super::{mysql, postgres, sqlite};
+use crate::error::escape;
 use crate::finding::Finding;
 
 /// A foreign key of another table that refers to one of the dataset's tables.
@@ -22,6 +23,14 @@ pub(super) struct Reference {
     pub(super) action: String,
     /// Whether the configuration names it as a child by these columns.
     pub(super) named: bool,
+}
+
+/// A table whose rows go with a record, or are records.
+pub(super) struct Parent<'a> {
+    pub(super) table: &'a Table,
+    /// The columns by which the rows of its children refer to it.
+    pub(super) key: &'a [Name],
+    pub(super) children: &'a [Child],
 }
 
 /// Looks at one dataset.
@@ -53,20 +62,34 @@ pub(super) async fn dataset(session: &mut Session, about: &str, dataset: &Datase
 
 /// What a removal would take along, or do, without having counted it.
 pub(super) async fn dangers(session: &mut Session, dataset: &Dataset) -> Outcome<Vec<String>> {
-    match session.dialect() {
-        Dialect::Sqlite => Ok(Vec::new()),
-        Dialect::Postgres => {
-            let mut dangers = postgres::check::dangers(session, dataset).await?;
-            dangers.extend(loose_children(session, dataset).await?);
-            Ok(dangers)
-        }
-        Dialect::MySql => mysql::check::dangers(session, dataset).await,
-    }
+    let mut dangers = match session.dialect() {
+        Dialect::Sqlite => return Ok(Vec::new()),
+        Dialect::Postgres => postgres::check::dangers(session, dataset).await?,
+        Dialect::MySql => mysql::check::dangers(session, dataset).await?,
+    };
+    dangers.extend(loose_children(session, dataset).await?);
+    Ok(dangers)
 }
 
 /// Every table of a dataset, its own first.
 pub(super) fn tables(dataset: &Dataset) -> Vec<&Table> {
     std::iter::once(&dataset.table).chain(dataset.every_child().into_iter().map(|child| &child.table)).collect()
+}
+
+/// Every table of a dataset with what hangs on it, its own first.
+pub(super) fn parents(dataset: &Dataset) -> Vec<Parent<'_>> {
+    let mut out = vec![Parent { table: &dataset.table, key: &dataset.key, children: &dataset.children }];
+    out.extend(dataset.every_child().into_iter().map(|child| Parent { table: &child.table, key: &child.id, children: &child.children }));
+    out
+}
+
+/// What is said of a trigger that runs when a record goes.
+pub(super) fn trigger(name: &str, table: &str) -> String {
+    format!(
+        "the trigger `{}` on `{table}` runs when a record goes and may change what the plan did not count; look at it, then write \
+         `triggers: accept`",
+        escape(name.as_bytes())
+    )
 }
 
 /// What a reference that is not named as a child means. `to` is the table that is referred to.
@@ -120,12 +143,10 @@ async fn children(session: &mut Session, about: &str, dataset: &Dataset, out: &m
 }
 
 /// Children whose keys compare otherwise than those that they refer to: rows of other records could be taken for a record's own.
-pub(super) async fn loose_children(session: &mut Session, dataset: &Dataset) -> Outcome<Vec<String>> {
+async fn loose_children(session: &mut Session, dataset: &Dataset) -> Outcome<Vec<String>> {
     let mut out = Vec::new();
-    let mut parents: Vec<(&Table, &[Name], &[Child])> = vec![(&dataset.table, &dataset.key, &dataset.children)];
-    parents.extend(dataset.every_child().into_iter().map(|child| (&child.table, child.id.as_slice(), child.children.as_slice())));
-    for (parent, key, children) in parents.into_iter().filter(|(_, _, children)| !children.is_empty()) {
-        let Ok(above) = layout_of(session, parent).await? else { continue };
+    for Parent { table, key, children } in parents(dataset).into_iter().filter(|parent| !parent.children.is_empty()) {
+        let Ok(above) = layout_of(session, table).await? else { continue };
         for child in children {
             let Ok(below) = layout_of(session, &child.table).await? else { continue };
             for (column, key) in child.key.iter().zip(key) {
@@ -133,8 +154,14 @@ pub(super) async fn loose_children(session: &mut Session, dataset: &Dataset) -> 
                 let (one, other) = (&below.columns[at], &above.columns[of]);
                 if one.equality != other.equality {
                     out.push(format!(
-                        "children: `{}`.`{}` ({}) does not compare as `{}`.`{}` ({}) does, so rows of other records could go along; give both the same type and collation",
-                        child.table.shown(), column.shown(), one.declared, parent.shown(), key.shown(), other.declared
+                        "children: `{}`.`{}` ({}) does not compare as `{}`.`{}` ({}) does, so rows of other records could go along; make them of \
+                         one type and collation",
+                        child.table.shown(),
+                        column.shown(),
+                        one.equality,
+                        table.shown(),
+                        key.shown(),
+                        other.equality
                     ));
                 }
             }
@@ -183,10 +210,12 @@ async fn expressions(session: &mut Session, about: &str, shape: &Shape<'_>, out:
     }
     let mut paths = Vec::new();
     deepest_first(&dataset.children, &[], &mut paths);
-    if !paths.is_empty() && out.iter().all(|finding| finding.severity != crate::finding::Severity::Blocks) {
-        let mut statement = Statement::new("SELECT 1 FROM (");
-        statement.part(&shape.count_children(&paths, &[])).sql(") AS retentiond_tried LIMIT 0");
-        tried.push(("`children`".into(), statement));
+    if out.iter().all(|finding| finding.severity != crate::finding::Severity::Blocks) {
+        for path in &paths {
+            let mut statement = Statement::new("SELECT 1 FROM (");
+            statement.part(&shape.count_children(path, &[])).sql(") AS retentiond_tried LIMIT 0");
+            tried.push(("`children`".into(), statement));
+        }
     }
     for (what, statement) in tried {
         if let Err(failure) = session.rows(&statement).await {

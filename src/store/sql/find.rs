@@ -128,8 +128,6 @@ pub(super) async fn lookup(
             "`{column}` is of type {declared}, in which one value can be written in several ways; dates cannot be looked up by it"
         )));
     }
-    let mut condition = Statement::default();
-    condition.condition(dataset.filter.as_ref());
     // Values that are written alike are asked for one by one: whether the column takes them for the same shows only when a row comes back that is
     // written otherwise than what was asked for.
     let mut spellings: HashMap<String, HashSet<&str>> = HashMap::new();
@@ -137,53 +135,57 @@ pub(super) async fn lookup(
         spellings.entry(folded(value)).or_default().insert(value);
     }
     let (alone, together): (Vec<usize>, Vec<usize>) = (0..values.len()).partition(|at| spellings[&folded(values[*at])].len() > 1);
-    let mut answers: Vec<Option<Reading>> = vec![None; values.len()];
+    let mut answers: HashMap<usize, Reading> = HashMap::with_capacity(values.len());
     for places in together.chunks(ASKED).chain(alone.chunks(1)) {
-        let all = values;
-        let values: Vec<&str> = places.iter().map(|at| all[*at]).collect();
-        let mut out = Vec::with_capacity(values.len());
-        let asked: Vec<_> = values.iter().filter_map(|value| parts_of(value.as_bytes(), columns.len())).collect();
-        let mut found = Vec::new();
-        if !asked.is_empty() {
-            let mut statement = Statement::new("SELECT ");
-            statement.list(", ", columns.iter().chain(std::iter::once(&shape.event_at(event))), |statement, at| {
-                read(statement, &shape.layout.columns[*at].name, shape.layout.columns[*at].read);
-            });
-            whether(&mut statement, &condition);
-            shape.from(&mut statement).sql(" WHERE ");
-            any_of(&mut statement, &shape.layout, &columns, &asked);
-            found = session
-                .map(&statement, |mut row| {
-                    let member = row.pop().is_some_and(|cell| cell.is_true());
-                    let date = row.pop().unwrap_or(Cell::Null);
-                    let reading = match &dataset.events[event].when {
-                        Some(when) => when.read(&date),
-                        None => Reading::Doubt(Doubt::Failed("the date itself lies in a third dataset".into())),
-                    };
-                    (key_of(&row), member, reading)
-                })
-                .await?;
-        }
-        // Rows that the database finds equal to a value and that are written otherwise: capitals, accents, blanks. Whether an application takes
-        // them for the same nobody can tell, so where there are some, the value's date is in doubt.
-        let alike: Vec<String> = found
-            .iter()
-            .filter(|(key, _, _)| !values.iter().any(|value| value.as_bytes() == key.as_bytes()))
-            .map(|(key, _, _)| folded(&key.to_text()))
-            .collect();
-        let unclear = !alike.iter().all(|alike| values.iter().any(|value| folded(value) == *alike));
-        for value in &values {
-            if unclear || alike.contains(&folded(value)) {
-                out.push(Reading::Doubt(Doubt::Failed("rows whose value is written alike, and not the same, are there too".into())));
-                continue;
-            }
-            let rows = found.iter().filter(|(key, _, _)| key.as_bytes() == value.as_bytes());
-            out.push(latest(rows.map(|(_, member, reading)| (*member, reading))));
-        }
-        places.iter().zip(out).for_each(|(at, reading)| answers[*at] = Some(reading));
+        let asked: Vec<&str> = places.iter().map(|at| values[*at]).collect();
+        answers.extend(places.iter().copied().zip(readings(session, &shape, event, &columns, &asked).await?));
     }
     let silent = || Reading::Doubt(Doubt::Failed("no answer".into()));
-    Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(silent)).collect())
+    Ok((0..values.len()).map(|at| answers.remove(&at).unwrap_or_else(silent)).collect())
+}
+
+/// The reading of an event for each of a few values, no two of which are written alike, in one statement.
+async fn readings(session: &mut Session, shape: &Shape<'_>, event: usize, columns: &[usize], values: &[&str]) -> Outcome<Vec<Reading>> {
+    let asked: Vec<_> = values.iter().filter_map(|value| parts_of(value.as_bytes(), columns.len())).collect();
+    let mut found = Vec::new();
+    if !asked.is_empty() {
+        let mut member = Statement::default();
+        member.condition(shape.dataset.filter.as_ref());
+        let mut statement = Statement::new("SELECT ");
+        statement.list(", ", columns.iter().chain(std::iter::once(&shape.event_at(event))), |statement, at| {
+            read(statement, &shape.layout.columns[*at].name, shape.layout.columns[*at].read);
+        });
+        whether(&mut statement, &member);
+        shape.from(&mut statement).sql(" WHERE ");
+        any_of(&mut statement, &shape.layout, columns, &asked);
+        found = session
+            .map(&statement, |mut row| {
+                let member = row.pop().is_some_and(|cell| cell.is_true());
+                let date = row.pop().unwrap_or(Cell::Null);
+                let reading = match &shape.dataset.events[event].when {
+                    Some(when) => when.read(&date),
+                    None => Reading::Doubt(Doubt::Failed("the date itself lies in a third dataset".into())),
+                };
+                (key_of(&row), member, reading)
+            })
+            .await?;
+    }
+    // Rows that the database finds equal to a value and that are written otherwise: capitals, accents, blanks. Whether an application takes
+    // them for the same nobody can tell, so where there are some, the value's date is in doubt.
+    let alike: Vec<String> = found
+        .iter()
+        .filter(|(key, _, _)| !values.iter().any(|value| value.as_bytes() == key.as_bytes()))
+        .map(|(key, _, _)| folded(&key.to_text()))
+        .collect();
+    let unclear = !alike.iter().all(|alike| values.iter().any(|value| folded(value) == *alike));
+    let answer = |value: &&str| {
+        if unclear || alike.contains(&folded(value)) {
+            return Reading::Doubt(Doubt::Failed("rows whose value is written alike, and not the same, are there too".into()));
+        }
+        let rows = found.iter().filter(|(key, _, _)| key.as_bytes() == value.as_bytes());
+        latest(rows.map(|(_, member, reading)| (*member, reading)))
+    };
+    Ok(values.iter().map(answer).collect())
 }
 
 /// A text without what collations commonly pass over.

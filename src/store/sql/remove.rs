@@ -69,6 +69,13 @@ enum Pending {
     Done { parts: u64 },
 }
 
+/// The exact key of a record handed in.
+struct Exact {
+    /// Its bytes, by which rows are told apart here.
+    name: Vec<u8>,
+    cells: Vec<Cell>,
+}
+
 /// A row as it is now.
 struct Fresh {
     record: Record,
@@ -241,10 +248,10 @@ impl Removal<'_> {
         for position in positions {
             let Ok(key) = self.key(&shape, *position) else { return Ok(false) };
             // What is named twice goes once, which takes a closer look.
-            if names.insert(encoded(&key), *position).is_some() {
+            if names.insert(key.name, *position).is_some() {
                 return Ok(false);
             }
-            asked.push(key);
+            asked.push(key.cells);
         }
         let mut member = Statement::default();
         member.condition(self.dataset.filter.as_ref());
@@ -276,29 +283,25 @@ impl Removal<'_> {
             Ok(shape) => shape,
             Err(problems) => return Ok(positions.iter().map(|_| Pending::Settled(failed(&problems.join("; "), false))).collect()),
         };
-        let mut out: Vec<Pending> = Vec::with_capacity(positions.len());
-        let mut asked: HashMap<Vec<u8>, Vec<Cell>> = HashMap::new();
-        for position in positions {
-            if let Ok(key) = self.key(&shape, *position) {
-                asked.insert(encoded(&key), key);
-            }
-        }
+        let keys: Vec<Result<Exact, &str>> = positions.iter().map(|position| self.key(&shape, *position)).collect();
+        let asked: HashMap<&[u8], &[Cell]> = keys.iter().flatten().map(|key| (key.name.as_slice(), key.cells.as_slice())).collect();
         let mut fresh = self.lock(session, &shape, &asked).await?;
-        let missing: Vec<&[Cell]> = asked.iter().filter(|(name, _)| !fresh.contains_key(*name)).map(|(_, key)| key.as_slice()).collect();
+        let missing: Vec<&[Cell]> = asked.iter().filter(|(name, _)| !fresh.contains_key(**name)).map(|(_, key)| *key).collect();
         let in_use = if shape.layout.dialect == Dialect::Sqlite || missing.is_empty() {
             HashSet::new()
         } else {
             present(session, &shape, &missing).await?
         };
-        let mut going: Vec<Vec<Cell>> = Vec::new();
-        for position in positions {
-            out.push(match self.key(&shape, *position) {
+        let mut out: Vec<Pending> = Vec::with_capacity(positions.len());
+        let mut going: Vec<&Exact> = Vec::new();
+        for (position, key) in positions.iter().zip(&keys) {
+            out.push(match key {
                 Err(why) => Pending::Settled(failed(why, false)),
-                Ok(key) => match fresh.remove(&encoded(&key)) {
-                    // Named twice, it goes once.
-                    None if in_use.contains(&encoded(&key)) => {
+                Ok(key) => match fresh.remove(&key.name) {
+                    None if in_use.contains(&key.name) => {
                         Pending::Settled(Fate::Kept(Kept::Changed("another session is working on it".into())))
                     }
+                    // Gone, or named twice: then it goes once.
                     None => Pending::Settled(Fate::Absent),
                     Some(rows) => {
                         if let Some(fate) = self.verdict(*position, &rows) {
@@ -314,7 +317,7 @@ impl Removal<'_> {
         if going.is_empty() {
             return Ok(out);
         }
-        let keys: Vec<&[Cell]> = going.iter().map(Vec::as_slice).collect();
+        let keys: Vec<&[Cell]> = going.iter().map(|key| key.cells.as_slice()).collect();
         let parts = match self.order.act {
             Act::Destroy => destroy(session, &shape, &keys).await?,
             Act::Anonymise => {
@@ -322,23 +325,27 @@ impl Removal<'_> {
                 HashMap::new()
             }
         };
-        let mut keys = going.iter();
+        let mut going = going.iter();
         for one in &mut out {
             if let Pending::Done { parts: count } = one {
-                *count = keys.next().and_then(|key| parts.get(&encoded(key)).copied()).unwrap_or(0);
+                *count = going.next().and_then(|key| parts.get(&key.name).copied()).unwrap_or(0);
             }
         }
         Ok(out)
     }
 
     /// The exact key of a record handed in.
-    fn key(&self, shape: &Shape<'_>, position: usize) -> Result<Vec<Cell>, &'static str> {
+    fn key(&self, shape: &Shape<'_>, position: usize) -> Result<Exact, &'static str> {
         let record = &self.records[position];
-        let Some(key) = typed_key(&record.fingerprint, shape.unique.terms.len()) else {
+        let Some(cells) = typed_key(&record.fingerprint, shape.unique.terms.len()) else {
             return Err("the record was not read by this store, or its dataset has another key now");
         };
         // The log names a record by its key: it must be the one that goes.
-        if key_of(&key) == record.key { Ok(key) } else { Err("the record's key and its fingerprint are of different records") }
+        if key_of(&cells) == record.key {
+            Ok(Exact { name: encoded(&cells), cells })
+        } else {
+            Err("the record's key and its fingerprint are of different records")
+        }
     }
 
     /// Reads the rows again and locks them, leaving out those that another session has locked. By encoded key.
@@ -346,7 +353,7 @@ impl Removal<'_> {
         &self,
         session: &mut Session,
         shape: &Shape<'_>,
-        asked: &HashMap<Vec<u8>, Vec<Cell>>,
+        asked: &HashMap<&[u8], &[Cell]>,
     ) -> Outcome<HashMap<Vec<u8>, Vec<Fresh>>> {
         let mut fresh: HashMap<Vec<u8>, Vec<Fresh>> = HashMap::with_capacity(asked.len());
         if asked.is_empty() {
@@ -357,7 +364,7 @@ impl Removal<'_> {
         if !shape.anonymised(&mut done) {
             done = Statement::new("1 = 0");
         }
-        let keys: Vec<&[Cell]> = asked.values().map(Vec::as_slice).collect();
+        let keys: Vec<&[Cell]> = asked.values().copied().collect();
         let mut statement = shape.select();
         whether(&mut statement, &member);
         whether(&mut statement, &done);
@@ -366,7 +373,7 @@ impl Removal<'_> {
         statement.sql(session.locking());
         let rows = session.map(&statement, |row| Self::fresh(shape, &row)).await?;
         // The engine compares by affinity and collation; a key is the same only when type and bytes are.
-        for (name, row) in rows.into_iter().filter(|(name, _)| asked.contains_key(name)) {
+        for (name, row) in rows.into_iter().filter(|(name, _)| asked.contains_key(name.as_slice())) {
             fresh.entry(name).or_default().push(row);
         }
         Ok(fresh)
@@ -394,11 +401,11 @@ impl Removal<'_> {
 
     async fn look_again(&self, session: &mut Session, done: &[usize]) -> Outcome<HashSet<usize>> {
         let shape = session.shape(self.dataset).await?.map_err(|problems| Failure::other(problems.join("; ")))?;
-        let keys: Vec<(usize, Vec<Cell>)> = done.iter().filter_map(|at| Some((*at, self.key(&shape, *at).ok()?))).collect();
-        let asked: Vec<&[Cell]> = keys.iter().map(|(_, key)| key.as_slice()).collect();
+        let keys: Vec<(usize, Exact)> = done.iter().filter_map(|at| Some((*at, self.key(&shape, *at).ok()?))).collect();
+        let asked: Vec<&[Cell]> = keys.iter().map(|(_, key)| key.cells.as_slice()).collect();
         if self.order.act == Act::Destroy {
             let there = present(session, &shape, &asked).await?;
-            return Ok(keys.iter().filter(|(_, key)| there.contains(&encoded(key))).map(|(at, _)| *at).collect());
+            return Ok(keys.iter().filter(|(_, key)| there.contains(&key.name)).map(|(at, _)| *at).collect());
         }
         let mut constants = Statement::new("1 = 1");
         for change in &shape.dataset.changes {
@@ -415,9 +422,8 @@ impl Removal<'_> {
             |row: Vec<Cell>| (encoded(&shape.key(&row)), (row.last().is_some_and(Cell::is_true), shape.record(&row).fingerprint));
         let now: HashMap<_, _> = session.map(&statement, as_ordered).await?.into_iter().collect();
         // Constants stand there; and that the row as a whole is another one shows that computed values took hold.
-        let holds = |at: &usize, key: &[Cell]| {
-            now.get(&encoded(key)).is_some_and(|(constants, is)| *constants && *is != self.records[*at].fingerprint)
-        };
+        let holds =
+            |at: &usize, key: &Exact| now.get(&key.name).is_some_and(|(constants, is)| *constants && *is != self.records[*at].fingerprint);
         Ok(keys.iter().filter(|(at, key)| !holds(at, key)).map(|(at, _)| *at).collect())
     }
 }
@@ -444,7 +450,7 @@ async fn destroy(session: &mut Session, shape: &Shape<'_>, keys: &[&[Cell]]) -> 
         let Some(child) = path.last() else { continue };
         // Counted one path after the other, because a row may be reached by two: it goes with the first.
         let mut counted = 0;
-        for row in session.rows(&shape.count_children(std::slice::from_ref(path), keys)).await? {
+        for row in session.rows(&shape.count_children(path, keys)).await? {
             let (key, count) = row.split_at(shape.unique.terms.len().min(row.len()));
             let count = if let [Cell::Int(count)] = count { u64::try_from(*count).unwrap_or(0) } else { 0 };
             counted += count;

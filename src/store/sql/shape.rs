@@ -232,28 +232,21 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// Counts, for each of the records with these keys, the rows at the end of each path: `SELECT key, count, count, …`.
-    pub(super) fn count_children(&self, paths: &[Vec<&Child>], keys: &[&[Cell]]) -> Statement {
+    /// Counts, for each of the records with these keys, the rows at the end of a path: `SELECT key, count`.
+    pub(super) fn count_children(&self, path: &[&Child], keys: &[&[Cell]]) -> Statement {
         let mut statement = Statement::new("SELECT ");
         statement.list(", ", &self.unique.terms, |statement, term| {
             let (before, after) = term.read;
             statement.sql(before).sql(RECORD).name(&term.column).sql(after);
         });
-        for path in paths {
-            statement.sql(", (");
-            self.count_path(&mut statement, path);
+        if let Some((last, above)) = path.split_last() {
+            table(statement.sql(", (SELECT count(*) FROM "), &last.table).sql(" WHERE ");
+            self.belongs_to_the_record(&mut statement, last, above);
             statement.sql(")");
         }
         table(statement.sql(" FROM "), &self.dataset.table).sql(" AS retentiond_record WHERE ");
-        let terms: Vec<Term> = self.unique.terms.clone();
-        self.columns_in(&mut statement, &terms, keys);
+        self.key_in(&mut statement, keys);
         statement
-    }
-
-    fn count_path(&self, statement: &mut Statement, path: &[&Child]) {
-        let Some((last, above)) = path.split_last() else { return };
-        table(statement.sql("SELECT count(*) FROM "), &last.table).sql(" WHERE ");
-        self.belongs_to_the_record(statement, last, above);
     }
 
     fn belongs_to_the_record(&self, statement: &mut Statement, last: &Child, above: &[&Child]) {

@@ -127,14 +127,14 @@ fn of<'s>(statement: &'s mut Statement, found: &Found) -> &'s mut Statement {
 
 async fn columns(session: &mut Session, found: &Found) -> Outcome<Vec<Column>> {
     let mut statement = Statement::new(
-        "SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, DATA_TYPE, IS_NULLABLE, CHARACTER_SET_NAME, \
+        "SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, DATA_TYPE, IS_NULLABLE, CHARACTER_SET_NAME, COLLATION_NAME, \
          CAST(CHARACTER_OCTET_LENGTH AS SIGNED), CAST(NUMERIC_PRECISION AS SIGNED), CAST(NUMERIC_SCALE AS SIGNED) \
          FROM information_schema.COLUMNS",
     );
     of(&mut statement, found).sql(" ORDER BY ORDINAL_POSITION");
     let mut columns = Vec::new();
     for row in session.rows(&statement).await? {
-        let [table, name, declared, base, nullable, charset, octets, precision, scale] = row.as_slice() else { continue };
+        let [table, name, declared, base, nullable, charset, collation, octets, precision, scale] = row.as_slice() else { continue };
         // The comparison of names may be looser than the names are.
         if words(table) != found.name {
             continue;
@@ -150,8 +150,12 @@ async fn columns(session: &mut Session, found: &Found) -> Outcome<Vec<Column>> {
         let (sort, read, bind) = described.way();
         let name = Name::new(&words(name)).map_err(Failure::other)?;
         let (equal, loose, not_null) = (bind.clone(), sort == Sort::Real, words(nullable) == "NO");
-        // What decides which values are the same is compared in `check`.
-        let equality = String::new();
+        let equality = match (sort, collation) {
+            (Sort::Int, _) => "a whole number".into(),
+            (Sort::Real, _) => "a real number".into(),
+            (Sort::Text, Cell::Text(collation)) => format!("text in {collation}"),
+            _ => described.declared.clone(),
+        };
         columns.push(Column { name, declared: described.declared, sort, not_null, read, bind, equal, loose, equality });
     }
     Ok(columns)

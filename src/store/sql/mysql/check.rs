@@ -4,23 +4,15 @@
 //! trigger still runs; so where something may be hidden, the account is asked to be given more, or the administrator to say that all is
 //! well.
 
-use super::super::check::{Reference, tables, unnamed};
-use super::super::config::{Child, Dataset, Table, To};
-use super::super::layout::Sort;
+use super::super::check::{Parent, Reference, parents, tables, trigger, unnamed};
+use super::super::config::{Dataset, Table, To};
 use super::super::session::{Failure, Outcome, Session, Trouble};
 use super::super::shape;
-use super::super::statement::{Bind, Name, Statement};
+use super::super::statement::{Bind, Statement};
 use super::super::value::Cell;
 use super::catalog::{Found, find, layout_of, words};
 use super::privilege;
 use crate::error::escape;
-
-/// A table whose rows go, the columns by which others refer to it, and who is known to.
-struct Parent<'a> {
-    table: &'a Table,
-    key: &'a [Name],
-    children: &'a [Child],
-}
 
 /// A foreign key as the server describes it.
 struct ForeignKey {
@@ -31,12 +23,6 @@ struct ForeignKey {
     columns: Vec<(String, String)>,
 }
 
-fn parents(dataset: &Dataset) -> Vec<Parent<'_>> {
-    let mut out = vec![Parent { table: &dataset.table, key: &dataset.key, children: &dataset.children }];
-    out.extend(dataset.every_child().into_iter().map(|child| Parent { table: &child.table, key: &child.id, children: &child.children }));
-    out
-}
-
 /// What a removal would take along without having counted it.
 pub(in super::super) async fn dangers(session: &mut Session, dataset: &Dataset) -> Outcome<Vec<String>> {
     let mut out = Vec::new();
@@ -45,7 +31,6 @@ pub(in super::super) async fn dangers(session: &mut Session, dataset: &Dataset) 
         let references = references(session, &found, &parent).await?;
         out.extend(references.iter().filter_map(|reference| unnamed(reference, parent.table)).filter(|one| one.0).map(|one| one.1));
         out.extend(hidden(session, &found, parent.table, references.len() as u64).await?);
-        kin(session, dataset, &parent, &mut out).await?;
     }
     for (position, table) in tables(dataset).into_iter().enumerate() {
         let Some(found) = find(session, table).await? else { continue };
@@ -77,11 +62,7 @@ async fn triggers(session: &mut Session, found: &Found, table: &Table, updates: 
     statement.sql(" AND EVENT_OBJECT_SCHEMA = ").value(&Cell::Text(found.schema.as_str().into()));
     statement.sql(" AND EVENT_OBJECT_TABLE = ").value(&Cell::Text(found.name.as_str().into()));
     for name in session.rows(&statement).await?.iter().flatten().map(words) {
-        out.push(format!(
-            "the trigger `{}` on `{shown}` runs when a record goes and may change what the plan did not count; look at it, then write \
-             `triggers: accept`",
-            escape(name.as_bytes()),
-        ));
+        out.push(trigger(&name, &shown));
     }
     Ok(())
 }
@@ -157,42 +138,6 @@ async fn hidden(session: &mut Session, found: &Found, table: &Table, seen: u64) 
         )),
         Err(failure) => return Err(failure),
     })
-}
-
-/// Whether the columns of children compare with the key they hold in its own way: in a looser one, the rows of other parents would go
-/// along.
-async fn kin(session: &mut Session, dataset: &Dataset, parent: &Parent<'_>, out: &mut Vec<String>) -> Outcome<()> {
-    for child in parent.children {
-        // A key that is read from the parent is what the columns are compared with.
-        for (column, key) in child.key.iter().zip(parent.key) {
-            let (Some(own), Some(theirs)) = (kind(session, &child.table, column).await?, kind(session, parent.table, key).await?) else {
-                continue;
-            };
-            let alike = own == theirs || (own.0 == theirs.0 && matches!(own.0, Some(Sort::Int | Sort::Real)));
-            if !alike {
-                let (at, to) = (child.table.shown(), if parent.table.same(&dataset.table) { "the record" } else { "its parent" });
-                let (column, own, theirs) = (column.shown(), escape(own.1.as_bytes()), escape(theirs.1.as_bytes()));
-                out.push(format!(
-                    "children: `{at}`.`{column}` is {own}, and the key of {to} is {theirs}: what is equal in one is not in the other, so \
-                     rows of other records could go; make them of one type and collation"
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What decides how a column compares: its collation, or its type.
-async fn kind(session: &mut Session, table: &Table, column: &Name) -> Outcome<Option<(Option<Sort>, String)>> {
-    let (Some(found), Ok(layout)) = (find(session, table).await?, layout_of(session, table).await?) else { return Ok(None) };
-    let Ok(at) = layout.column(column) else { return Ok(None) };
-    let column = &layout.columns[at];
-    let mut statement = Statement::new("SELECT CONCAT('text in ', COLLATION_NAME) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ");
-    statement.value(&Cell::Text(found.schema.as_str().into()));
-    statement.sql(" AND TABLE_NAME = ").value(&Cell::Text(found.name.as_str().into()));
-    statement.sql(" AND COLUMN_NAME = ").value(&Cell::Text(column.name.as_str().into()));
-    let collation = session.rows(&statement).await?.into_iter().flatten().find_map(|cell| cell.text().map(std::borrow::Cow::into_owned));
-    Ok(Some((Some(column.sort), collation.unwrap_or_else(|| column.declared.clone()))))
 }
 
 /// What the account or the server does not allow.

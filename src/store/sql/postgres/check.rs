@@ -1,9 +1,9 @@
 //! What PostgreSQL would do without being asked, and what the role may not do.
 
-use super::super::check::{Reference, tables, unnamed};
+use super::super::check::{Parent, Reference, parents, tables, trigger, unnamed};
 use super::super::config::{Child, Dataset, Table};
 use super::super::session::{Outcome, Session};
-use super::super::statement::{Bind, Name, Statement};
+use super::super::statement::{Bind, Statement};
 use super::super::value::Cell;
 use super::catalog::{oid, words};
 use crate::error::escape;
@@ -11,14 +11,10 @@ use crate::error::escape;
 /// What a removal would take along without having counted it.
 pub(in super::super) async fn dangers(session: &mut Session, dataset: &Dataset) -> Outcome<Vec<String>> {
     let mut out = Vec::new();
-    let mut parents: Vec<(&Table, &[Name], &[Child])> = vec![(&dataset.table, &dataset.key, &dataset.children)];
-    parents.extend(dataset.every_child().into_iter().map(|child| (&child.table, child.id.as_slice(), child.children.as_slice())));
-    for (parent, key, children) in parents {
-        if parent == &dataset.table {
-            out.extend(changed_with(session, dataset).await?);
-        }
-        for reference in references(session, parent, key, children).await? {
-            out.extend(unnamed(&reference, parent).filter(|(danger, _)| *danger).map(|(_, message)| message));
+    out.extend(changed_with(session, dataset).await?);
+    for parent in parents(dataset) {
+        for reference in references(session, &parent).await? {
+            out.extend(unnamed(&reference, parent.table).filter(|(danger, _)| *danger).map(|(_, message)| message));
         }
     }
     for (position, table) in tables(dataset).into_iter().enumerate() {
@@ -38,12 +34,7 @@ pub(in super::super) async fn dangers(session: &mut Session, dataset: &Dataset) 
             itself_and_parts(&mut statement, &oid);
             statement.sql("))");
             for name in session.rows(&statement).await?.iter().flatten().map(words) {
-                out.push(format!(
-                    "the trigger `{}` on `{}` runs when a record goes and may change what the plan did not count; look at it, then write \
-                     `triggers: accept`",
-                    escape(name.as_bytes()),
-                    table.shown()
-                ));
+                out.push(trigger(&name, &table.shown()));
             }
         }
         let mut statement =
@@ -181,9 +172,9 @@ pub(in super::super) async fn shared(session: &mut Session, datasets: &[Dataset]
     Ok(out)
 }
 
-/// The foreign keys that refer to a table or to partitions of it. `key` is what the rows of `children` are found by.
-async fn references(session: &mut Session, parent: &Table, key: &[Name], children: &[Child]) -> Outcome<Vec<Reference>> {
-    let Some(oid) = oid(session, parent).await? else { return Ok(Vec::new()) };
+/// The foreign keys that refer to a table or to partitions of it.
+async fn references(session: &mut Session, parent: &Parent<'_>) -> Outcome<Vec<Reference>> {
+    let Some(oid) = oid(session, parent.table).await? else { return Ok(Vec::new()) };
     let mut statement = Statement::new(
         "SELECT CAST(c.conrelid AS int8), CAST(CAST(c.conrelid AS regclass) AS text), CAST(c.confdeltype AS text), \
          (SELECT string_agg(CAST(a.attname AS text), chr(31) ORDER BY k.n) FROM unnest(c.conkey) WITH ORDINALITY AS k(at, n) \
@@ -198,7 +189,7 @@ async fn references(session: &mut Session, parent: &Table, key: &[Name], childre
     itself_and_parts(&mut statement, &Cell::Int(oid));
     statement.sql("))");
     let mut known = Vec::new();
-    for child in children {
+    for child in parent.children {
         known.push((super::catalog::oid(session, &child.table).await?, child));
     }
     let mut out = Vec::new();
@@ -212,7 +203,7 @@ async fn references(session: &mut Session, parent: &Table, key: &[Name], childre
                 && child
                     .key
                     .iter()
-                    .zip(key)
+                    .zip(parent.key)
                     .all(|(column, key)| columns.iter().zip(&to).any(|(c, t)| c == column.as_str() && t == key.as_str()))
         };
         let named = known.iter().any(|(oid, child)| *oid == Some(*from) && tied(child));

@@ -1,6 +1,7 @@
 //! What `check` looks at in an SQLite file, beyond what every use of it looks at anyway: whatever would make a removal fail, take more with it
 //! than was planned, or find nothing. Everything that is wrong is reported at once.
 
+use super::super::check::{Reference, parents, tables, trigger, unnamed};
 use super::super::config::{Child, Dataset, Table};
 use super::super::session::{Outcome, Session};
 use super::super::shape::Shape;
@@ -24,7 +25,7 @@ pub(in super::super) async fn dataset(session: &mut Session, about: &str, datase
     for child in dataset.every_child() {
         child_exists(session, about, child, &mut out).await?;
     }
-    let tables: Vec<&Table> = std::iter::once(&dataset.table).chain(dataset.every_child().into_iter().map(|child| &child.table)).collect();
+    let tables = tables(dataset);
     foreign_keys(session, about, dataset, &mut out).await?;
     triggers(session, about, dataset, &tables, &mut out).await?;
     full_text(session, about, &tables, &mut out).await?;
@@ -193,29 +194,19 @@ async fn foreign_keys(session: &mut Session, about: &str, dataset: &Dataset, out
             _ => references.push((from, id, words(to), vec![words(column)], words(action).to_uppercase())),
         }
     }
-    let mut parents: Vec<(&Table, &[Child])> = vec![(&dataset.table, &dataset.children)];
-    parents.extend(dataset.every_child().into_iter().map(|child| (&child.table, child.children.as_slice())));
-    for (parent, children) in parents {
-        for (from, _, _, columns, action) in references.iter().filter(|reference| parent.name.is(&reference.2)) {
-            let covered = children.iter().any(|child| {
+    for parent in parents(dataset) {
+        for (from, _, _, columns, action) in references.iter().filter(|reference| parent.table.name.is(&reference.2)) {
+            let named = parent.children.iter().any(|child| {
                 child.table.name.is(from)
                     && child.key.len() == columns.len()
                     && columns.iter().all(|column| child.key.iter().any(|key| key.is(column)))
             });
-            if covered {
-                continue;
-            }
-            let (from, to, columns) = (escape(from.as_bytes()), parent.shown(), escape(columns.join(", ").as_bytes()));
-            out.push(if matches!(action.as_str(), "CASCADE" | "SET NULL" | "SET DEFAULT") {
-                let message = format!(
-                    "the table `{from}` refers to `{to}` by ({columns}) ON DELETE {action}: its rows would be changed without being counted; \
-                     name it under `children:`"
-                );
-                Finding::blocks(about, message)
-            } else {
-                let message = format!("the table `{from}` refers to `{to}` by ({columns}): records it refers to cannot be deleted; name it under `children:`");
-                Finding::warning(about, message)
-            });
+            let columns = columns.iter().map(|column| escape(column.as_bytes())).collect();
+            let reference = Reference { from: escape(from.as_bytes()), columns, action: action.clone(), named };
+            out.extend(
+                unnamed(&reference, parent.table)
+                    .map(|(danger, message)| if danger { Finding::blocks(about, message) } else { Finding::warning(about, message) }),
+            );
         }
     }
     Ok(())
@@ -240,11 +231,7 @@ async fn triggers(session: &mut Session, about: &str, dataset: &Dataset, tables:
             .collect();
         let fires = |event: &str| head.iter().any(|word| word == event);
         if fires("DELETE") || (fires("UPDATE") && !dataset.changes.is_empty() && position == 0) {
-            let (name, table) = (escape(words(name).as_bytes()), escape(words(table).as_bytes()));
-            let message = format!(
-                "the trigger `{name}` on `{table}` runs when a record goes and may change what the plan did not count; \
-                 look at it, then write `triggers: accept`"
-            );
+            let message = trigger(&words(name), &escape(words(table).as_bytes()));
             out.push(Finding::blocks(about, message));
         }
     }
