@@ -23,7 +23,7 @@ use jiff::tz::TimeZone;
 
 pub use class::{ClassId, Disposition, Keep, RecordClass};
 pub use period::{Counting, Period};
-pub use timetable::Timetable;
+pub use timetable::{Asked, Timetable};
 pub use trigger::{EventName, Trigger};
 pub use window::Window;
 

@@ -1,8 +1,13 @@
 //! When datasets are scanned: five cron fields as administrators know them.
 //!
 //! `minute hour day-of-month month day-of-week`, or one of `@hourly @daily @weekly @monthly @yearly`. When both days are restricted, either
-//! suffices (as in cron(8)); 0 and 7 are Sunday; months and weekdays may be named. Times are **civil** times: this file knows no time zone,
-//! the caller resolves the result in the schedule's zone. A timetable that never fires (31 February) is refused when it is read.
+//! suffices (as in cron(8)); 0 and 7 are Sunday; months and weekdays may be named. A timetable that never fires (31 February) is refused when it
+//! is read.
+//!
+//! Times are **civil** times, what clocks on the wall show; [`Timetable::next_run`] turns them into instants of a zone. There each civil time of
+//! the table happens once. One that the clocks skip in spring happens at the end of the gap, together with whatever else was skipped there; one
+//! that they show twice in autumn happens the first time. So later times never come before earlier ones, and a table of each minute pauses for
+//! an hour in autumn. This file never asks what time it is.
 //!
 //! The `cron` crate parses and steps; three of its ways differ from what administrators expect and are mended here: it wants a seconds field,
 //! counts Sunday as 1, and demands both day fields at once.
@@ -12,6 +17,19 @@ use std::str::FromStr;
 
 use chrono::{Datelike, NaiveDate, TimeZone, Timelike, Utc};
 use jiff::civil::DateTime;
+use jiff::tz::{AmbiguousOffset, TimeZone as Zone};
+use jiff::{SignedDuration, Timestamp};
+
+/// What a timetable asks for at some moment, given when it was last satisfied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Nothing before this instant.
+    Next(Timestamp),
+    /// A run, since this instant: the first that was not satisfied. However many were missed, they are made up for by one run.
+    Since(Timestamp),
+    /// Nothing any more: the calendar ends.
+    Never,
+}
 
 /// A set of civil times at which something is to happen.
 #[derive(Clone, Debug)]
@@ -91,6 +109,40 @@ impl Timetable {
         )
         .ok()
     }
+
+    /// The first instant after `after` at which the table asks for a run in the zone; `None` at the end of the calendar.
+    pub fn next_run(&self, zone: &Zone, after: Timestamp) -> Option<Timestamp> {
+        // No civil time up to this one comes after `after`, because instants never go back as civil times go on.
+        let mut civil = zone.to_datetime(after);
+        loop {
+            civil = self.next_after(civil)?;
+            let instant = instant(zone, civil)?;
+            if instant > after {
+                return Some(instant);
+            }
+        }
+    }
+
+    /// What the table asks for at `now`, when the last run began at `last`.
+    pub fn asks(&self, zone: &Zone, last: Timestamp, now: Timestamp) -> Asked {
+        match self.next_run(zone, last) {
+            Some(next) if next <= now => Asked::Since(next),
+            Some(next) => Asked::Next(next),
+            None => Asked::Never,
+        }
+    }
+}
+
+/// The instant of a civil time: the first of two, and the end of the gap for one that clocks do not show.
+fn instant(zone: &Zone, civil: DateTime) -> Option<Timestamp> {
+    let ambiguous = zone.to_ambiguous_timestamp(civil);
+    let AmbiguousOffset::Gap { before, .. } = ambiguous.offset() else {
+        return ambiguous.compatible().ok();
+    };
+    // Read as if the clocks had not been changed, it lies behind the change by as much as it lies in the gap.
+    let behind = before.to_timestamp(civil).ok()?;
+    let just_after = behind.checked_add(SignedDuration::from_secs(1)).ok()?;
+    zone.preceding(just_after).next().map(|change| change.timestamp())
 }
 
 /// Weekdays with Sunday as 0 or 7, or named, as the crate's 1 to 7; a step or a range is written out.
@@ -152,6 +204,40 @@ mod tests {
         assert_eq!(next("*/20 * * * *", sunday), "2026-11-22T12:20:00");
         assert_eq!(next("0 0 29 2 *", sunday), "2028-02-29T00:00:00");
         assert_eq!(next("@daily", sunday), "2026-11-23T00:00:00");
+    }
+
+    #[test]
+    fn a_time_that_the_clocks_skip_or_repeat_happens_once() {
+        let runs = |table: &str, zone: &str, from: &str, many: usize| {
+            let (table, zone) = (Timetable::parse(table).unwrap(), Zone::get(zone).unwrap());
+            let mut at: Timestamp = from.parse().unwrap();
+            let mut next = || {
+                at = table.next_run(&zone, at).unwrap();
+                at.to_zoned(zone.clone()).strftime("%d %H:%M %Z").to_string()
+            };
+            (0..many).map(|_| next()).collect::<Vec<_>>().join(", ")
+        };
+        let spring = "2027-03-27T12:00:00Z";
+        assert_eq!(runs("30 1 * * *", "Europe/London", spring, 2), "28 02:00 BST, 29 01:30 BST");
+        assert_eq!(runs("0,30 0-2 * * *", "Europe/London", spring, 4), "28 00:00 GMT, 28 00:30 GMT, 28 02:00 BST, 28 02:30 BST");
+        let autumn = "2027-10-30T12:00:00Z";
+        assert_eq!(runs("30 1 * * *", "Europe/London", autumn, 2), "31 01:30 BST, 01 01:30 GMT");
+        assert_eq!(runs("*/30 1-2 * * *", "Europe/London", autumn, 3), "31 01:00 BST, 31 01:30 BST, 31 02:00 GMT");
+        // Half an hour is skipped here, and a whole day there.
+        assert_eq!(runs("15 2 * * *", "Australia/Lord_Howe", "2026-10-03T12:00:00Z", 2), "04 02:30 +11, 05 02:15 +11");
+        assert_eq!(runs("15 2 * * *", "Pacific/Apia", "2011-12-29T02:00:00Z", 3), "29 02:15 -10, 31 00:00 +14, 31 02:15 +14");
+    }
+
+    #[test]
+    fn runs_that_were_missed_are_asked_for_once() {
+        let (table, zone) = (Timetable::parse("15 2 * * *").unwrap(), Zone::get("Europe/London").unwrap());
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let last = at("2026-11-20T02:15:00Z");
+        assert_eq!(table.asks(&zone, last, at("2026-11-21T02:14:59Z")), Asked::Next(at("2026-11-21T02:15:00Z")));
+        assert_eq!(table.asks(&zone, last, at("2026-11-21T02:15:00Z")), Asked::Since(at("2026-11-21T02:15:00Z")));
+        let after_a_week = at("2026-11-28T09:00:00Z");
+        assert_eq!(table.asks(&zone, last, after_a_week), Asked::Since(at("2026-11-21T02:15:00Z")));
+        assert_eq!(table.asks(&zone, after_a_week, after_a_week), Asked::Next(at("2026-11-29T02:15:00Z")));
     }
 
     #[test]
