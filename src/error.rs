@@ -6,6 +6,13 @@
 
 use std::fmt;
 
+/// Exit code: done, and nothing needs attention.
+pub const DONE: u8 = 0;
+/// Exit code: done, but a person should look.
+pub const FINDINGS: u8 = 1;
+/// Exit code: refused.
+pub const REFUSED: u8 = 3;
+
 /// What kind of trouble an [`Error`] is: decides exit code and whether trying again can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

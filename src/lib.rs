@@ -20,7 +20,8 @@
 //! 5. Every step is an entry of the **audit log**: a Merkle tree in the public C2SP formats, signed. ([`audit`]) The [`register`] is a projection
 //!    of it, for quick answers.
 //!
-//! A [`session`] holds all this together for one run; [`cli`] is what people type, and [`report`] what they read.
+//! A [`session`] holds all this together for one run; [`cli`] is what people type, and [`report`] what they read. The [`daemon`] runs every dataset
+//! on its timetable, and answers through the [`control`] socket.
 //!
 //! # What is promised
 //!
@@ -36,6 +37,8 @@ pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
+pub mod daemon;
 pub mod dispose;
 pub mod error;
 pub mod finding;

@@ -51,8 +51,10 @@ impl Look {
 }
 
 impl Session {
-    /// Settles every open intent that can be settled, then closes the runs that a crash interrupted.
-    pub(crate) async fn recover(&mut self) -> Result<()> {
+    /// Settles every open intent that can be settled, then closes the runs that a crash interrupted; answers what a person should know. No run may be
+    /// under way.
+    pub(crate) async fn recover(&self) -> Result<Vec<Finding>> {
+        let mut told = Vec::new();
         let log = self.config.state.join("audit");
         let projected = self.register.project(&log).await?;
         // Recovery may remove what is left of records; a hold wins here as anywhere.
@@ -60,7 +62,7 @@ impl Session {
         let mut closed: HashMap<String, u64> = HashMap::new();
         let mut stuck: BTreeSet<String> = BTreeSet::new();
         for open in &projected.open {
-            match self.settle(open).await? {
+            match self.settle(open, &mut told).await? {
                 Some(settled) => *closed.entry(open.run.clone()).or_default() += settled,
                 None => drop(stuck.insert(open.run.clone())),
             }
@@ -72,21 +74,21 @@ impl Session {
             }
         }
         let left = self.register.project(&log).await?;
-        self.unsettled.store(!left.open.is_empty() || !left.unfinished.is_empty(), std::sync::atomic::Ordering::Relaxed);
+        self.shared.settled(left.entries, !left.open.is_empty() || !left.unfinished.is_empty()).await;
         let needed: Vec<String> = left.open.into_iter().map(|open| open.run).collect();
         spool::clean(&self.plans(), &needed);
-        Ok(())
+        Ok(told)
     }
 
     /// Looks for every record of an open intent. `None`: the store could not be asked, and the intent stays open.
-    async fn settle(&mut self, open: &OpenIntent) -> Result<Option<u64>> {
+    async fn settle(&self, open: &OpenIntent, told: &mut Vec<Finding>) -> Result<Option<u64>> {
         let address = format!("{}/{}", open.store, open.dataset);
         let Some(dataset) = self.config.dataset(&open.store, &open.dataset).cloned() else {
             let text = format!(
                 "{} records of an interrupted run cannot be looked for, because the dataset is no longer configured",
                 open.records.len()
             );
-            self.recovered.push(Finding::blocks(&address, text));
+            told.push(Finding::blocks(&address, text));
             return Ok(None);
         };
         if !open.mark.is_empty() && open.mark != dataset.store.mark().await {
@@ -96,12 +98,12 @@ impl Session {
                 open.records.len(),
                 dataset.store.place()
             );
-            self.recovered.push(Finding::blocks(&address, text));
+            told.push(Finding::blocks(&address, text));
             return Ok(None);
         }
         if let Err(why) = dataset.store.at_rest().await {
             let text = format!("{} records of an interrupted run cannot be looked for yet: {why}", open.records.len());
-            self.recovered.push(Finding::blocks(&address, text));
+            told.push(Finding::blocks(&address, text));
             return Ok(None);
         }
         let items = self.items_of(open, &dataset);
@@ -114,7 +116,7 @@ impl Session {
             Ok(looked) => looked,
             Err(why) => {
                 let text = format!("{} records of an interrupted run cannot be looked for, and stay open: {why}", open.records.len());
-                self.recovered.push(Finding::blocks(&address, text));
+                told.push(Finding::blocks(&address, text));
                 return Ok(None);
             }
         };
@@ -135,7 +137,7 @@ impl Session {
         }
         let settled = u64::try_from(drafts.len()).unwrap_or(0);
         // First: were it interrupted after the intent is settled, nobody would know of what is left.
-        if !self.remove_remains(&dataset, remains).await? {
+        if !self.remove_remains(&dataset, remains, told).await? {
             return Ok(None);
         }
         for chunk in chunks(drafts) {
@@ -145,7 +147,7 @@ impl Session {
             "a run was interrupted: of the records it had announced to {}, {gone} are gone and {present} are still there",
             open.act.as_str()
         );
-        self.recovered.push(Finding::note(&address, text));
+        told.push(Finding::note(&address, text));
         Ok(Some(settled))
     }
 
@@ -212,7 +214,7 @@ impl Session {
 
     /// Removes companion files whose record is gone, as a run of its own. Answers whether that was possible: outside the dataset's window nothing
     /// is removed, and whoever settles the intent then would be the last to know of them.
-    async fn remove_remains(&mut self, dataset: &Arc<Dataset>, remains: Vec<Item>) -> Result<bool> {
+    async fn remove_remains(&self, dataset: &Arc<Dataset>, remains: Vec<Item>, told: &mut Vec<Finding>) -> Result<bool> {
         if remains.is_empty() || dataset.mode == Mode::Report {
             return Ok(true);
         }
@@ -221,11 +223,11 @@ impl Session {
                 "companion files of {} records that are gone are left from an interrupted run; the next start within the window {window} removes them",
                 remains.len()
             );
-            self.recovered.push(Finding::note(&dataset.address, text));
+            told.push(Finding::note(&dataset.address, text));
             return Ok(false);
         }
         let run = self.new_run(dataset, &Progress::default())?;
-        self.started(&run, None).await?;
+        self.begun(&run, None, Some("recovery")).await?;
         let mut writer = Writer::create(&self.plans())?;
         for item in &remains {
             writer.add(&item.record, item.then, &item.deciding)?;
@@ -243,18 +245,17 @@ impl Session {
                 ("destroyed", spent.counts.destroyed),
             ]);
             let body = json!({"run": run.id, "store": dataset.store.name(), "dataset": dataset.name, "end": end, "counts": counts, "reason": "recovery"});
-            self.log.commit(vec![Draft::new(EntryKind::RunFinished, &body)?]).await?;
+            self.finish_run(&run.id, body).await?;
         }
         Ok(spent.stopped.is_none())
     }
 
     /// Writes the end of a run that a crash interrupted.
-    async fn close_run(&mut self, unfinished: Unfinished, recovered: u64) -> Result<()> {
+    async fn close_run(&self, unfinished: Unfinished, recovered: u64) -> Result<()> {
         let mut counts = unfinished.counts;
         *counts.entry(EntryKind::Recovered.as_str()).or_default() += recovered;
         let body = json!({"run": unfinished.run, "store": unfinished.store, "dataset": unfinished.dataset, "end": "interrupted", "counts": counts, "by": BY});
-        self.log.commit(vec![Draft::new(EntryKind::RunFinished, &body)?]).await?;
-        Ok(())
+        self.finish_run(&unfinished.run, body).await
     }
 }
 

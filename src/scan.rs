@@ -5,13 +5,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use crate::assess::{Assessment, Assessor};
 use crate::config::Dataset;
+use crate::dispose::Brake;
 use crate::error::{Error, Kind, Result};
 use crate::finding::{Finding, Severity};
 use crate::judge::Standing;
@@ -50,13 +51,13 @@ impl Planned {
 pub type Listen<'a> = dyn FnMut(&Record, &Assessment) + Send + 'a;
 
 /// Scans the dataset, judges every record, and freezes what is due in the folder `spool`; without one there are only the numbers. `everything` asks the store for records that cannot be due as well, so that a
-/// listing can show them; the plan is the same. When `stop` is set it ends soon, without a plan; the store may go on reading until it has something
+/// listing can show them; the plan is the same. When the brake is pulled it ends soon, without a plan; the store may go on reading until it has something
 /// to send.
 pub async fn scan(
     assessor: &Assessor,
     spool: Option<&Path>,
     seen: Arc<AtomicU64>,
-    stop: &AtomicBool,
+    brake: &Brake,
     everything: bool,
     mut listen: Option<&mut Listen<'_>>,
 ) -> Result<Planned> {
@@ -75,7 +76,7 @@ pub async fn scan(
     let mut tally = Tally::default();
     let mut writer = spool.map(Writer::create).transpose()?;
     let mut trouble = None;
-    let mut stopped = std::pin::pin!(stopped(stop));
+    let mut stopped = std::pin::pin!(stopped(brake));
     loop {
         let message = tokio::select! {
             biased;
@@ -144,9 +145,9 @@ pub(crate) async fn source(dataset: &Dataset) -> Source<'_> {
     }
 }
 
-/// Returns when a signal asked the program to stop.
-async fn stopped(stop: &AtomicBool) {
-    while !stop.load(Ordering::Relaxed) {
+/// Returns when the brake was pulled.
+async fn stopped(brake: &Brake) {
+    while brake.pulled().is_none() {
         tokio::time::sleep(STOP_CHECKED).await;
     }
 }

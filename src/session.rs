@@ -1,25 +1,31 @@
 //! A session: the state folder opened for writing, and what a run does from its first entry to its last.
 //!
+//! One process opens the state; [`Session::renewed`] gives it further sessions on the same log and register, each with the day and the configuration
+//! of its moment, so that the service may run several datasets side by side for months. What such sessions know together is in [`shared`].
+//!
 //! Opening is the same after a clean stop and after a crash: take the lock and bring the log to its end, look at the clock, project the log into
 //! the register, and settle what a crash left open. Only then can a run begin.
 //!
 //! A run over one dataset: `run-started` → scan, judge, plan → `flagged` for what people are to look at → limits → in report mode nothing more; in
 //! enforce mode the plan is made durable and spent through the one door → `run-finished` with counts that add up.
 
+mod pause;
+mod shared;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::assess::Assessor;
-use crate::audit::{AuditLog, Draft, EpochKey, Kind as EntryKind, Pseudonyms};
+use crate::audit::{AuditLog, Committed, Draft, Entry, EpochKey, Kind as EntryKind, Pseudonyms};
 use crate::clock::{self, Today};
 use crate::config::{Config, Dataset, Mode};
-use crate::dispose::{BY, Run, Spent, spend};
-use crate::error::{Error, Kind, Result, hex};
+use crate::dispose::{BY, Run, Spent, Stop, spend};
+use crate::error::{DONE, Error, FINDINGS, Kind, REFUSED, Result, hex};
 use crate::finding::{Finding, Severity};
 use crate::hold::Holds;
 use crate::plan::{Item, OverLimit, Tally};
@@ -28,6 +34,7 @@ use crate::scan::{acts, scan};
 use crate::schedule::Disposition;
 use crate::spool::{self, Spool};
 use crate::store::BATCH;
+use shared::Shared;
 
 /// Longest piece of a schedule's text in one entry, in bytes before JSON escapes it, which at worst makes six of one.
 const TEXT_PIECE: usize = 9_000;
@@ -44,8 +51,8 @@ pub struct Session {
     pub recovered: Vec<Finding>,
     /// Set by a signal: finish the records in hand and start no more.
     pub stop: Arc<AtomicBool>,
-    /// Whether some intent is open: the register then does not claim to reflect the log beyond it.
-    pub(crate) unsettled: AtomicBool,
+    /// What all sessions of the process know together.
+    pub(crate) shared: Arc<Shared>,
     pub(crate) now: Timestamp,
     pub(crate) pseudonyms: Arc<Pseudonyms>,
     pub(crate) epoch: Arc<EpochKey>,
@@ -94,11 +101,18 @@ pub enum End {
     },
     /// The dataset could not be seen completely; nothing was planned.
     Incomplete(String),
+    /// The store is paused, and this is what the person said; the run did not begin.
+    Paused(String),
 }
 
 impl Session {
     /// Opens the state folder, settles what a crash left open, and writes down schedules that changed.
     pub async fn open(config: Arc<Config>, trust_clock: bool) -> Result<Self> {
+        Self::open_with(config, trust_clock, Arc::default()).await
+    }
+
+    /// Opens the state folder; `stop` ends even what a crash left to do.
+    pub async fn open_with(config: Arc<Config>, trust_clock: bool, stop: Arc<AtomicBool>) -> Result<Self> {
         let opened = AuditLog::open(&config.state, &config.node)?;
         let log = opened.log;
         let now = clock::now();
@@ -120,16 +134,79 @@ impl Session {
             log,
             register,
             recovered,
-            stop: Arc::default(),
-            unsettled: AtomicBool::new(false),
+            stop,
+            shared: Arc::new(Shared::new(now)),
             now,
             pseudonyms: Arc::new(pseudonyms),
             epoch,
             holds: Arc::default(),
         };
-        session.recover().await?;
-        session.write_down_schedules().await?;
+        session.recovered.extend(session.recover().await?);
+        session.write_down().await?;
+        session.load_pauses().await?;
         Ok(session)
+    }
+
+    /// A further session on the same log and register: at this moment, with this configuration. Refused when the clock cannot be believed.
+    pub async fn renewed(&self, config: Arc<Config>, trust_clock: bool) -> Result<Self> {
+        let now = clock::now();
+        clock::check(now, Some(self.shared.newest()), trust_clock)?;
+        self.shared.seen_at(now);
+        let year = now.to_zoned(jiff::tz::TimeZone::UTC).year();
+        let (mut pseudonyms, mut epoch) = (Arc::clone(&self.pseudonyms), Arc::clone(&self.epoch));
+        if epoch.year() != year {
+            let mut anew = Pseudonyms::open(&config.state.join("keys"))?;
+            epoch = anew.create_epoch(year)?;
+            pseudonyms = Arc::new(anew);
+        }
+        *self.holds.write().unwrap_or_else(PoisonError::into_inner) = Holds::new(self.register.holds().await?);
+        Ok(Self { now, pseudonyms, epoch, ..self.configured(config) })
+    }
+
+    /// This session with another configuration, for what depends on no clock.
+    #[must_use]
+    pub fn configured(&self, config: Arc<Config>) -> Self {
+        Self {
+            config,
+            log: self.log.clone(),
+            register: self.register.clone(),
+            recovered: Vec::new(),
+            stop: Arc::clone(&self.stop),
+            shared: Arc::clone(&self.shared),
+            now: self.now,
+            pseudonyms: Arc::clone(&self.pseudonyms),
+            epoch: Arc::clone(&self.epoch),
+            holds: Arc::clone(&self.holds),
+        }
+    }
+
+    /// Whether some run of this process did not come to its last entry, or some intent of the past is open: [`Session::recover`] looks at that.
+    pub async fn is_unsettled(&self) -> bool {
+        self.shared.is_unsettled().await
+    }
+
+    /// The instant that counts as now.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Commits entries that the register keeps something of, and lets it know. Nothing else may bring such entries into the log while runs are under
+    /// way: the register must not claim to reflect an entry that it never saw.
+    pub(crate) async fn tell(&self, kind: EntryKind, bodies: Vec<serde_json::Value>) -> Result<Committed> {
+        let token = self.shared.begin().await;
+        let drafts = bodies.iter().map(|body| Draft::new(kind, body)).collect::<Result<Vec<_>>>()?;
+        let committed = self.log.commit(drafts).await?;
+        let entry = |(n, body): (u64, serde_json::Value)| Entry {
+            n,
+            at: committed.at().to_owned(),
+            kind,
+            nonce: String::new(),
+            fields: if let serde_json::Value::Object(fields) = body { fields } else { serde_json::Map::new() },
+        };
+        let entries: Vec<Entry> = (committed.first()..).zip(bodies).map(entry).collect();
+        self.register.apply(&entries).await?;
+        self.shared.end(token, &committed, &self.register).await?;
+        Ok(committed)
     }
 
     /// The folder of plans.
@@ -143,24 +220,21 @@ impl Session {
     }
 
     /// Every schedule in force whose text is not in the log as it stands goes into the log in full, so that an auditor can derive each due date.
-    async fn write_down_schedules(&self) -> Result<()> {
+    pub async fn write_down(&self) -> Result<()> {
         let known = self.register.schedules().await?;
         for schedule in &self.config.schedules.all {
             if known.get(&schedule.id).map(String::as_str) == Some(&*schedule.sha256) {
                 continue;
             }
             let pieces = pieces(&schedule.text, TEXT_PIECE);
-            let mut drafts = Vec::new();
-            for (at, text) in pieces.iter().enumerate() {
-                let body = json!({
+            let body = |(at, text): (usize, &&str)| {
+                json!({
                     "id": schedule.id, "sha256": &*schedule.sha256, "title": schedule.title, "part": at + 1, "parts": pieces.len(), "text": text, "by": BY,
-                });
-                drafts.push(Draft::new(EntryKind::Schedule, &body)?);
-            }
-            self.log.commit(drafts).await?;
+                })
+            };
+            self.tell(EntryKind::Schedule, pieces.iter().enumerate().map(body).collect()).await?;
         }
-        // What is still open stays ahead of what the register counts as applied, so that the next start sees it again.
-        self.register.project(&self.config.state.join("audit")).await.map(drop)
+        Ok(())
     }
 
     /// An assessor for one of the datasets, on the day of this session.
@@ -182,7 +256,7 @@ impl Session {
             log: self.log.clone(),
             assessor: self.assessor(dataset),
             epoch: Arc::clone(&self.epoch),
-            stop: Arc::clone(&self.stop),
+            brake: self.brake(dataset),
             done: Arc::clone(&progress.done),
         }))
     }
@@ -190,12 +264,15 @@ impl Session {
     /// Runs one dataset: scan, plan, and in enforce mode dispose.
     pub async fn run(&self, dataset: &Arc<Dataset>, progress: &Progress) -> Result<Ran> {
         let run = self.new_run(dataset, progress)?;
+        if let Some(pause) = self.paused(dataset.store.name()) {
+            return Ok(Ran::without_a_plan(&run, End::Paused(pause)));
+        }
         self.started(&run, None).await?;
-        let planned = match scan(&run.assessor, Some(&self.plans()), Arc::clone(&progress.seen), &self.stop, false, None).await {
+        let planned = match scan(&run.assessor, Some(&self.plans()), Arc::clone(&progress.seen), &run.brake, false, None).await {
             Ok(planned) => planned,
             // A store that cannot be scanned is that dataset's trouble; a disk that takes no plan or a lost log is everybody's.
             Err(error) if error.kind() == Kind::Store => {
-                let ran = Ran::incomplete(&run, error.to_string());
+                let ran = Ran::without_a_plan(&run, End::Incomplete(error.to_string()));
                 self.finished(&run, &ran).await?;
                 return Ok(ran);
             }
@@ -209,10 +286,10 @@ impl Session {
             flagged: 0,
             findings: planned.findings,
         };
-        match planned.plan {
-            None if self.stop.load(Ordering::Relaxed) => ran.end = End::Spent(Spent::stopped()),
-            None => ran.end = End::Incomplete(planned.incomplete.unwrap_or_else(|| "the scan did not say why".into())),
-            Some(plan) => {
+        match (planned.plan, run.brake.pulled()) {
+            (None, Some(stop)) => ran.end = End::Spent(Spent::stopped(stop)),
+            (None, None) => ran.end = End::Incomplete(planned.incomplete.unwrap_or_else(|| "the scan did not say why".into())),
+            (Some(plan), _) => {
                 self.tell_overdue(&run, &ran.tally).await?;
                 ran.flagged = self.flag(&run, &plan).await?;
                 ran.end = self.decide(&run, plan, &ran.tally, progress).await?;
@@ -257,8 +334,8 @@ impl Session {
         Ok(End::Spent(spent))
     }
 
-    /// Spends exactly the plan that was refused under this id.
-    pub async fn allow(&self, id: &str, person: &str, progress: &Progress) -> Result<Ran> {
+    /// The plan that was refused under this id.
+    fn refused_plan(&self, id: &str) -> Result<(PathBuf, Spool)> {
         let path = self.plans().join(format!("{id}.plan"));
         if !spool::is_id(id) || !path.exists() {
             return Err(Error::new(
@@ -271,11 +348,29 @@ impl Session {
             ));
         }
         let plan = Spool::open(&path, Some(id))?;
+        Ok((path, plan))
+    }
+
+    /// The dataset of the plan that was refused under this id.
+    pub fn dataset_of_plan(&self, id: &str) -> Result<Arc<Dataset>> {
+        let (_, plan) = self.refused_plan(id)?;
+        self.dataset_of(&plan).cloned()
+    }
+
+    fn dataset_of(&self, plan: &Spool) -> Result<&Arc<Dataset>> {
+        let (store, name) = (&plan.footer.store, &plan.footer.dataset);
+        let gone = || Error::new(Kind::Refused, format!("the plan is of {store}/{name}, which is no longer configured"));
+        self.config.dataset(store, name).ok_or_else(gone)
+    }
+
+    /// Spends exactly the plan that was refused under this id.
+    pub async fn allow(&self, id: &str, person: &str, progress: &Progress) -> Result<Ran> {
+        let (path, plan) = self.refused_plan(id)?;
         let (store, name) = (plan.footer.store.clone(), plan.footer.dataset.clone());
-        let dataset = self
-            .config
-            .dataset(&store, &name)
-            .ok_or_else(|| Error::new(Kind::Refused, format!("the plan is of {store}/{name}, which is no longer configured")))?;
+        let dataset = self.dataset_of(&plan)?;
+        if let Some(pause) = self.paused(&store) {
+            return Err(Error::new(Kind::Refused, format!("{}: {pause}; the plan waits", dataset.address)));
+        }
         if dataset.mode == Mode::Report {
             return Err(Error::new(
                 Kind::Refused,
@@ -316,6 +411,11 @@ impl Session {
     }
 
     pub(crate) async fn started(&self, run: &Run, plan: Option<&str>) -> Result<()> {
+        self.begun(run, plan, None).await
+    }
+
+    /// The run's first entry. With a reason it is none that scans the dataset.
+    pub(crate) async fn begun(&self, run: &Run, plan: Option<&str>, reason: Option<&str>) -> Result<()> {
         let dataset = run.dataset();
         let rules: Vec<_> =
             dataset.rules().iter().map(|rule| json!({"class": rule.class.id.as_str(), "schedule": &*rule.schedule.sha256})).collect();
@@ -331,7 +431,14 @@ impl Session {
         if let Some(plan) = plan {
             body["plan"] = json!(plan);
         }
-        self.log.commit(vec![Draft::new(EntryKind::RunStarted, &body)?]).await.map(drop)
+        if let Some(reason) = reason {
+            body["reason"] = json!(reason);
+        }
+        // From here until it is finished, the register reflects the log up to here at most.
+        let token = self.shared.begin().await;
+        let begun = self.tell(EntryKind::RunStarted, vec![body]).await?;
+        self.shared.run_began(token, &run.id, begun.first()).await;
+        Ok(())
     }
 
     async fn finished(&self, run: &Run, ran: &Ran) -> Result<()> {
@@ -347,18 +454,21 @@ impl Session {
         if let End::Spent(Spent { purged: Some((what, done)), .. }) = &ran.end {
             body["purge"] = json!({"what": what, "done": done.is_ok()});
         }
+        if let End::Spent(Spent { stopped: Some(stop), .. }) = &ran.end {
+            body["stopped"] = json!(stop.word());
+        }
         if matches!(&ran.end, End::Spent(spent) if spent.open() > 0) {
             // A run with a record whose fate is open is not finished: recovery closes it once it knows.
-            self.unsettled.store(true, Ordering::Relaxed);
             return self.log.publish().await.map(drop);
         }
-        let last = self.log.commit(vec![Draft::new(EntryKind::RunFinished, &body)?]).await?;
-        self.log.publish().await?;
-        if !self.unsettled.load(Ordering::Relaxed) {
-            // What the run said that the register shows, its flags, is in the register already; nothing of it needs reading again.
-            self.register.set_applied(last.first() + u64::from(last.count())).await?;
-        }
-        Ok(())
+        self.finish_run(&run.id, body).await?;
+        self.log.publish().await.map(drop)
+    }
+
+    /// The last entry of a run. What the run said that the register shows is in the register already; nothing of it needs reading again.
+    pub(crate) async fn finish_run(&self, run: &str, body: serde_json::Value) -> Result<()> {
+        let last = self.tell(EntryKind::RunFinished, vec![body]).await?;
+        self.shared.run_ended(run, &last, &self.register).await
     }
 
     /// Records past their ceiling are a breach of the schedule: the log says how many there are.
@@ -466,20 +576,14 @@ impl End {
             Self::Spent(_) => "done",
             Self::Refused { .. } => "refused",
             Self::Incomplete(_) => "incomplete",
+            Self::Paused(_) => "paused",
         }
     }
 }
 
 impl Ran {
-    fn incomplete(run: &Run, why: String) -> Self {
-        Self {
-            run: run.id.clone(),
-            dataset: Arc::clone(run.dataset()),
-            tally: Tally::default(),
-            end: End::Incomplete(why),
-            flagged: 0,
-            findings: Vec::new(),
-        }
+    fn without_a_plan(run: &Run, end: End) -> Self {
+        Self { run: run.id.clone(), dataset: Arc::clone(run.dataset()), tally: Tally::default(), end, flagged: 0, findings: Vec::new() }
     }
 
     /// The numbers of entries by kind that the run wrote, as `run-finished` states them.
@@ -499,6 +603,26 @@ impl Ran {
         ])
     }
 
+    /// Whether the run did not do all that it was to do, so that it is worth trying again before long: `None` when it did, or when only a person or the
+    /// next time of the timetable can change it.
+    pub fn failure(&self) -> Option<String> {
+        match &self.end {
+            End::Incomplete(why) => Some(why.clone()),
+            End::Spent(spent) if spent.open() > 0 => Some(format!("what became of {} records is not known yet", spent.open())),
+            End::Spent(spent) if spent.stopped == Some(Stop::Busy) => Some("the store was too busy for too long".into()),
+            _ => None,
+        }
+    }
+
+    /// Whether what other datasets are asked by must wait: this run did not come to its end.
+    pub fn is_undone(&self) -> bool {
+        match &self.end {
+            End::Spent(spent) => spent.stopped.is_some() || spent.open() > 0,
+            End::Refused { .. } | End::Incomplete(_) | End::Paused(_) => true,
+            End::Reported(_) => false,
+        }
+    }
+
     /// Whether a person must look: failures, refusals, incomplete scans, overdue or undetermined records, findings above a note.
     pub fn needs_attention(&self) -> bool {
         let tally = &self.tally;
@@ -510,10 +634,25 @@ impl Ran {
                     || !spent.troubles.is_empty()
                     || matches!(spent.purged, Some((_, Err(_))))
             }
-            End::Refused { .. } | End::Incomplete(_) => true,
+            End::Refused { .. } | End::Incomplete(_) | End::Paused(_) => true,
         };
         end || tally.undetermined > 0 || tally.overdue > 0 || self.findings.iter().any(|finding| finding.severity != Severity::Note)
     }
+}
+
+/// The exit code of runs, when nothing else needs `attention` already.
+pub fn exit_code(rans: &[Ran], attention: bool) -> u8 {
+    if rans.iter().any(|ran| matches!(ran.end, End::Refused { .. } | End::Paused(_))) {
+        return REFUSED;
+    }
+    if attention || rans.iter().any(Ran::needs_attention) { FINDINGS } else { DONE }
+}
+
+/// The dataset that looks into this one and whose run did not come to its end. Were the records of this one destroyed now, those of the other that
+/// are due could never be dated again.
+pub fn waits_for(dataset: &Dataset, rans: &[Ran]) -> Option<String> {
+    let asker = rans.iter().filter(|ran| ran.is_undone()).find(|ran| ran.dataset.looks_into(dataset));
+    asker.map(|ran| ran.dataset.address.clone())
 }
 
 #[cfg(test)]

@@ -108,10 +108,21 @@ fn nothing_imports_the_command_line() {
 }
 
 #[test]
+fn only_the_command_line_knows_the_service() {
+    let rooms = |name: &str| in_room(name, "cli") || in_room(name, "daemon");
+    let found: Vec<String> =
+        code().into_iter().filter(|(name, text)| text.contains("crate::daemon") && !rooms(name)).map(|(name, _)| name).collect();
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
 fn each_external_crate_has_its_home() {
-    let homes: [(&str, &[&str]); 13] = [
+    let homes: [(&str, &[&str]); 16] = [
         ("sqlx", &["store/sql", "register"]),
-        ("rustix", &["store/files", "store/sql", "audit", "cli"]),
+        ("rustix", &["store/files", "store/sql", "audit", "control", "daemon"]),
+        ("uzers", &["control"]),
+        ("sd_notify", &["daemon"]),
+        ("signal_hook", &["daemon", "dispose"]),
         ("fiemap", &["store/files", "store/sql"]),
         ("procfs", &["store/files"]),
         ("globset", &["store/files"]),

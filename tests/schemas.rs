@@ -214,7 +214,8 @@ const SCHEDULE: [Probe; 3] = [
 /// The keys that say what kind of store it is. The loader names all of them wherever one may stand; the schema describes each kind by itself.
 const KINDS: [&str; 4] = ["files", "sqlite", "postgres", "mysql"];
 
-const CONFIGURATION: [Probe; 17] = [
+const CONFIGURATION: [Probe; 18] = [
+    Probe { text: "clock: { KEY: null }\n", schemas: &["/properties/clock"] },
     Probe { text: "KEY: null\n", schemas: &[""] },
     Probe { text: "limits: { KEY: null }\n", schemas: &["/$defs/limits/oneOf/1"] },
     Probe { text: "stores: { s: { files: f, KEY: null } }\n", schemas: &["/$defs/files-store"] },

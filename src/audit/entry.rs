@@ -83,6 +83,14 @@ pub enum Kind {
     Refused,
     /// A person allowed a plan that exceeds its limits.
     Allowed,
+    /// A dataset's records were bound to their classes, or to others than before.
+    Bound,
+    /// A person confirmed what an edit of schedule or bindings makes due.
+    Confirmed,
+    /// A person paused a store, or all.
+    Paused,
+    /// A person lifted a pause.
+    Resumed,
     /// The signing key changed.
     KeyRotated,
     /// The service is alive; bounds the time of the checkpoint that follows.
@@ -93,7 +101,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 25] = [
         Self::Opened,
         Self::Schedule,
         Self::RunStarted,
@@ -112,6 +120,10 @@ impl Kind {
         Self::Approved,
         Self::Refused,
         Self::Allowed,
+        Self::Bound,
+        Self::Confirmed,
+        Self::Paused,
+        Self::Resumed,
         Self::KeyRotated,
         Self::Heartbeat,
         Self::Stopped,
@@ -138,6 +150,10 @@ impl Kind {
             Self::Approved => "approved",
             Self::Refused => "refused",
             Self::Allowed => "allowed",
+            Self::Bound => "bound",
+            Self::Confirmed => "confirmed",
+            Self::Paused => "paused",
+            Self::Resumed => "resumed",
             Self::KeyRotated => "key-rotated",
             Self::Heartbeat => "heartbeat",
             Self::Stopped => "stopped",

@@ -6,12 +6,16 @@
 
 mod audit;
 mod check;
+mod daemon;
 mod explain;
 mod generate;
+mod pause;
 mod plan;
 mod progress;
 mod register;
+mod resume;
 mod run;
+mod status;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -20,14 +24,7 @@ use std::sync::Arc;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, DEFAULT_FILE};
-use crate::error::{Error, Kind, Result};
-
-/// Exit code: done, and nothing needs attention.
-pub const DONE: u8 = 0;
-/// Exit code: done, but a person should look.
-pub const FINDINGS: u8 = 1;
-/// Exit code: refused.
-pub const REFUSED: u8 = 3;
+use crate::error::{DONE, Error, FINDINGS, Kind, Result};
 
 /// Carries out an organisation's retention schedule: finds records whose period is over, flags or destroys them, and keeps a log that outsiders
 /// can verify.
@@ -62,6 +59,14 @@ enum Verb {
     Plan(plan::Options),
     /// Scan, judge, plan and dispose, once
     Run(run::Options),
+    /// Run every dataset on its timetable, until a signal ends it
+    Daemon,
+    /// Show how the service and the last runs stand
+    Status,
+    /// Do nothing in a store, or anywhere, until it is resumed
+    Pause(pause::Options),
+    /// Lift the pause of a store, or every pause
+    Resume(resume::Options),
     /// Say in plain words why a record is kept, due, held or gone
     Explain(explain::Options),
     /// Read, search and verify the audit log
@@ -79,6 +84,7 @@ impl Cli {
     /// What is logged to standard error when the environment variable `RETENTIOND_LOG` does not say.
     pub fn log_filter(&self) -> &'static str {
         match self.common.verbose {
+            0 if matches!(self.verb, Verb::Daemon) => "info,sqlx=error",
             0 => "warn,sqlx=error",
             1 => "info,sqlx=error",
             _ => "debug,sqlx=warn",
@@ -92,6 +98,10 @@ impl Cli {
             Verb::Check(options) => check::execute(common, &options).await,
             Verb::Plan(options) => plan::execute(common, &options).await,
             Verb::Run(options) => run::execute(common, &options).await,
+            Verb::Daemon => daemon::execute(common).await,
+            Verb::Status => status::execute(common).await,
+            Verb::Pause(options) => pause::execute(common, &options).await,
+            Verb::Resume(options) => resume::execute(common, &options).await,
             Verb::Explain(options) => explain::execute(common, &options).await,
             Verb::Audit(verb) => audit::execute(common, verb),
             Verb::Register(verb) => register::execute(common, &verb).await,

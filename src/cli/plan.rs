@@ -1,7 +1,6 @@
 //! `retentiond plan`: what a run would do. It builds the same plan with the same code and stops before spending it.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
 
 use clap::Args;
@@ -13,6 +12,7 @@ use crate::assess::{Assessment, Assessor};
 use crate::audit::Pseudonyms;
 use crate::clock::Today;
 use crate::config::{Config, Dataset, Mode};
+use crate::dispose::Brake;
 use crate::error::{Error, Kind, Result, escape};
 use crate::finding::Severity;
 use crate::hold::Holds;
@@ -42,7 +42,7 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     let pseudonyms = Arc::new(Pseudonyms::open(&config.state.join("keys"))?);
     let holds = Arc::new(RwLock::new(read_holds(&config).await?));
     let mut spools: Option<(PathBuf, bool)> = None;
-    let (mut attention, never) = (false, AtomicBool::new(false));
+    let (mut attention, never) = (false, Brake::default());
     let mut rows: Vec<Value> = Vec::new();
     for dataset in config.select(options.selection.as_deref())? {
         let assessor = Assessor::new(Arc::clone(&config), Arc::clone(&dataset), today, Arc::clone(&holds), Arc::clone(&pseudonyms));

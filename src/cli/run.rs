@@ -5,11 +5,13 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Common, DONE, FINDINGS, REFUSED, progress, tell_line};
+use super::{Common, progress, tell_line};
 use crate::config::Dataset;
-use crate::error::{Error, Kind, Result};
+use crate::control::{Client, Reply, Request, peer};
+use crate::dispose::Brake;
+use crate::error::Result;
 use crate::report;
-use crate::session::{End, Progress, Ran, Session};
+use crate::session::{Progress, Ran, Session, exit_code, waits_for};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -27,8 +29,11 @@ pub(crate) struct Options {
 pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     let config = common.load()?;
     let datasets = config.select(options.selection.as_deref())?;
+    if let Some(service) = Client::connect(&config)? {
+        return ask(common, options, service);
+    }
     let session = Session::open(config, options.trust_clock).await?;
-    watch_signals(&session)?;
+    Brake::pull_on_signals(&session.stop)?;
     if !common.json {
         for finding in &session.recovered {
             tell_line(&report::finding(finding))?;
@@ -45,17 +50,38 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     let closed = session.close().await;
     result?;
     closed?;
-    if rans.iter().any(|ran| matches!(ran.end, End::Refused { .. })) {
-        return Ok(REFUSED);
+    Ok(exit_code(&rans, attention))
+}
+
+/// Lets the running service do it.
+fn ask(common: &Common, options: &Options, service: Client) -> Result<u8> {
+    let request = Request::Run {
+        selection: options.selection.clone(),
+        allow: options.allow.clone(),
+        trust_clock: options.trust_clock,
+        on_behalf_of: peer::behind_sudo(),
+    };
+    let mut rows = Vec::new();
+    let code = service.ask(&request, |reply| match reply {
+        Reply::Ran { json, .. } if common.json => {
+            rows.push(json);
+            Ok(())
+        }
+        Reply::Ran { text, .. } => tell_line(&text),
+        _ => Ok(()),
+    })?;
+    if common.json {
+        rows.retain(|row| !row.is_null());
+        tell_line(&json!({"runs": rows, "recovered": []}).to_string())?;
     }
-    Ok(if attention || rans.iter().any(Ran::needs_attention) { FINDINGS } else { DONE })
+    Ok(code)
 }
 
 async fn run_all(common: &Common, options: &Options, session: &Session, datasets: &[Arc<Dataset>], rans: &mut Vec<Ran>) -> Result<()> {
     if let Some(plan) = &options.allow {
         let progress = Progress::default();
         let shown = progress::show(plan, &progress);
-        let ran = session.allow(plan, &person(), &progress).await;
+        let ran = session.allow(plan, &peer::myself(), &progress).await;
         drop(shown);
         return tell(common, rans, ran?);
     }
@@ -64,7 +90,6 @@ async fn run_all(common: &Common, options: &Options, session: &Session, datasets
             break;
         }
         if let Some(asker) = waits_for(dataset, rans) {
-            // Were its records destroyed now, those of the other that are due could never be dated again.
             tracing::warn!("{} is left for the next run: dates of {asker} are looked up in it, which could not be done", dataset.address);
             continue;
         }
@@ -77,43 +102,10 @@ async fn run_all(common: &Common, options: &Options, session: &Session, datasets
     Ok(())
 }
 
-/// The dataset that looks into this one and whose run did not come to its end.
-fn waits_for(dataset: &Dataset, rans: &[Ran]) -> Option<String> {
-    let undone = |ran: &&Ran| match &ran.end {
-        End::Spent(spent) => spent.stopped.is_some(),
-        End::Refused { .. } | End::Incomplete(_) => true,
-        End::Reported(_) => false,
-    };
-    let asker = rans.iter().filter(undone).find(|ran| ran.dataset.looks_into(dataset));
-    asker.map(|ran| ran.dataset.address.clone())
-}
-
 fn tell(common: &Common, rans: &mut Vec<Ran>, ran: Ran) -> Result<()> {
     if !common.json {
         tell_line(&report::ran(&ran, &common.config))?;
     }
     rans.push(ran);
     Ok(())
-}
-
-/// The first SIGINT or SIGTERM finishes the records in hand, writes their outcomes and publishes the log; a second one ends the program at once,
-/// which is as safe as any crash.
-fn watch_signals(session: &Session) -> Result<()> {
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        let stop = || Arc::clone(&session.stop);
-        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, stop())
-            .and_then(|_| signal_hook::flag::register(signal, stop()))
-            .map_err(|error| Error::with_source(Kind::Io, "signals cannot be handled", error))?;
-    }
-    Ok(())
-}
-
-/// Who gave the command, for the log: the account, and the one behind sudo.
-fn person() -> String {
-    let uid = rustix::process::getuid().as_raw();
-    let name = |variable: &str| std::env::var(variable).ok().filter(|name| !name.is_empty());
-    match name("SUDO_USER").or_else(|| name("USER")) {
-        Some(name) => format!("{name} (uid {uid})"),
-        None => format!("uid {uid}"),
-    }
 }

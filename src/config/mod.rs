@@ -9,6 +9,7 @@
 mod dataset;
 mod limits;
 mod places;
+mod service;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 pub use dataset::{ClassChoice, Dataset, EventSource, KeyNames, Lookup};
 pub use limits::Limits;
+pub use service::{DEFAULT_CONTROL, Service};
 
 use crate::error::{Error, Kind, Result, escape};
 use crate::finding::Finding;
@@ -37,6 +39,8 @@ pub struct Config {
     pub node: String,
     /// The folder of audit log, keys and register.
     pub state: PathBuf,
+    /// How the service goes about it.
+    pub service: Service,
     /// The schedules in force.
     pub schedules: Schedules,
     /// The stores in the order of the file.
@@ -91,6 +95,7 @@ impl Config {
         let (schedules_path, schedules_mark) = path_of(&mut fields, "schedules", base, "schedules", &mut problems);
         let defaults = Defaults { mode: Mode::Report, limits: Limits::default(), scan: None, window: None, backups: None };
         let defaults = defaults.overridden(&mut fields, &mut problems);
+        let service = Service::read(&mut fields, base, &mut problems);
         // A class that cannot be found is no news while its schedule does not load; both kinds of trouble are reported together all the same.
         let (schedules, schedule_lines) = match Schedules::load(&schedules_path) {
             Ok(schedules) => (Some(schedules), Vec::new()),
@@ -127,7 +132,7 @@ impl Config {
         };
         let datasets = datasets.into_iter().map(|(dataset, _)| Arc::new(dataset)).collect();
         let stores = stores.into_iter().map(|(store, _)| store).collect();
-        Ok(Self { file: document.name.clone(), node, state, schedules, stores, datasets })
+        Ok(Self { file: document.name.clone(), node, state, service, schedules, stores, datasets })
     }
 
     /// What a person should know about how schedule and stores fit together; opens nothing.

@@ -14,6 +14,7 @@
 //! no more than is true. One record's failure never stops the rest.
 
 mod batches;
+mod brake;
 mod entries;
 mod spent;
 
@@ -26,6 +27,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use batches::{Batch, Batches};
+pub use brake::Brake;
 use entries::Intent;
 pub use spent::{Counts, Spent, Stop};
 
@@ -58,8 +60,8 @@ pub struct Run {
     pub assessor: Assessor,
     /// The key of the year in which the run began: intent and outcome of a record use the same pseudonym across midnight of New Year.
     pub epoch: Arc<EpochKey>,
-    /// Set by a signal: finish the records in hand and start no more.
-    pub stop: Arc<AtomicBool>,
+    /// Pulled from outside: finish the records in hand and start no more.
+    pub brake: Brake,
     /// Records with an outcome so far, for people who watch.
     pub done: Arc<AtomicU64>,
 }
@@ -155,8 +157,8 @@ impl Run {
 
     /// What ends the run at this moment, if something does.
     fn stopped(&self, ending: &Ending) -> Option<Stop> {
-        if self.stop.load(Ordering::Relaxed) {
-            return Some(Stop::Signal);
+        if let Some(stop) = self.brake.pulled() {
+            return Some(stop);
         }
         if ending.busy.load(Ordering::Relaxed) {
             return Some(Stop::Busy);

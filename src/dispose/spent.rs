@@ -52,6 +52,8 @@ pub struct Spent {
 pub enum Stop {
     /// A signal.
     Signal,
+    /// A person paused the store.
+    Paused,
     /// The dataset's window was not open, or no longer.
     Window,
     /// The store was too busy for too long.
@@ -59,10 +61,21 @@ pub enum Stop {
 }
 
 impl Stop {
+    /// The word of the log.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Signal => "signal",
+            Self::Paused => "paused",
+            Self::Window => "window",
+            Self::Busy => "busy",
+        }
+    }
+
     /// Why a record was kept that was announced already.
     pub(super) fn why(self) -> &'static str {
         match self {
             Self::Signal => "the program was told to end",
+            Self::Paused => "the store was paused",
             Self::Window => "its window ended",
             Self::Busy => "the store was too busy for too long",
         }
@@ -80,9 +93,9 @@ impl Counts {
 const TROUBLES: usize = 10;
 
 impl Spent {
-    /// Nothing was done, because a signal came first.
-    pub fn stopped() -> Self {
-        Self { stopped: Some(Stop::Signal), ..Self::default() }
+    /// Nothing was done, because this came first.
+    pub fn stopped(stop: Stop) -> Self {
+        Self { stopped: Some(stop), ..Self::default() }
     }
 
     /// Lets the store clean up behind what went, if the dataset's configuration asks for it and nothing speaks against taking the time.

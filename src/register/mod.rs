@@ -1,6 +1,6 @@
 //! The register: what the program remembers between runs, as a projection of the audit log.
 //!
-//! Holds in force, schedules in force and "flagged since" are entries of the log first; the register is a table of them that can be asked
+//! Holds in force, schedules in force and before, pauses, each dataset's last run and "flagged since" are entries of the log first; the register is a table of them that can be asked
 //! quickly. It is an `SQLite` database, `STATE/register.db`. It may be deleted at any time: `retentiond register rebuild` (or the next run) reads
 //! the log again and has the same register. It never holds a record's key, only the pseudonym that the log holds.
 //!
@@ -12,6 +12,7 @@
 //! A flag is removed when a complete scan no longer finds the record due. That is not an entry, so a rebuilt register may show a flag again until
 //! the next scan.
 
+mod facts;
 mod projection;
 
 use std::collections::HashMap;
@@ -20,13 +21,14 @@ use std::path::{Path, PathBuf};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row, Sqlite, Transaction};
 
+pub use facts::{LastRun, Pause, TextKind, Written};
 pub use projection::{OpenIntent, Projected, Unfinished};
 
 use crate::error::{Error, Kind, Result};
 use crate::hold::{Hold, Scope};
 
 /// Raised when the tables change; another version is rebuilt from the log.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -34,9 +36,18 @@ CREATE TABLE IF NOT EXISTS schedules (id TEXT PRIMARY KEY, sha256 TEXT NOT NULL,
 CREATE TABLE IF NOT EXISTS holds (id TEXT PRIMARY KEY, kind TEXT NOT NULL, subject TEXT, record TEXT, class TEXT, dataset TEXT, until TEXT, entry INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS flags (dataset TEXT NOT NULL, record TEXT NOT NULL, since TEXT NOT NULL, disposition TEXT NOT NULL, due TEXT NOT NULL, run TEXT NOT NULL,
     PRIMARY KEY (dataset, record)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS texts (entry INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, sha256 TEXT NOT NULL, at TEXT NOT NULL, part INTEGER NOT NULL,
+    parts INTEGER NOT NULL, text TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS confirmations (entry INTEGER PRIMARY KEY, at TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS runs (dataset TEXT PRIMARY KEY, run TEXT NOT NULL, began TEXT NOT NULL, ended TEXT, how TEXT, satisfied TEXT) STRICT;
+CREATE TABLE IF NOT EXISTS pauses (store TEXT PRIMARY KEY, since TEXT NOT NULL, reason TEXT NOT NULL, person TEXT NOT NULL, entry INTEGER NOT NULL) STRICT;
 ";
 
-/// The register's database.
+/// Every table that is a projection of the log.
+const PROJECTED: [&str; 7] = ["schedules", "holds", "flags", "texts", "confirmations", "runs", "pauses"];
+
+/// The register's database; clones use the same.
+#[derive(Clone)]
 pub struct Register {
     pool: SqlitePool,
     path: PathBuf,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use super::{Flag, Register, fail, insert_flag};
+use super::{Flag, Register, TextKind, facts, fail, insert_flag};
 use crate::audit::{Entry, Kind as EntryKind, Reader};
 use crate::error::{Error, Kind, Result};
 use crate::store::Act;
@@ -71,7 +71,7 @@ impl Register {
             let (index, bytes) = item?;
             let entry = Entry::parse(&bytes).map_err(|error| error.context(format!("entry {index} of the audit log")))?;
             walk.see(&entry)?;
-            if matches!(entry.kind, EntryKind::Schedule | EntryKind::HoldPlaced | EntryKind::HoldReleased | EntryKind::Flagged) {
+            if is_projected(entry.kind) {
                 chunk.push(entry);
             }
             if chunk.len() == CHUNK {
@@ -101,7 +101,7 @@ impl Register {
     async fn forget(&self) -> Result<()> {
         let fail = fail(&self.path);
         let mut transaction = self.pool.begin().await.map_err(&fail)?;
-        for table in ["schedules", "holds", "flags"] {
+        for table in super::PROJECTED {
             let query = sqlx::query(sqlx::AssertSqlSafe(format!("DELETE FROM {table}")));
             query.execute(&mut *transaction).await.map_err(&fail)?;
         }
@@ -110,7 +110,8 @@ impl Register {
         transaction.commit().await.map_err(&fail)
     }
 
-    async fn apply(&self, entries: &[Entry]) -> Result<()> {
+    /// Takes in entries that have just been committed, as reading them from the log would.
+    pub async fn apply(&self, entries: &[Entry]) -> Result<()> {
         let fail = fail(&self.path);
         let mut transaction = self.pool.begin().await.map_err(&fail)?;
         for entry in entries {
@@ -118,10 +119,20 @@ impl Register {
             let index = i64::try_from(entry.n).unwrap_or(i64::MAX);
             match entry.kind {
                 EntryKind::Schedule => {
-                    let query =
-                        sqlx::query("INSERT OR REPLACE INTO schedules VALUES (?, ?, ?)").bind(text("id")).bind(text("sha256")).bind(index);
+                    let query = if entry.bool("withdrawn") == Some(true) {
+                        sqlx::query("DELETE FROM schedules WHERE id = ?").bind(text("id"))
+                    } else {
+                        sqlx::query("INSERT OR REPLACE INTO schedules VALUES (?, ?, ?)").bind(text("id")).bind(text("sha256")).bind(index)
+                    };
                     query.execute(&mut *transaction).await.map_err(&fail)?;
+                    facts::written(&mut transaction, TextKind::Schedule, entry).await.map_err(&fail)?;
                 }
+                EntryKind::Bound => facts::written(&mut transaction, TextKind::Binding, entry).await.map_err(&fail)?,
+                EntryKind::Confirmed => facts::confirmed(&mut transaction, entry).await.map_err(&fail)?,
+                EntryKind::RunStarted => facts::run_started(&mut transaction, entry).await.map_err(&fail)?,
+                EntryKind::RunFinished => facts::run_finished(&mut transaction, entry).await.map_err(&fail)?,
+                EntryKind::Paused => facts::paused(&mut transaction, entry).await.map_err(&fail)?,
+                EntryKind::Resumed => facts::resumed(&mut transaction, entry).await.map_err(&fail)?,
                 EntryKind::HoldPlaced => {
                     let scope = |name: &str| {
                         entry.fields.get("scope").and_then(|scope| scope.get(name)).and_then(|value| value.as_str()).map(str::to_owned)
@@ -156,6 +167,23 @@ impl Register {
         }
         transaction.commit().await.map_err(&fail)
     }
+}
+
+/// Whether the register keeps something of entries of this kind.
+fn is_projected(kind: EntryKind) -> bool {
+    matches!(
+        kind,
+        EntryKind::Schedule
+            | EntryKind::Bound
+            | EntryKind::Confirmed
+            | EntryKind::HoldPlaced
+            | EntryKind::HoldReleased
+            | EntryKind::Flagged
+            | EntryKind::RunStarted
+            | EntryKind::RunFinished
+            | EntryKind::Paused
+            | EntryKind::Resumed
+    )
 }
 
 /// Follows intents and outcomes along the log.

@@ -70,6 +70,7 @@ pub fn ran(ran: &Ran) -> Value {
             value["over"] = json!(over);
         }
         End::Incomplete(why) => value["incomplete"] = json!(why),
+        End::Paused(why) => value["paused"] = json!(why),
     }
     value
 }

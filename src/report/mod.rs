@@ -4,9 +4,11 @@
 //! outside are escaped before they reach a terminal.
 
 mod json;
+mod status;
 mod text;
 
 pub use json::{planned as planned_json, ran as ran_json, verdict as verdict_json, verified as verified_json};
+pub use status::status;
 pub use text::{allow_command, check, entry, entry_heading, explained, finding, flush, listed, planned, ran, verified};
 
 use crate::dispose::Stop;
@@ -19,6 +21,7 @@ fn stopped(ran: &Ran) -> Option<String> {
     let nothing = spent.counts.total() + spent.open() == 0;
     spent.stopped.map(|stop| match stop {
         Stop::Signal => "stopped by a signal; the rest is done by the next run".to_owned(),
+        Stop::Paused => "stopped because the store was paused; the rest is done by the first run after `resume`".to_owned(),
         Stop::Busy => "stopped because the store was too busy for too long; the rest is done by the next run".to_owned(),
         Stop::Window if nothing => format!("outside its window {window}; nothing was disposed of"),
         Stop::Window => format!("its window {window} ended; the rest is done by the next run within it"),

@@ -183,6 +183,10 @@ pub fn ran(ran: &Ran, config: &Path) -> String {
             line(&mut out, &format!("  nothing was done: {}", escape(why.as_bytes())));
             return out;
         }
+        End::Paused(why) => {
+            line(&mut out, &format!("  nothing was done: {why}"));
+            return out;
+        }
         End::Reported(over) => {
             tally_lines(&mut out, &ran.tally);
             if let Some(over) = over {

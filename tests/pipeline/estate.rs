@@ -119,7 +119,16 @@ impl Estate {
         };
         let source = if self.lookup { EventSource::Lookup(lookup) } else { EventSource::Here };
         let datasets = vec![Arc::new(dataset(DATASET, source)), Arc::new(dataset("dates", EventSource::Here))];
-        Arc::new(Config { file: "test".into(), node: "test".into(), state: self.state(), schedules, stores: vec![store], datasets })
+        let service = retentiond::config::Service::default();
+        Arc::new(Config {
+            file: "test".into(),
+            node: "test".into(),
+            state: self.state(),
+            service,
+            schedules,
+            stores: vec![store],
+            datasets,
+        })
     }
 
     pub async fn try_session(&self) -> Result<Session> {

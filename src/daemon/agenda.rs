@@ -1,0 +1,130 @@
+//! What is to be run when: each dataset's timetable, what was missed, and what failed.
+//!
+//! This is pure: the caller says what time it is, and draws the lots. A dataset's timetable was last satisfied when a run over it last began, by
+//! whomever; that stands in the log, so a run that was missed while the service was down is known, and made up for once. A run that failed is tried
+//! again after a minute, then after twice as long each time, up to an hour; the timetable's own next time comes all the same.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::config::Dataset;
+use crate::register::LastRun;
+use crate::schedule::Asked;
+
+/// A run that begins this much after its time was missed, not merely waited for.
+const MISSED: Duration = Duration::from_mins(2);
+
+/// How long after the first failure a run is tried again, and after many.
+const RETRY: Duration = Duration::from_mins(1);
+const RETRY_MOST: Duration = Duration::from_hours(1);
+
+/// One dataset on the agenda.
+pub struct Slot {
+    /// The dataset.
+    pub dataset: Arc<Dataset>,
+    /// When the timetable was last satisfied, or first looked at.
+    satisfied: Timestamp,
+    /// How often in a row it could not be run.
+    pub failures: u32,
+    /// Why.
+    pub why: Option<String>,
+    retry: Option<Timestamp>,
+    /// The missed run that is to be made up for, and when.
+    made_up: Option<(Timestamp, Timestamp)>,
+}
+
+/// How a dataset stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stand {
+    /// It is to be run now.
+    Due,
+    /// Not before this instant; `None`: only when a person says so.
+    Wait(Option<Timestamp>),
+}
+
+impl Slot {
+    /// A dataset whose last run is known from the log, or that is new.
+    pub fn new(dataset: Arc<Dataset>, last: Option<&LastRun>, now: Timestamp) -> Self {
+        let mut slot =
+            Self { dataset, satisfied: last.map_or(now, |last| last.began.min(now)), failures: 0, why: None, retry: None, made_up: None };
+        let cut_short = |how: Option<&str>| !matches!(how, Some("done" | "reported" | "refused" | "stopped: window"));
+        if let Some(last) = last.filter(|last| cut_short(last.how.as_deref())) {
+            slot.why = Some(format!("its last run was {}", last.how.as_deref().unwrap_or("interrupted")));
+            slot.retry = Some(now);
+        }
+        slot
+    }
+
+    /// The same dataset under another configuration.
+    #[must_use]
+    pub fn taken_over(mut self, dataset: Arc<Dataset>) -> Self {
+        let same = |one: &Dataset| one.scan.as_ref().map(ToString::to_string);
+        if same(&self.dataset) != same(&dataset) {
+            self.made_up = None;
+        }
+        self.dataset = dataset;
+        self
+    }
+
+    /// How it stands at `now`. `lot`, from 0 to 1, decides how much of `most` a missed run waits.
+    pub fn stand(&mut self, now: Timestamp, most: Duration, lot: f64) -> Stand {
+        let Some(table) = &self.dataset.scan else { return Stand::Wait(None) };
+        let by_table = match table.asks(&zone(&self.dataset), self.satisfied, now) {
+            Asked::Never => None,
+            Asked::Next(next) => Some(next),
+            Asked::Since(since) => match self.made_up {
+                Some((known, at)) if known == since => Some(at),
+                _ => {
+                    let missed = now.duration_since(since).unsigned_abs() > MISSED;
+                    let at = if missed { now + most.mul_f64(lot.clamp(0.0, 1.0)) } else { since };
+                    self.made_up = Some((since, at));
+                    Some(at)
+                }
+            },
+        };
+        let next = match (by_table, self.retry) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        if next.is_some_and(|next| next <= now) { Stand::Due } else { Stand::Wait(next) }
+    }
+
+    /// A run over it began.
+    pub fn began(&mut self, at: Timestamp) {
+        self.satisfied = self.satisfied.max(at);
+        self.made_up = None;
+        self.retry = None;
+    }
+
+    /// A run over it did what it could.
+    pub fn succeeded(&mut self) {
+        (self.failures, self.why, self.retry) = (0, None, None);
+    }
+
+    /// It could not be run, or not to its end.
+    pub fn failed(&mut self, now: Timestamp, why: String) {
+        let doubled = RETRY.saturating_mul(1 << self.failures.min(10));
+        self.failures = self.failures.saturating_add(1);
+        self.retry = Some(now + doubled.min(RETRY_MOST));
+        // Tried again is enough; asked for once more by the timetable it would be tried twice.
+        self.satisfied = self.satisfied.max(now);
+        self.made_up = None;
+        self.why = Some(why);
+    }
+
+    /// It waits for something that may pass soon; that is no failure.
+    pub fn put_off(&mut self, now: Timestamp, why: String) {
+        self.retry = Some(now + RETRY);
+        self.satisfied = self.satisfied.max(now);
+        self.made_up = None;
+        self.why = Some(why);
+    }
+}
+
+/// The zone of a dataset's timetable: that of its first rule.
+fn zone(dataset: &Dataset) -> TimeZone {
+    dataset.rules().first().map_or(TimeZone::UTC, |rule| rule.schedule.zone.clone())
+}

@@ -1,0 +1,214 @@
+//! What the tasks of the service share, and what they tell the one that holds the agenda.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::shown;
+use super::turns::{Need, Turns};
+use crate::config::{Config, Dataset, EventSource};
+use crate::control::{Reply, Request, Status, status};
+use crate::error::{Error, Kind, Result};
+use crate::register::{Pause, Register};
+use crate::session::{Progress, Session};
+
+/// What the tasks of the service share.
+pub(super) struct State {
+    /// The configuration file.
+    pub(super) file: PathBuf,
+    /// The path of the control socket.
+    pub(super) control: PathBuf,
+    /// The session that opened the state folder; runs use further ones.
+    pub(super) session: Session,
+    pub(super) turns: Arc<Turns>,
+    pub(super) events: mpsc::UnboundedSender<Event>,
+    config: RwLock<Arc<Config>>,
+    running: Mutex<BTreeMap<String, Running>>,
+    /// Datasets whose last run did not come to its end: those that they look into must wait.
+    undone: Mutex<BTreeSet<String>>,
+}
+
+/// What the task that holds the agenda is told.
+pub(super) enum Event {
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGHUP.
+    Reload,
+    /// SIGUSR1.
+    LogStatus,
+    /// A run began.
+    Began { dataset: String, at: Timestamp },
+    /// A run ended, or could not begin.
+    Ended { dataset: String, origin: Origin, outcome: Outcome },
+    /// Recovery looked what became of records.
+    Recovered(Result<()>),
+    /// A client asks for something.
+    Ask { request: Request, person: String, replies: mpsc::UnboundedSender<Reply> },
+}
+
+/// Who asked for a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    Timetable,
+    Person,
+}
+
+/// What came of a run, for the agenda.
+pub(super) enum Outcome {
+    /// All that could be done, or what only a person can change.
+    Done,
+    /// It waits for something that may pass soon.
+    PutOff(String),
+    /// It is tried again.
+    Failed(String),
+    /// The audit log is lost.
+    Lost(Error),
+}
+
+/// A run under way.
+#[derive(Clone)]
+pub(super) struct Running {
+    pub(super) since: Timestamp,
+    pub(super) progress: Progress,
+}
+
+impl Running {
+    pub(super) fn shown(&self) -> status::Running {
+        let number = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        status::Running {
+            since: shown(self.since),
+            seen: number(&self.progress.seen),
+            planned: number(&self.progress.planned),
+            done: number(&self.progress.done),
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    pub(super) fn new(file: &Path, session: Session, config: Arc<Config>, events: mpsc::UnboundedSender<Event>) -> Arc<Self> {
+        Arc::new(Self {
+            file: file.to_owned(),
+            control: config.service.control.clone(),
+            session,
+            turns: Turns::new(config.service.runs_at_once),
+            events,
+            config: RwLock::new(config),
+            running: Mutex::default(),
+            undone: Mutex::default(),
+        })
+    }
+
+    /// The configuration in force.
+    pub(super) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn set_config(&self, config: Arc<Config>) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    /// The runs under way.
+    pub(super) fn running(&self) -> BTreeMap<String, Running> {
+        locked(&self.running).clone()
+    }
+
+    pub(super) fn nothing_runs(&self) -> bool {
+        locked(&self.running).is_empty()
+    }
+
+    pub(super) fn tell(&self, event: Event) {
+        // Nobody listens any more only when the service ends.
+        let _ = self.events.send(event);
+    }
+
+    /// Shows a run as under way until the guard is dropped.
+    pub(super) fn show(self: &Arc<Self>, dataset: &str, progress: &Progress) -> Shown {
+        let running = Running { since: crate::clock::now(), progress: progress.clone() };
+        locked(&self.running).insert(dataset.to_owned(), running);
+        Shown { state: Arc::clone(self), dataset: dataset.to_owned() }
+    }
+
+    pub(super) fn set_undone(&self, dataset: &str, undone: bool) {
+        let mut all = locked(&self.undone);
+        if undone {
+            all.insert(dataset.to_owned());
+        } else {
+            all.remove(dataset);
+        }
+    }
+
+    /// The dataset that looks into this one and whose last run did not come to its end.
+    pub(super) fn waits_for(&self, dataset: &Dataset) -> Option<String> {
+        let undone = locked(&self.undone);
+        let config = self.config();
+        let asker = config.datasets.iter().find(|one| undone.contains(&one.address) && one.looks_into(dataset));
+        asker.map(|asker| asker.address.clone())
+    }
+}
+
+/// A run shown as under way.
+pub(super) struct Shown {
+    state: Arc<State>,
+    dataset: String,
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        locked(&self.state.running).remove(&self.dataset);
+    }
+}
+
+/// The places that a run over this dataset touches.
+pub(super) fn need(config: &Config, dataset: &Dataset) -> Need {
+    let looked_into = dataset.events.iter().filter_map(|(_, source)| match source {
+        EventSource::Lookup(lookup) => config.dataset(&lookup.store, &lookup.dataset),
+        EventSource::Here => None,
+    });
+    let stores = std::iter::once(dataset.store.identity()).chain(looked_into.map(|other| other.store.identity()));
+    Need::Places(stores.collect())
+}
+
+/// The last answer to a request, and the error that the service cannot outlive, if it is one.
+pub(super) fn done(result: Result<u8>) -> (Reply, Option<Error>) {
+    match result {
+        Ok(code) => (Reply::Done { code, error: None }, None),
+        Err(error) => {
+            let reply = Reply::Done { code: error.kind().exit_code(), error: Some(error.to_string()) };
+            let lost = matches!(error.kind(), Kind::LogLost | Kind::NotIntact);
+            (reply, lost.then_some(error))
+        }
+    }
+}
+
+/// The status as far as the register knows it.
+pub(super) async fn known(config: &Config, register: &Register, pauses: Vec<Pause>) -> Result<Status> {
+    let mut status = unknown(config);
+    for last in register.last_runs().await? {
+        if let Some(row) = status.datasets.iter_mut().find(|row| row.dataset == last.dataset) {
+            row.satisfied = last.satisfied.map(shown);
+            row.last = Some(status::Last { run: last.run, began: shown(last.began), ended: last.ended.map(shown), how: last.how });
+        }
+    }
+    let pause = |pause: Pause| status::Pause { store: pause.store, since: pause.since, reason: pause.reason, person: pause.person };
+    status.pauses = pauses.into_iter().map(pause).collect();
+    Ok(status)
+}
+
+/// The status when there is no register yet.
+pub(super) fn unknown(config: &Config) -> Status {
+    let row = |dataset: &Arc<Dataset>| status::Dataset {
+        dataset: dataset.address.clone(),
+        mode: dataset.mode.as_str().into(),
+        scan: dataset.scan.as_ref().map(ToString::to_string),
+        ..status::Dataset::default()
+    };
+    Status { datasets: config.datasets.iter().map(row).collect(), ..Status::default() }
+}
