@@ -15,6 +15,7 @@ use crate::config::{ClassChoice, Config, Dataset, EventSource, Lookup};
 use crate::hold::{Holds, Subject};
 use crate::judge::{Bound, RuleToday, Standing, Verdict, judge};
 use crate::record::{Doubt, Reading, Record};
+use crate::schedule::history::Former;
 use crate::schedule::{EventName, Rule};
 use crate::store::Kept;
 
@@ -27,6 +28,8 @@ pub struct Assessor {
     pseudonyms: Arc<Pseudonyms>,
     /// The dataset's own rules with their dates, made once: the rules of every record, or those of each value that picks a class.
     rules: OwnRules,
+    /// What was in force before, by dataset.
+    formers: Arc<Formers>,
     /// Whether another dataset of the store may match the same records.
     overlapping: bool,
 }
@@ -40,6 +43,9 @@ fn rules_today(rules: &[Rule], today: Today) -> Vec<RuleToday> {
     rules.iter().map(|rule| RuleToday { rule: rule.clone(), today: today.date_in(&rule.schedule.zone) }).collect()
 }
 
+/// What was in force before, by dataset: see [`crate::schedule::history`].
+pub type Formers = BTreeMap<String, Vec<Former>>;
+
 /// A verdict and the readings from elsewhere that it rests on.
 #[derive(Clone, Debug)]
 pub struct Assessment {
@@ -51,7 +57,14 @@ pub struct Assessment {
 
 impl Assessor {
     /// An assessor for one dataset.
-    pub fn new(config: Arc<Config>, dataset: Arc<Dataset>, today: Today, holds: Arc<RwLock<Holds>>, pseudonyms: Arc<Pseudonyms>) -> Self {
+    pub fn new(
+        config: Arc<Config>,
+        dataset: Arc<Dataset>,
+        today: Today,
+        holds: Arc<RwLock<Holds>>,
+        pseudonyms: Arc<Pseudonyms>,
+        formers: Arc<Formers>,
+    ) -> Self {
         let overlapping = dataset.store.overlaps().iter().any(|(one, other)| *one == dataset.name || *other == dataset.name);
         let rules = match &dataset.classes {
             ClassChoice::All(rules) => OwnRules::All(rules_today(rules, today)),
@@ -59,7 +72,7 @@ impl Assessor {
                 OwnRules::By(map.iter().map(|(value, rules)| (value.clone(), rules_today(rules, today))).collect())
             }
         };
-        Self { config, dataset, today, holds, pseudonyms, rules, overlapping }
+        Self { config, dataset, today, holds, pseudonyms, rules, formers, overlapping }
     }
 
     /// The day that counts as today.
@@ -150,7 +163,12 @@ impl Assessor {
         };
         let holds = self.holds.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let protecting = if holds.is_empty() { None } else { self.protecting(&holds, dataset, record, rules) };
-        judge(rules, reading, protecting.as_ref().map(|(id, kind)| (id.as_str(), kind.as_str())))
+        let verdict = judge(rules, reading, protecting.as_ref().map(|(id, kind)| (id.as_str(), kind.as_str())));
+        let formers = self.formers.get(&dataset.address).map_or(&[][..], Vec::as_slice);
+        formers.iter().fold(verdict, |verdict, former| {
+            let before = former.rules(record.class_value.as_deref()).map(|rules| rules_today(rules, self.today));
+            verdict.and_before(former.until, before.as_deref(), reading)
+        })
     }
 
     fn protecting(&self, holds: &Holds, dataset: &Dataset, record: &Record, rules: &[RuleToday]) -> Option<(String, String)> {

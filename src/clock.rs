@@ -48,6 +48,57 @@ impl Today {
     }
 }
 
+/// A clock that moved ahead by this much more than time passed, while the service ran, was set: by a mistake, or by one that was put right.
+const JUMP: SignedDuration = SignedDuration::from_hours(24);
+
+/// The clock as it was looked at: what it showed, and how long the machine had run, asleep or not.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// What the clock showed.
+    pub at: Timestamp,
+    /// How long the machine had run, which nobody can set.
+    pub uptime: SignedDuration,
+}
+
+/// Looks at the clock.
+pub fn look() -> Look {
+    let uptime = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let nanoseconds = i32::try_from(uptime.tv_nsec).unwrap_or_default();
+    Look { at: now(), uptime: SignedDuration::new(uptime.tv_sec, nanoseconds) }
+}
+
+/// Refuses a clock that has jumped far ahead since it was looked at before. `trusted` says that a person has looked at it.
+pub fn check_jump(before: Look, now: Look, trusted: bool) -> Result<()> {
+    let ahead = now.at.duration_since(before.at) - (now.uptime - before.uptime);
+    if trusted || ahead <= JUMP {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Refused,
+        format!(
+            "clock: it is {:.0} by the system's clock, which has jumped ahead by {} hours since {:.0}; nothing was destroyed; if the clock is right, run once with --trust-clock",
+            now.at,
+            ahead.as_hours(),
+            before.at
+        ),
+    ))
+}
+
+/// Refuses a clock of which the kernel does not say that it is synchronised. systemd passes the kernel's word on, whoever synchronises the clock.
+pub fn check_synchronised() -> Result<()> {
+    let asked = std::process::Command::new("timedatectl").args(["show", "--property=NTPSynchronized", "--value"]).output();
+    let why = match asked {
+        Ok(output) if output.status.success() && output.stdout.trim_ascii() == b"yes" => return Ok(()),
+        Ok(output) if output.status.success() && output.stdout.trim_ascii() == b"no" => {
+            "the kernel says that it is not synchronised".to_owned()
+        }
+        Ok(output) => format!("timedatectl cannot tell whether it is synchronised ({})", output.status),
+        Err(error) => format!("timedatectl cannot be asked whether it is synchronised: {error}"),
+    };
+    let remedy = "synchronise it, or write `clock: { synchronised: ignore }` if you are sure of it otherwise";
+    Err(Error::new(Kind::Refused, format!("clock: {why}; nothing was destroyed; {remedy}")))
+}
+
 /// The present moment by the system's clock.
 pub fn now() -> Timestamp {
     Timestamp::now()
@@ -94,6 +145,19 @@ mod tests {
         assert!(check(at("2027-04-01T00:00:00Z"), newest, false).unwrap_err().to_string().contains("--trust-clock"));
         assert!(check(at("2027-04-01T00:00:00Z"), newest, true).is_ok());
         assert!(check(at("1970-01-01T00:00:00Z"), None, false).is_ok());
+    }
+
+    #[test]
+    fn a_clock_that_jumps_ahead_while_the_machine_runs_is_refused_and_a_sleep_is_not() {
+        let look = |at: &str, hours: i64| Look { at: at.parse().unwrap(), uptime: SignedDuration::from_hours(hours) };
+        let before = look("2026-11-22T10:00:00Z", 5);
+        assert!(check_jump(before, look("2026-11-22T11:00:00Z", 6), false).is_ok());
+        assert!(check_jump(before, look("2026-12-22T10:00:00Z", 5 + 30 * 24), false).is_ok(), "a month of sleep");
+        assert!(check_jump(before, look("2026-11-23T09:00:00Z", 5), false).is_ok(), "put right by less than a day");
+        let refused = check_jump(before, look("2026-12-22T10:00:00Z", 6), false).unwrap_err().to_string();
+        assert!(refused.contains("jumped ahead by 719 hours") && refused.contains("--trust-clock"), "{refused}");
+        assert!(check_jump(before, look("2026-12-22T10:00:00Z", 6), true).is_ok());
+        assert!(check_jump(before, look("2026-11-22T09:00:00Z", 6), false).is_ok(), "a clock set back is told by the log");
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub struct Verdict {
 pub enum Standing {
     /// Its period is over under every class.
     Due,
+    /// It is due only through an edit that is not old enough.
+    Waiting,
     /// Its period is running.
     NotYetDue,
     /// The event that starts its period has not happened.
@@ -113,6 +115,13 @@ pub enum Reason {
     Overdue {
         /// The last day on which it might have been present.
         after: Date,
+    },
+    /// It is due now, and was not before an edit that is not old enough.
+    Edited {
+        /// When the edit is old enough.
+        until: jiff::Timestamp,
+        /// What kept the record before; `None` when that cannot be told.
+        before: Option<Box<Reason>>,
     },
     /// Another dataset matches the same record, and this is what it says.
     Elsewhere {
@@ -221,6 +230,35 @@ fn more_careful(one: Disposition, other: Disposition) -> Disposition {
 }
 
 impl Verdict {
+    /// Adds what was in force before an edit that is old enough only at `until`: a record that is due waits, unless it is due under these rules too.
+    /// `None`: they cannot be told, and it waits. Of two dispositions the more careful one is taken.
+    #[must_use]
+    pub fn and_before<'r>(
+        mut self,
+        until: jiff::Timestamp,
+        rules: Option<&[RuleToday]>,
+        reading: impl Fn(&EventName) -> Option<&'r Reading>,
+    ) -> Self {
+        if !matches!(self.standing, Standing::Due | Standing::Waiting) {
+            return self;
+        }
+        let mut before = Vec::new();
+        for RuleToday { rule, today } in rules.unwrap_or_default() {
+            match judge_class(rule, *today, &reading) {
+                (Standing::Due, ..) => self.then = self.then.and_then(|then| Some(more_careful(then, rule.class.then?))),
+                (_, reason, _) => before.push(Some(Box::new(reason))),
+            }
+        }
+        if rules.is_none() {
+            before.push(None);
+        }
+        if !before.is_empty() || self.then.is_none() {
+            (self.standing, self.then) = (Standing::Waiting, None);
+        }
+        self.reasons.extend(before.into_iter().map(|before| Reason::Edited { until, before }));
+        self
+    }
+
     /// Adds what another dataset, which matches the same record, says. The record stays unless both say that it is due.
     #[must_use]
     pub fn and_elsewhere(mut self, dataset: &str, other: Verdict) -> Self {
@@ -259,6 +297,7 @@ impl Standing {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Due => "due",
+            Self::Waiting => "waiting",
             Self::NotYetDue => "not-yet-due",
             Self::NotStarted => "not-started",
             Self::Permanent => "permanent",
@@ -275,6 +314,7 @@ impl Reason {
             Self::Doubt { class, event, doubt } => format!("{class}: {event}: {}", doubt.kind()),
             Self::NoClass(_) => "no class applies to the value that picks it".to_owned(),
             Self::Elsewhere { dataset, reason } => format!("also in {dataset}: {}", reason.without_values()),
+            Self::Edited { until, before: Some(before) } => format!("{}{}", edited(*until), before.without_values()),
             other => other.to_string(),
         }
     }
@@ -296,8 +336,14 @@ impl fmt::Display for Reason {
             Self::Held { hold, kind } => write!(f, "held by {hold} ({kind})"),
             Self::Overdue { after } => write!(f, "overdue: it should not have been here after {after}"),
             Self::Elsewhere { dataset, reason } => write!(f, "also in {dataset}: {reason}"),
+            Self::Edited { until, before: Some(before) } => write!(f, "{}{before}", edited(*until)),
+            Self::Edited { until, before: None } => write!(f, "{}that cannot be told any more", edited(*until)),
         }
     }
+}
+
+fn edited(until: jiff::Timestamp) -> String {
+    format!("due only through an edit: waits until {until:.0}, or until a person confirms it; before, ")
 }
 
 /// Which events a moment must not lie after for a record to be possibly due: what a store may use to leave out records that cannot be due.

@@ -36,6 +36,7 @@ pub mod assess;
 pub mod audit;
 pub mod cli;
 pub mod clock;
+pub mod compare;
 pub mod config;
 pub mod control;
 pub mod daemon;

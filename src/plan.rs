@@ -47,6 +47,9 @@ pub struct Tally {
     pub held: u64,
     /// Kept because something cannot be told.
     pub undetermined: u64,
+    /// Kept because only an edit that is not old enough made them due.
+    #[serde(default)]
+    pub waiting: u64,
     /// Seen one by one and kept because the period is running, has not started, or never ends.
     pub kept: u64,
     /// Present past their ceiling.
@@ -94,6 +97,7 @@ impl Tally {
                 self.oldest = [self.oldest, event].into_iter().flatten().min();
             }
             (Standing::Held, _) => self.held += 1,
+            (Standing::Waiting, _) => self.waiting += 1,
             (Standing::Undetermined | Standing::Due, _) => {
                 self.undetermined += 1;
                 for reason in &verdict.reasons {

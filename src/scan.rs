@@ -153,7 +153,7 @@ async fn stopped(brake: &Brake) {
 }
 
 /// What the store finds about this dataset before it is read; and whether something keeps the dataset from being run.
-async fn look_at_store(dataset: &Dataset) -> Result<(Vec<Finding>, Option<String>)> {
+pub(crate) async fn look_at_store(dataset: &Dataset) -> Result<(Vec<Finding>, Option<String>)> {
     let about_this = |finding: &Finding| finding.about == dataset.address || finding.about == dataset.store.name();
     let found: Vec<Finding> = dataset.store.check().await?.into_iter().filter(about_this).collect();
     let blocks: Vec<String> =

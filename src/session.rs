@@ -9,6 +9,7 @@
 //! A run over one dataset: `run-started` → scan, judge, plan → `flagged` for what people are to look at → limits → in report mode nothing more; in
 //! enforce mode the plan is made durable and spent through the one door → `run-finished` with counts that add up.
 
+mod edits;
 mod pause;
 mod shared;
 
@@ -20,7 +21,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::assess::Assessor;
+use crate::assess::{Assessor, Formers};
 use crate::audit::{AuditLog, Committed, Draft, Entry, EpochKey, Kind as EntryKind, Pseudonyms};
 use crate::clock::{self, Today};
 use crate::config::{Config, Dataset, Mode};
@@ -34,6 +35,7 @@ use crate::scan::{acts, scan};
 use crate::schedule::Disposition;
 use crate::spool::{self, Spool};
 use crate::store::BATCH;
+pub use edits::{Edit, edit, edit_id, formers};
 use shared::Shared;
 
 /// Longest piece of a schedule's text in one entry, in bytes before JSON escapes it, which at worst makes six of one.
@@ -57,6 +59,8 @@ pub struct Session {
     pub(crate) pseudonyms: Arc<Pseudonyms>,
     pub(crate) epoch: Arc<EpochKey>,
     pub(crate) holds: Arc<RwLock<Holds>>,
+    /// What was in force before, for what became due only through an edit.
+    formers: Arc<Formers>,
 }
 
 /// Numbers that grow while a run goes on, for people who watch.
@@ -108,14 +112,19 @@ pub enum End {
 impl Session {
     /// Opens the state folder, settles what a crash left open, and writes down schedules that changed.
     pub async fn open(config: Arc<Config>, trust_clock: bool) -> Result<Self> {
-        Self::open_with(config, trust_clock, Arc::default()).await
+        Self::open_with(config, trust_clock, false, Arc::default()).await
     }
 
-    /// Opens the state folder; `stop` ends even what a crash left to do.
-    pub async fn open_with(config: Arc<Config>, trust_clock: bool, stop: Arc<AtomicBool>) -> Result<Self> {
+    /// Opens the state folder for the service; `stop` ends even what a crash left to do.
+    pub async fn open_for_service(config: Arc<Config>, stop: Arc<AtomicBool>) -> Result<Self> {
+        Self::open_with(config, false, true, stop).await
+    }
+
+    async fn open_with(config: Arc<Config>, trust_clock: bool, unattended: bool, stop: Arc<AtomicBool>) -> Result<Self> {
         let opened = AuditLog::open(&config.state, &config.node)?;
         let log = opened.log;
-        let now = clock::now();
+        let look = clock::look();
+        let now = look.at;
         clock::check(now, log.newest_at(), trust_clock)?;
         let mut recovered = Vec::new();
         if opened.recovery.cut_bytes > 0 {
@@ -135,23 +144,24 @@ impl Session {
             register,
             recovered,
             stop,
-            shared: Arc::new(Shared::new(now)),
+            shared: Arc::new(Shared::new(look, unattended)),
             now,
             pseudonyms: Arc::new(pseudonyms),
             epoch,
             holds: Arc::default(),
+            formers: Arc::default(),
         };
+        // Recovery removes nothing but what is left of records that are gone.
         session.recovered.extend(session.recover().await?);
         session.write_down().await?;
+        session.formers = Arc::new(formers(&session.config, Some(&session.register), now).await?);
         session.load_pauses().await?;
         Ok(session)
     }
 
     /// A further session on the same log and register: at this moment, with this configuration. Refused when the clock cannot be believed.
     pub async fn renewed(&self, config: Arc<Config>, trust_clock: bool) -> Result<Self> {
-        let now = clock::now();
-        clock::check(now, Some(self.shared.newest()), trust_clock)?;
-        self.shared.seen_at(now);
+        let now = self.shared.look(trust_clock)?;
         let year = now.to_zoned(jiff::tz::TimeZone::UTC).year();
         let (mut pseudonyms, mut epoch) = (Arc::clone(&self.pseudonyms), Arc::clone(&self.epoch));
         if epoch.year() != year {
@@ -160,7 +170,8 @@ impl Session {
             pseudonyms = Arc::new(anew);
         }
         *self.holds.write().unwrap_or_else(PoisonError::into_inner) = Holds::new(self.register.holds().await?);
-        Ok(Self { now, pseudonyms, epoch, ..self.configured(config) })
+        let formers = Arc::new(formers(&config, Some(&self.register), now).await?);
+        Ok(Self { now, pseudonyms, epoch, formers, ..self.configured(config) })
     }
 
     /// This session with another configuration, for what depends on no clock.
@@ -177,6 +188,7 @@ impl Session {
             pseudonyms: Arc::clone(&self.pseudonyms),
             epoch: Arc::clone(&self.epoch),
             holds: Arc::clone(&self.holds),
+            formers: Arc::clone(&self.formers),
         }
     }
 
@@ -219,24 +231,6 @@ impl Session {
         self.log.close().await
     }
 
-    /// Every schedule in force whose text is not in the log as it stands goes into the log in full, so that an auditor can derive each due date.
-    pub async fn write_down(&self) -> Result<()> {
-        let known = self.register.schedules().await?;
-        for schedule in &self.config.schedules.all {
-            if known.get(&schedule.id).map(String::as_str) == Some(&*schedule.sha256) {
-                continue;
-            }
-            let pieces = pieces(&schedule.text, TEXT_PIECE);
-            let body = |(at, text): (usize, &&str)| {
-                json!({
-                    "id": schedule.id, "sha256": &*schedule.sha256, "title": schedule.title, "part": at + 1, "parts": pieces.len(), "text": text, "by": BY,
-                })
-            };
-            self.tell(EntryKind::Schedule, pieces.iter().enumerate().map(body).collect()).await?;
-        }
-        Ok(())
-    }
-
     /// An assessor for one of the datasets, on the day of this session.
     pub fn assessor(&self, dataset: &Arc<Dataset>) -> Assessor {
         Assessor::new(
@@ -245,6 +239,7 @@ impl Session {
             Today::Now(self.now),
             Arc::clone(&self.holds),
             Arc::clone(&self.pseudonyms),
+            Arc::clone(&self.formers),
         )
     }
 
@@ -267,6 +262,7 @@ impl Session {
         if let Some(pause) = self.paused(dataset.store.name()) {
             return Ok(Ran::without_a_plan(&run, End::Paused(pause)));
         }
+        self.check_clock(dataset).await?;
         self.started(&run, None).await?;
         let planned = match scan(&run.assessor, Some(&self.plans()), Arc::clone(&progress.seen), &run.brake, false, None).await {
             Ok(planned) => planned,
@@ -297,6 +293,16 @@ impl Session {
         }
         self.finished(&run, &ran).await?;
         Ok(ran)
+    }
+
+    /// Refuses a clock that is not synchronised, where that is required: by the configuration, or because nobody watches. Report mode destroys nothing.
+    async fn check_clock(&self, dataset: &Dataset) -> Result<()> {
+        let required = self.config.service.synchronised.unwrap_or(self.shared.unattended);
+        if dataset.mode == Mode::Report || !required {
+            return Ok(());
+        }
+        let asked = tokio::task::spawn_blocking(clock::check_synchronised).await;
+        asked.map_err(|error| Error::with_source(Kind::Refused, "clock: it could not be asked whether it is synchronised", error))?
     }
 
     /// Report, refuse or spend.
@@ -377,6 +383,7 @@ impl Session {
                 format!("{}: is in report mode; nothing is destroyed before `mode: enforce` is written", dataset.address),
             ));
         }
+        self.check_clock(dataset).await?;
         if plan.footer.mark != dataset.store.mark().await {
             let place = dataset.store.place();
             return Err(Error::new(
@@ -433,6 +440,11 @@ impl Session {
         }
         if let Some(reason) = reason {
             body["reason"] = json!(reason);
+        }
+        if let Some(former) = self.formers.get(&dataset.address) {
+            // What is due now is judged by what was in force before as well; until when, follows from the log.
+            body["edit_delay"] = json!(self.config.service.edit_delay.as_secs());
+            body["waits_until"] = json!(former.iter().map(|former| former.until).max().map(|until| format!("{until:.3}")));
         }
         // From here until it is finished, the register reflects the log up to here at most.
         let token = self.shared.begin().await;

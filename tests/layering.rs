@@ -119,7 +119,7 @@ fn only_the_command_line_knows_the_service() {
 fn each_external_crate_has_its_home() {
     let homes: [(&str, &[&str]); 16] = [
         ("sqlx", &["store/sql", "register"]),
-        ("rustix", &["store/files", "store/sql", "audit", "control", "daemon"]),
+        ("rustix", &["store/files", "store/sql", "audit", "clock", "control", "daemon"]),
         ("uzers", &["control"]),
         ("sd_notify", &["daemon"]),
         ("signal_hook", &["daemon", "dispose"]),

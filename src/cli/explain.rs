@@ -12,7 +12,9 @@ use crate::clock::Today;
 use crate::config::{Config, Dataset};
 use crate::error::{Error, Kind, Result, escape};
 use crate::record::Address;
+use crate::register::Register;
 use crate::report;
+use crate::session;
 use crate::store::Found;
 use crate::yaml::suggest;
 
@@ -30,7 +32,10 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     let holds = Arc::new(RwLock::new(read_holds(&config).await?));
     let names = pseudonyms.all_for(&address.store, &address.dataset, address.key.as_bytes());
     let entries = super::audit::entries_about(&config.state.join("audit"), &names)?;
-    let assessor = Assessor::new(Arc::clone(&config), Arc::clone(&dataset), Today::now(), holds, pseudonyms);
+    let today = Today::now();
+    let register = Register::open_for_reading(&config.state).await?;
+    let formers = Arc::new(session::formers(&config, register.as_ref(), today.instant()).await?);
+    let assessor = Assessor::new(Arc::clone(&config), Arc::clone(&dataset), today, holds, pseudonyms, formers);
     // A store that needs looking at before it can be read is looked at; what it finds is said by `check`.
     dataset.store.check().await.map_err(|error| error.context(&dataset.address))?;
     let found = dataset.store.fetch(&dataset.name, std::slice::from_ref(&address.key)).await?.pop();

@@ -15,6 +15,7 @@ mod progress;
 mod register;
 mod resume;
 mod run;
+mod schedule;
 mod status;
 
 use std::io::Write;
@@ -67,6 +68,9 @@ enum Verb {
     Pause(pause::Options),
     /// Lift the pause of a store, or every pause
     Resume(resume::Options),
+    /// The schedule in force, and edits of it
+    #[command(subcommand)]
+    Schedule(schedule::Verb),
     /// Say in plain words why a record is kept, due, held or gone
     Explain(explain::Options),
     /// Read, search and verify the audit log
@@ -102,6 +106,7 @@ impl Cli {
             Verb::Status => status::execute(common).await,
             Verb::Pause(options) => pause::execute(common, &options).await,
             Verb::Resume(options) => resume::execute(common, &options).await,
+            Verb::Schedule(verb) => schedule::execute(common, &verb).await,
             Verb::Explain(options) => explain::execute(common, &options).await,
             Verb::Audit(verb) => audit::execute(common, verb),
             Verb::Register(verb) => register::execute(common, &verb).await,

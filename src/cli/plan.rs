@@ -1,6 +1,6 @@
 //! `retentiond plan`: what a run would do. It builds the same plan with the same code and stops before spending it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
 use clap::Args;
@@ -11,6 +11,7 @@ use super::{Common, DONE, FINDINGS, print, print_line, progress};
 use crate::assess::{Assessment, Assessor};
 use crate::audit::Pseudonyms;
 use crate::clock::Today;
+use crate::compare::{Change, Compared, compare};
 use crate::config::{Config, Dataset, Mode};
 use crate::dispose::Brake;
 use crate::error::{Error, Kind, Result, escape};
@@ -21,7 +22,7 @@ use crate::register::Register;
 use crate::report;
 use crate::scan::{Planned, scan};
 use crate::schedule::load::parse_date;
-use crate::session::{Progress, plans_folder};
+use crate::session::{self, Progress, plans_folder};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -31,9 +32,12 @@ pub(crate) struct Options {
     /// Ask what a run on this day would do [default: today]
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = parse_date)]
     on: Option<Date>,
-    /// List every record with its reasons
+    /// List every record with its reasons; with --against, every record that the edit changes
     #[arg(long)]
     list: bool,
+    /// Ask what this edited schedule, a file or a folder of files, would change before it is put in force
+    #[arg(long, value_name = "FILE|DIR")]
+    against: Option<PathBuf>,
 }
 
 pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
@@ -41,11 +45,24 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     let today = options.on.map_or_else(Today::now, Today::On);
     let pseudonyms = Arc::new(Pseudonyms::open(&config.state.join("keys"))?);
     let holds = Arc::new(RwLock::new(read_holds(&config).await?));
+    if let Some(schedules) = &options.against {
+        return against(common, options, &config, schedules, (today, holds, pseudonyms)).await;
+    }
+    let register = Register::open_for_reading(&config.state).await?;
+    let formers = Arc::new(session::formers(&config, register.as_ref(), today.instant()).await?);
+    let mut waiting = 0;
     let mut spools: Option<(PathBuf, bool)> = None;
     let (mut attention, never) = (false, Brake::default());
     let mut rows: Vec<Value> = Vec::new();
     for dataset in config.select(options.selection.as_deref())? {
-        let assessor = Assessor::new(Arc::clone(&config), Arc::clone(&dataset), today, Arc::clone(&holds), Arc::clone(&pseudonyms));
+        let assessor = Assessor::new(
+            Arc::clone(&config),
+            Arc::clone(&dataset),
+            today,
+            Arc::clone(&holds),
+            Arc::clone(&pseudonyms),
+            Arc::clone(&formers),
+        );
         let progress = Progress::default();
         let shown = progress::show(&dataset.address, &progress);
         let mut listed = Vec::new();
@@ -87,6 +104,7 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
             Err(error) if error.kind() == Kind::Store => Planned::failed(error.to_string()),
             Err(error) => return Err(error),
         };
+        waiting += planned.tally.waiting;
         let allow = allow_command(common, &dataset, &mut planned, keeps, &config)?;
         attention |= planned.incomplete.is_some()
             || planned.tally.over(&dataset.limits).is_some()
@@ -98,10 +116,63 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
             print_line(&report::planned(&dataset, &planned, allow.as_deref()))?;
         }
     }
+    let edit = session::edit(&config, &formers).filter(|_| waiting > 0);
     if common.json {
-        print_line(&json!({"on": options.on.map(|day| day.to_string()), "plans": rows}).to_string())?;
+        print_line(&json!({"edit": edit.as_ref().map(|edit| json!({"id": edit.id, "until": format!("{:.0}", edit.until)})), "on": options.on.map(|day| day.to_string()), "plans": rows}).to_string())?;
     } else {
+        if let Some(edit) = edit {
+            print_line(&report::waiting(waiting, &edit, &common.config))?;
+        }
         print_line("Nothing was changed: this is a plan.")?;
+    }
+    Ok(if attention { FINDINGS } else { DONE })
+}
+
+type Facts = (Today, Arc<RwLock<Holds>>, Arc<Pseudonyms>);
+
+/// What an edited schedule would change.
+async fn against(
+    common: &Common,
+    options: &Options,
+    config: &Arc<Config>,
+    schedules: &Path,
+    (today, holds, pseudonyms): Facts,
+) -> Result<u8> {
+    let edited = Arc::new(Config::load_with(&common.config, Some(schedules))?);
+    let (mut rows, mut attention) = (Vec::new(), false);
+    for dataset in config.select(options.selection.as_deref())? {
+        let Some(other) = edited.dataset(dataset.store.name(), &dataset.name) else { continue };
+        let assessor = |config: &Arc<Config>, dataset: &Arc<Dataset>| {
+            let (holds, pseudonyms) = (Arc::clone(&holds), Arc::clone(&pseudonyms));
+            Assessor::new(Arc::clone(config), Arc::clone(dataset), today, holds, pseudonyms, Arc::default())
+        };
+        let mut failed = None;
+        let mut listen = |change: Change, record: &Record, after: &Assessment| {
+            if options.list
+                && let Err(error) = print_line(&report::changed(change, other, record, after, common.json))
+            {
+                failed.get_or_insert(error);
+            }
+        };
+        let compared = match compare(&assessor(config, &dataset), &assessor(&edited, other), &mut listen).await {
+            Ok(compared) => compared,
+            Err(error) if error.kind() == Kind::Store => Compared { incomplete: Some(error.to_string()), ..Compared::default() },
+            Err(error) => return Err(error),
+        };
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        attention |= compared.incomplete.is_some() || !compared.newly_due.is_empty() || !compared.otherwise.is_empty();
+        if common.json {
+            rows.push(json!({"dataset": dataset.address, "mode": dataset.mode.as_str(), "changes": compared}));
+        } else {
+            print_line(&report::compared(&dataset, &compared))?;
+        }
+    }
+    if common.json {
+        print_line(&json!({"on": options.on.map(|day| day.to_string()), "against": rows}).to_string())?;
+    } else {
+        print_line("Nothing was changed: this compares what is in force with an edit of it.")?;
     }
     Ok(if attention { FINDINGS } else { DONE })
 }

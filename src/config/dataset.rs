@@ -9,6 +9,7 @@ use super::limits::Limits;
 use super::{Defaults, Mode};
 use crate::error::escape;
 use crate::record::Record;
+use crate::schedule::history::Binding;
 use crate::schedule::{Disposition, EventName, Period, Rule, Schedules, Timetable, Window};
 use crate::store::{Configure, DatasetHead, EventHead, EventPlace, Evidence, Store};
 use crate::yaml::{Fields, Mark, Node, Problems, Value, near, suggest};
@@ -97,6 +98,22 @@ impl Dataset {
             ClassChoice::All(rules) => rules,
             ClassChoice::By { map, .. } => record.class_value.as_deref().and_then(|value| map.get(value)).map_or(&[], Vec::as_slice),
         }
+    }
+
+    /// What binds its records to classes.
+    pub fn binding(&self) -> Binding {
+        let ids = |rules: &[Rule]| rules.iter().map(|rule| rule.class.id.as_str().to_owned()).collect::<Vec<_>>();
+        match &self.classes {
+            ClassChoice::All(rules) => Binding::Classes(ids(rules)),
+            ClassChoice::By { source, map } => {
+                Binding::By { source: source.clone(), map: map.iter().map(|(value, rules)| (value.clone(), ids(rules))).collect() }
+            }
+        }
+    }
+
+    /// [`Dataset::binding`] as it goes into the log.
+    pub fn binding_text(&self) -> String {
+        serde_json::to_string(&self.binding()).unwrap_or_default()
     }
 
     /// Whether dates of this dataset's records are looked up in the other one.

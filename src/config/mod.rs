@@ -71,6 +71,11 @@ struct Defaults {
 impl Config {
     /// Loads the configuration and the schedules it names.
     pub fn load(path: &Path) -> Result<Self> {
+        Self::load_with(path, None)
+    }
+
+    /// Loads the configuration with other schedules than it names: an edit that is not in force.
+    pub fn load_with(path: &Path, schedules: Option<&Path>) -> Result<Self> {
         let name = escape(path.as_os_str().as_encoded_bytes());
         if path == Path::new(DEFAULT_FILE) && !path.exists() {
             return Err(Error::new(
@@ -80,11 +85,15 @@ impl Config {
         }
         let document = Document::read(path, &name)?;
         let base = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Self::from_document(&document, base)
+        Self::read(&document, base, schedules)
     }
 
     /// The configuration in a document, with relative paths starting at `base`.
     pub fn from_document(document: &Document, base: &Path) -> Result<Self> {
+        Self::read(document, base, None)
+    }
+
+    fn read(document: &Document, base: &Path, other_schedules: Option<&Path>) -> Result<Self> {
         let mut problems = Problems::new(&document.name);
         let Some(mut fields) = document.root.fields("a configuration (a mapping that begins with `node: NAME`)", &mut problems) else {
             problems.into_result()?;
@@ -93,6 +102,7 @@ impl Config {
         let node = fields.need("node", "a configuration", &mut problems).and_then(|node| node_name(node, &mut problems));
         let (state, state_mark) = path_of(&mut fields, "state", base, DEFAULT_STATE, &mut problems);
         let (schedules_path, schedules_mark) = path_of(&mut fields, "schedules", base, "schedules", &mut problems);
+        let schedules_path = other_schedules.map_or(schedules_path, Path::to_owned);
         let defaults = Defaults { mode: Mode::Report, limits: Limits::default(), scan: None, window: None, backups: None };
         let defaults = defaults.overridden(&mut fields, &mut problems);
         let service = Service::read(&mut fields, base, &mut problems);

@@ -61,6 +61,14 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         on_behalf_of: Option<String>,
     },
+    /// Confirm the edit that is in force.
+    Confirm {
+        /// Its id.
+        edit: String,
+        /// Whom root acts for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        on_behalf_of: Option<String>,
+    },
     /// Load schedule and configuration anew.
     Reload {},
 }
@@ -104,9 +112,10 @@ impl Request {
     /// Whom root says that it acts for.
     pub fn on_behalf_of(&self) -> Option<&str> {
         match self {
-            Self::Run { on_behalf_of, .. } | Self::Pause { on_behalf_of, .. } | Self::Resume { on_behalf_of, .. } => {
-                on_behalf_of.as_deref()
-            }
+            Self::Confirm { on_behalf_of, .. }
+            | Self::Run { on_behalf_of, .. }
+            | Self::Pause { on_behalf_of, .. }
+            | Self::Resume { on_behalf_of, .. } => on_behalf_of.as_deref(),
             Self::Status {} | Self::Reload {} => None,
         }
     }

@@ -10,6 +10,8 @@ pub struct Status {
     pub service: Option<Service>,
     /// What is paused.
     pub pauses: Vec<Pause>,
+    /// The edit through which records may wait.
+    pub edit: Option<Edit>,
     /// The datasets in the order of the configuration.
     pub datasets: Vec<Dataset>,
 }
@@ -30,6 +32,16 @@ pub struct Service {
     pub reload_refused: Option<String>,
     /// Whether it is about to end.
     pub stopping: bool,
+}
+
+/// An edit that is not old enough.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Edit {
+    /// The id by which a person confirms it.
+    pub id: String,
+    /// When it is old enough.
+    pub until: String,
 }
 
 /// A pause in force.

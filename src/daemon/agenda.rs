@@ -128,3 +128,88 @@ impl Slot {
 fn zone(dataset: &Dataset) -> TimeZone {
     dataset.rules().first().map_or(TimeZone::UTC, |rule| rule.schedule.zone.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::yaml::Document;
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    fn dataset(scan: &str) -> Arc<Dataset> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("s.yaml"), "schedule: s\ntime-zone: UTC\nclasses: { c: { keep: permanently } }\n").unwrap();
+        let text = format!(
+            "node: n\nschedules: s.yaml\n{scan}\nstores: {{ a: {{ files: a, datasets: {{ b: {{ class: c, path: \"*\" }} }} }} }}\n"
+        );
+        let document = Document::parse("c.yaml", text).unwrap();
+        Arc::clone(&Config::from_document(&document, folder.path()).unwrap().datasets[0])
+    }
+
+    fn at(text: &str) -> Timestamp {
+        format!("2026-11-{text}Z").parse().unwrap()
+    }
+
+    fn last(began: &str, how: Option<&str>) -> LastRun {
+        LastRun { dataset: "a/b".into(), run: "r".into(), began: at(began), ended: None, how: how.map(Into::into), satisfied: None }
+    }
+
+    #[test]
+    fn a_dataset_is_due_at_its_time_and_not_again_before_the_next() {
+        let mut slot = Slot::new(dataset("scan: \"15 2 * * *\""), None, at("20T12:00:00"));
+        assert_eq!(slot.stand(at("21T02:14:59"), HOUR, 0.5), Stand::Wait(Some(at("21T02:15:00"))));
+        assert_eq!(slot.stand(at("21T02:15:00"), HOUR, 0.5), Stand::Due, "on time there is no delay");
+        slot.began(at("21T02:15:00"));
+        assert_eq!(slot.stand(at("21T02:15:00"), HOUR, 0.5), Stand::Wait(Some(at("22T02:15:00"))));
+        let mut idle = Slot::new(dataset("mode: report"), None, at("20T12:00:00"));
+        assert_eq!(idle.stand(at("29T12:00:00"), HOUR, 0.5), Stand::Wait(None), "without a timetable only a person runs it");
+    }
+
+    #[test]
+    fn what_was_missed_waits_as_long_as_the_lot_says_however_often_it_is_asked() {
+        let mut slot = Slot::new(dataset("scan: \"15 2 * * *\""), Some(&last("17T02:15:00", Some("done"))), at("20T12:00:00"));
+        assert_eq!(slot.stand(at("20T12:00:00"), HOUR, 0.5), Stand::Wait(Some(at("20T12:30:00"))));
+        assert_eq!(slot.stand(at("20T12:29:59"), HOUR, 0.1), Stand::Wait(Some(at("20T12:30:00"))), "lots are drawn once");
+        assert_eq!(slot.stand(at("20T12:30:00"), HOUR, 0.9), Stand::Due);
+        slot.began(at("20T12:30:00"));
+        assert_eq!(slot.stand(at("20T12:30:01"), HOUR, 0.9), Stand::Wait(Some(at("21T02:15:00"))), "three were missed, one is made up for");
+    }
+
+    #[test]
+    fn a_failure_is_tried_again_ever_less_often_and_the_timetable_comes_all_the_same() {
+        let mut slot = Slot::new(dataset("scan: \"0 */6 * * *\""), None, at("20T11:00:00"));
+        let mut now = at("20T12:00:00");
+        assert_eq!(slot.stand(now, HOUR, 0.5), Stand::Due);
+        for minutes in [1, 2, 4, 8, 16, 32, 60, 60] {
+            slot.began(now);
+            slot.failed(now, "the disk is not mounted".into());
+            let next = now + Duration::from_mins(minutes);
+            assert_eq!(slot.stand(now, HOUR, 0.5), Stand::Wait(Some(next)), "after {} failures", slot.failures);
+            now = next;
+            assert_eq!(slot.stand(now, HOUR, 0.5), Stand::Due);
+        }
+        slot.began(at("20T17:59:00"));
+        slot.failed(at("20T17:59:30"), "again".into());
+        assert_eq!(slot.stand(at("20T17:59:40"), HOUR, 0.5), Stand::Wait(Some(at("20T18:00:00"))));
+        slot.succeeded();
+        assert_eq!((slot.failures, slot.why.clone()), (0, None));
+    }
+
+    #[test]
+    fn what_a_crash_or_a_stop_cut_short_is_done_again_at_once() {
+        for (how, again) in [
+            (None, true),
+            (Some("interrupted"), true),
+            (Some("incomplete"), true),
+            (Some("stopped: signal"), true),
+            (Some("stopped: window"), false),
+            (Some("refused"), false),
+            (Some("done"), false),
+        ] {
+            let now = at("20T12:00:00");
+            let mut slot = Slot::new(dataset("scan: \"15 2 * * *\""), Some(&last("20T02:15:00", how)), now);
+            assert_eq!(slot.stand(now, HOUR, 0.5) == Stand::Due, again, "{how:?}");
+        }
+    }
+}

@@ -62,7 +62,7 @@ pub async fn serve(file: &Path) -> Result<()> {
     let (events, inbox) = mpsc::unbounded_channel();
     signals::watch(&stop, events.clone())?;
     let config = Arc::new(Config::load(file)?);
-    let session = Session::open_with(Arc::clone(&config), false, Arc::clone(&stop)).await?;
+    let session = Session::open_for_service(Arc::clone(&config), Arc::clone(&stop)).await?;
     for finding in &session.recovered {
         tracing::warn!("{}", crate::report::finding(finding));
     }
@@ -254,11 +254,19 @@ impl Service {
             }
             Request::Pause { store, reason, .. } => session.pause(store.as_deref(), &reason, &person).await.map(|()| crate::error::DONE),
             Request::Resume { store, .. } => session.resume(store.as_deref(), &person).await.map(|()| crate::error::DONE),
+            Request::Confirm { edit, .. } => {
+                let confirmed = self.confirm(&edit, &person).await;
+                confirmed.map(|()| crate::error::DONE)
+            }
             Request::Reload {} => self.reload().await.map(|()| crate::error::DONE),
         };
         let (reply, lost) = state::done(done);
         let _ = replies.send(reply);
         lost.map_or(Ok(()), Err)
+    }
+
+    async fn confirm(&self, edit: &str, person: &str) -> Result<()> {
+        self.state.session.renewed(self.state.config(), false).await?.confirm(edit, person).await
     }
 
     /// Takes in schedule and configuration anew: all of it, or nothing.

@@ -94,7 +94,10 @@ async fn run(state: &Arc<State>, address: &str, trust_clock: Option<bool>) -> st
     let progress = Progress::default();
     let _shown = state.show(address, &progress);
     state.tell(Event::Began { dataset: address.to_owned(), at: session.now() });
-    let ran = session.run(&dataset, &progress).await?;
+    let ran = match session.run(&dataset, &progress).await {
+        Err(error) if error.kind() == Kind::Refused && trust_clock.is_none() => return Err(Trouble::PutOff(error.to_string())),
+        other => other?,
+    };
     state.set_undone(address, ran.is_undone());
     Ok(Some(ran))
 }

@@ -14,7 +14,7 @@ use crate::config::{Config, Dataset, EventSource};
 use crate::control::{Reply, Request, Status, status};
 use crate::error::{Error, Kind, Result};
 use crate::register::{Pause, Register};
-use crate::session::{Progress, Session};
+use crate::session::{self, Progress, Session};
 
 /// What the tasks of the service share.
 pub(super) struct State {
@@ -197,6 +197,9 @@ pub(super) async fn known(config: &Config, register: &Register, pauses: Vec<Paus
             row.last = Some(status::Last { run: last.run, began: shown(last.began), ended: last.ended.map(shown), how: last.how });
         }
     }
+    let formers = session::formers(config, Some(register), crate::clock::now()).await?;
+    let shown_edit = |edit: session::Edit| status::Edit { id: edit.id, until: shown(edit.until) };
+    status.edit = session::edit(config, &formers).map(shown_edit);
     let pause = |pause: Pause| status::Pause { store: pause.store, since: pause.since, reason: pause.reason, person: pause.person };
     status.pauses = pauses.into_iter().map(pause).collect();
     Ok(status)

@@ -9,6 +9,7 @@ use sqlx::{Row, Sqlite, SqliteConnection, Transaction};
 use super::{Register, fail};
 use crate::audit::Entry;
 use crate::error::Result;
+use crate::schedule::history::{TextKind, Written};
 
 type Done = std::result::Result<(), sqlx::Error>;
 
@@ -42,36 +43,10 @@ pub struct Pause {
     pub person: String,
 }
 
-/// What a text that came into force is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TextKind {
-    /// A schedule; its id.
-    Schedule,
-    /// What binds a dataset's records to classes; its address.
-    Binding,
-}
-
-/// A text that came into force, or was withdrawn.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
-    /// What it is.
-    pub kind: TextKind,
-    /// The schedule's id or the dataset's address.
-    pub id: String,
-    /// SHA-256 of the text.
-    pub sha256: String,
-    /// When it came into force, or was withdrawn.
-    pub at: Timestamp,
-    /// The text; `None`: it was withdrawn, and nothing took its place.
-    pub text: Option<String>,
-}
-
-impl TextKind {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Schedule => "schedule",
-            Self::Binding => "binding",
-        }
+fn word(kind: TextKind) -> &'static str {
+    match kind {
+        TextKind::Schedule => "schedule",
+        TextKind::Binding => "binding",
     }
 }
 
@@ -114,7 +89,7 @@ impl Register {
         let rows = query.fetch_all(&self.pool).await.map_err(fail(&self.path))?;
         let mut all: Vec<Written> = Vec::new();
         for row in &rows {
-            let kind = if row.get::<&str, _>(0) == TextKind::Schedule.word() { TextKind::Schedule } else { TextKind::Binding };
+            let kind = if row.get::<&str, _>(0) == word(TextKind::Schedule) { TextKind::Schedule } else { TextKind::Binding };
             let (id, sha256, at): (String, String, &str) = (row.get(1), row.get(2), row.get(3));
             let (part, text): (i64, String) = (row.get(4), row.get(5));
             match all.last_mut() {
@@ -148,7 +123,7 @@ pub(super) async fn written(transaction: &mut Transaction<'_, Sqlite>, kind: Tex
     let id = if kind == TextKind::Schedule { entry.str("id").unwrap_or_default().to_owned() } else { dataset_of(entry) };
     sqlx::query("INSERT OR REPLACE INTO texts VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
         .bind(index_of(entry))
-        .bind(kind.word())
+        .bind(word(kind))
         .bind(id)
         .bind(entry.str("sha256").unwrap_or_default())
         .bind(&entry.at)

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row, Sqlite, Transaction};
 
-pub use facts::{LastRun, Pause, TextKind, Written};
+pub use facts::{LastRun, Pause};
 pub use projection::{OpenIntent, Projected, Unfinished};
 
 use crate::error::{Error, Kind, Result};

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use super::{Flag, Register, TextKind, facts, fail, insert_flag};
+use super::{Flag, Register, facts, fail, insert_flag};
 use crate::audit::{Entry, Kind as EntryKind, Reader};
 use crate::error::{Error, Kind, Result};
+use crate::schedule::history::TextKind;
 use crate::store::Act;
 
 /// How many entries are projected in one transaction: large enough to be fast, small enough to hold.

@@ -9,7 +9,9 @@ mod text;
 
 pub use json::{planned as planned_json, ran as ran_json, verdict as verdict_json, verified as verified_json};
 pub use status::status;
-pub use text::{allow_command, check, entry, entry_heading, explained, finding, flush, listed, planned, ran, verified};
+pub use text::{
+    allow_command, changed, check, compared, entry, entry_heading, explained, finding, flush, listed, planned, ran, verified, waiting,
+};
 
 use crate::dispose::Stop;
 use crate::session::{End, Ran};

@@ -30,6 +30,13 @@ pub fn status(status: &Status) -> String {
         let (person, reason) = (escape(pause.person.as_bytes()), escape(pause.reason.as_bytes()));
         let _ = writeln!(out, "PAUSED: {what}, since {} by {person}: {reason}", pause.since);
     }
+    if let Some(edit) = &status.edit {
+        let _ = writeln!(
+            out,
+            "what became due only through edit {} waits until {}; `schedule confirm {}` confirms it",
+            edit.id, edit.until, edit.id
+        );
+    }
     status.datasets.iter().for_each(|row| dataset(&mut out, row));
     out
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::{bytes, count};
 use crate::assess::Assessment;
 use crate::audit::{Entry, Kind as EntryKind, Verified};
+use crate::compare::{Change, Compared};
 use crate::config::{Config, Dataset};
 use crate::error::escape;
 use crate::finding::{Finding, Severity};
@@ -13,7 +14,7 @@ use crate::judge::Standing;
 use crate::plan::Tally;
 use crate::record::{Address, Record};
 use crate::scan::Planned;
-use crate::session::{End, Ran};
+use crate::session::{Edit, End, Ran};
 use crate::store::Found;
 
 /// One finding in a line.
@@ -91,10 +92,13 @@ fn tally_lines(out: &mut String, tally: &Tally) {
     if tally.held > 0 {
         line(out, &format!("  {} kept under a hold", tally.held));
     }
+    if tally.waiting > 0 {
+        line(out, &format!("  {} kept for now, because only an edit of the schedule made them due", tally.waiting));
+    }
     if tally.overdue > 0 {
         line(out, &format!("  {} overdue: present past the ceiling of the schedule", tally.overdue));
     }
-    let rest = tally.population.saturating_sub(tally.due() + tally.held + tally.undetermined);
+    let rest = tally.population.saturating_sub(tally.due() + tally.held + tally.waiting + tally.undetermined);
     if rest > 0 {
         line(out, &format!("  {least}{rest} kept, because their period is running or has not begun"));
     }
@@ -108,9 +112,25 @@ fn tally_lines(out: &mut String, tally: &Tally) {
 
 /// The command that allows a refused plan.
 pub fn allow_command(config: &Path, plan: &str) -> String {
-    let config = config.display().to_string();
-    let config = if config == crate::config::DEFAULT_FILE { String::new() } else { format!(" --config {}", escape(config.as_bytes())) };
-    format!("retentiond{config} run --allow {plan}")
+    format!("{} run --allow {plan}", program(config))
+}
+
+/// How many records wait through an edit, and how a person confirms it.
+pub fn waiting(records: u64, edit: &Edit, config: &Path) -> String {
+    format!(
+        "{} due only through an edit; they wait until {:.0} at the latest. If the edit is meant, confirm it: {} schedule confirm {}",
+        if records == 1 { "1 record is".to_owned() } else { format!("{records} records are") },
+        edit.until,
+        program(config),
+        edit.id
+    )
+}
+
+fn program(config: &Path) -> String {
+    if config == Path::new(crate::config::DEFAULT_FILE) {
+        return "retentiond".to_owned();
+    }
+    format!("retentiond --config {}", escape(config.as_os_str().as_encoded_bytes()))
 }
 
 /// The plan of one dataset.
@@ -160,6 +180,39 @@ pub fn listed(dataset: &Dataset, record: &Record, assessment: &Assessment, json:
     let reasons: Vec<String> = assessment.verdict.reasons.iter().map(|reason| escape(reason.to_string().as_bytes())).collect();
     let then = assessment.verdict.then.map_or(String::new(), |then| format!(" → {}", then.as_str()));
     format!("{}{then}\t{address}\t{}", assessment.verdict.standing.as_str(), reasons.join("; "))
+}
+
+/// One record that an edit changes.
+pub fn changed(change: Change, dataset: &Dataset, record: &Record, after: &Assessment, json: bool) -> String {
+    let line = listed(dataset, record, after, json);
+    if !json {
+        return format!("{}\t{line}", change.as_str());
+    }
+    // What `listed` makes is an object.
+    line.replacen('{', &format!("{{\"change\":\"{}\",", change.as_str()), 1)
+}
+
+/// What an edited schedule would change in one dataset.
+pub fn compared(dataset: &Dataset, compared: &Compared) -> String {
+    let mut out = String::new();
+    line(&mut out, &format!("{}:", dataset.address));
+    if let Some(why) = &compared.incomplete {
+        line(&mut out, &format!("  it could not be seen completely: {}", escape(why.as_bytes())));
+    }
+    line(&mut out, &format!("  {} judged", count(compared.records, "record")));
+    for (what, number) in &compared.newly_due {
+        line(&mut out, &format!("  {number} NEWLY DUE: {what}"));
+    }
+    for (what, number) in &compared.newly_protected {
+        line(&mut out, &format!("  {number} newly protected: due now ({what}), and no longer"));
+    }
+    for (what, number) in &compared.otherwise {
+        line(&mut out, &format!("  {number} due for something else: from {what}"));
+    }
+    if compared.newly_due.is_empty() && compared.newly_protected.is_empty() && compared.otherwise.is_empty() {
+        line(&mut out, "  nothing changes");
+    }
+    out
 }
 
 /// The collected lines as one text, and the collection empty.
@@ -243,6 +296,7 @@ pub fn explained(address: &Address, dataset: &Dataset, found: &Found, assessment
             let verdict = &assessment.verdict;
             let answer = match (verdict.standing, verdict.then) {
                 (Standing::Due, Some(then)) => format!("is due: its period is over, and its class says {}", then.as_str()),
+                (Standing::Waiting, _) => "is kept for now: only an edit of the schedule, or of its dataset's class, made it due".into(),
                 (Standing::NotYetDue, _) => "is kept: its period is still running".into(),
                 (Standing::NotStarted, _) => "is kept: the event that starts its period has not happened".into(),
                 (Standing::Permanent, _) => "is kept permanently".into(),
@@ -355,6 +409,14 @@ pub fn entry(entry: &Entry) -> String {
             text("limits").unwrap_or_default()
         ),
         EntryKind::Allowed => format!("plan {} allowed by {}", text("plan").unwrap_or_default(), text("person").unwrap_or_default()),
+        EntryKind::Bound if entry.bool("withdrawn") == Some(true) => "is no longer configured".into(),
+        EntryKind::Bound => format!("its records belong to {}", text("text").unwrap_or_default()),
+        EntryKind::Confirmed => format!("edit {} confirmed by {}", text("edit").unwrap_or_default(), text("person").unwrap_or_default()),
+        EntryKind::Paused | EntryKind::Resumed => {
+            let what = text("store").map_or("everything".into(), |store| format!("store {store}"));
+            let why = text("reason").map_or(String::new(), |reason| format!(": {reason}"));
+            format!("{what}, by {}{why}", text("person").unwrap_or_default())
+        }
         EntryKind::Overdue => format!("{} records past their ceiling", number("records").unwrap_or(0)),
         _ => {
             let parts = [

@@ -9,6 +9,7 @@
 
 pub mod check;
 pub mod class;
+pub mod history;
 pub mod load;
 pub mod period;
 pub mod timetable;

@@ -12,13 +12,16 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use jiff::Timestamp;
 
 use crate::audit::Committed;
+use crate::clock::{self, Look};
 use crate::error::Result;
 use crate::register::{Pause, Register};
 
 /// See the file's header.
 pub(crate) struct Shared {
     applied: tokio::sync::Mutex<Applied>,
-    newest: Mutex<Timestamp>,
+    look: Mutex<Look>,
+    /// Whether nobody watches: the service.
+    pub(super) unattended: bool,
     pub(super) pauses: RwLock<Vec<Pause>>,
     pub(super) brakes: Mutex<HashMap<String, Arc<AtomicBool>>>,
 }
@@ -38,19 +41,22 @@ struct Applied {
 pub(super) struct Token(u64);
 
 impl Shared {
-    pub(super) fn new(now: Timestamp) -> Self {
+    pub(super) fn new(look: Look, unattended: bool) -> Self {
         let applied = Applied { reached: 0, holding: BTreeMap::new(), runs: HashMap::new(), next: 0, unsettled: true };
-        Self { applied: applied.into(), newest: Mutex::new(now), pauses: RwLock::default(), brakes: Mutex::default() }
+        Self { applied: applied.into(), look: Mutex::new(look), unattended, pauses: RwLock::default(), brakes: Mutex::default() }
     }
 
-    /// The latest moment that was written down or believed.
-    pub(super) fn newest(&self) -> Timestamp {
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn seen_at(&self, at: Timestamp) {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        *newest = at.max(*newest);
+    /// Looks at the clock; refuses one that cannot be believed after the look before, which then stays what it is compared with.
+    pub(super) fn look(&self, trusted: bool) -> Result<Timestamp> {
+        let mut before = self.look.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = clock::look();
+        clock::check(now.at, Some(before.at), trusted)?;
+        clock::check_jump(*before, now, trusted)?;
+        // Set back by a little, it is still held against the latest moment.
+        if now.at > before.at {
+            *before = now;
+        }
+        Ok(now.at)
     }
 
     /// Something is about to enter the log that the register does not reflect yet.

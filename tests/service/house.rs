@@ -153,6 +153,13 @@ impl House {
         self.entries().into_iter().filter(|entry| entry.kind == kind).collect()
     }
 
+    /// The program under a clock that is set by these words of `faketime`; answers how the verb ended.
+    pub fn finish_at(&self, shift: &str, words: &[&str]) -> Output {
+        let mut command = Command::new("faketime");
+        command.args(["-f", shift, PROGRAM, "--config"]).arg(self.path("retentiond.yaml")).args(words).stdin(Stdio::null());
+        command.output().unwrap()
+    }
+
     /// The row of a dataset in `status`.
     pub fn row(&self, dataset: &str) -> Value {
         let status = self.json(&["status"]);

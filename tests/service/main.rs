@@ -5,6 +5,8 @@
 
 mod alone;
 mod clients;
+mod clock;
+mod edits;
 mod house;
 mod idle;
 mod nights;
