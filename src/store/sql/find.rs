@@ -7,7 +7,7 @@ use super::layout::{Column, Layout, Sort};
 use super::session::{Failure, Outcome, Session};
 use super::shape::{Shape, deepest_first, read, whether};
 use super::statement::{Bind, Dialect, Name, Statement};
-use super::value::{Cell, key_of, parts_of, typed_key};
+use super::value::{Cell, Seen, key_of, parts_of, typed_key};
 use crate::record::{Doubt, Key, Moment, Reading, Record};
 use crate::schedule::EventName;
 use crate::store::Found;
@@ -37,7 +37,7 @@ pub(super) async fn fetch(session: &mut Session, dataset: &Dataset, keys: &[Key]
             whether(&mut statement, &member);
             shape.from(&mut statement).sql(" WHERE ");
             any_of(&mut statement, &shape.layout, &columns, &asked);
-            session.map(&statement, |row| (shape.record(&row), row.last().is_some_and(Cell::is_true))).await?
+            session.map(&statement, |row| (shape.record(row), row.last().is_some_and(|cell| cell.is_true()))).await?
         };
         for key in keys {
             let mut matching = rows.iter().filter(|(record, _)| record.key == *key);
@@ -159,14 +159,14 @@ async fn readings(session: &mut Session, shape: &Shape<'_>, event: usize, column
         shape.from(&mut statement).sql(" WHERE ");
         any_of(&mut statement, &shape.layout, columns, &asked);
         found = session
-            .map(&statement, |mut row| {
-                let member = row.pop().is_some_and(|cell| cell.is_true());
-                let date = row.pop().unwrap_or(Cell::Null);
+            .map(&statement, |row| {
+                let (key, rest) = row.split_at(columns.len().min(row.len()));
+                let member = rest.last().is_some_and(|cell| cell.is_true());
                 let reading = match &shape.dataset.events[event].when {
-                    Some(when) => when.read(&date),
+                    Some(when) => when.read(rest.first().copied().unwrap_or(Seen::Null)),
                     None => Reading::Doubt(Doubt::Failed("the date itself lies in a third dataset".into())),
                 };
-                (key_of(&row), member, reading)
+                (key_of(key), member, reading)
             })
             .await?;
     }
@@ -257,7 +257,7 @@ pub(super) async fn elsewhere(
                 statement.sql(")");
             }
             statement.sql(")");
-            let found = session.map(&statement, |row| theirs.record(&row)).await?;
+            let found = session.map(&statement, |row| theirs.record(row)).await?;
             out.extend(found.into_iter().map(|record| (other.name.clone(), record)));
         }
     }

@@ -5,7 +5,7 @@
 //! anything into the database but those removals.
 //!
 //! In pipeline order: [`config`] what the administrator wrote, [`check`] whether the database fits it, [`shape`] the two joined, [`scan`],
-//! [`find`], [`remove`]. Below them: [`statement`] the one place that assembles SQL, [`layout`] what a table is, [`push`] what the database is
+//! [`find`], [`remove`] in one [`transaction`] after the other. Below them: [`statement`] the one place that assembles SQL, [`layout`] what a table is, [`push`] what the database is
 //! asked to leave out, [`value`] typed values, [`when`] reading dates, [`pace`] and [`throttle`] keeping out of production's way, [`session`] a
 //! connection of any engine, [`server`] how one is reached. The engines' own ways are in [`sqlite`], [`postgres`] and [`mysql`].
 //!
@@ -36,6 +36,7 @@ mod statement;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod transaction;
 mod value;
 mod when;
 
@@ -72,7 +73,7 @@ pub const POSTGRES: Kind = Kind { key: "postgres", configure: configure_postgres
 pub const MYSQL: Kind = Kind { key: "mysql", configure: configure_mysql };
 
 /// Transactions that delete side by side on one server.
-const SERVER_LANES: usize = 2;
+const SERVER_LANES: usize = 3;
 
 /// How long sessions of a process that is no more are waited for: their server notices sooner or later.
 const UNDER_WAY: Duration = Duration::from_secs(10);
@@ -257,9 +258,11 @@ impl Store for Sql {
 
     async fn scan(&self, dataset: &str, query: Query, out: mpsc::Sender<Vec<Record>>) -> Result<Scanned> {
         let dataset = self.dataset(dataset)?;
-        let mut session = self.place.open_read().await?;
-        let scanned = scan::scan(&mut session, &self.about(&dataset.name), dataset, &query, &out).await;
-        session.close().await;
+        let mut sessions = [self.place.open_read().await?, self.place.open_read().await?];
+        let scanned = scan::scan(&mut sessions, &self.about(&dataset.name), dataset, &query, &out).await;
+        let [one, other] = sessions;
+        one.close().await;
+        other.close().await;
         scanned
     }
 

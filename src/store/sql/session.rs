@@ -13,7 +13,7 @@ use super::layout::Layout;
 use super::server::Server;
 use super::shape::Shape;
 use super::statement::{Dialect, Statement};
-use super::value::Cell;
+use super::value::{Cell, Seen};
 use super::{mysql, postgres, sqlite};
 use crate::error::{Error, Kind, escape};
 
@@ -153,12 +153,18 @@ impl Session {
         self.patience = Duration::from_hours(24);
     }
 
-    /// Whether this is still the session that it was: a go-between may hand each transaction to another one, with other settings.
-    pub(super) async fn is_itself(&mut self) -> Outcome<bool> {
-        match &mut self.connection {
-            Connection::Postgres(connection) => connection.is_itself().await,
-            Connection::Sqlite(_) | Connection::MySql(_) => Ok(true),
+    /// Begins a transaction in the session that was prepared for it, and in no other: a go-between may hand each transaction to another one, with
+    /// other settings.
+    pub(super) async fn begin(&mut self, text: &'static str) -> Outcome<()> {
+        self.usable()?;
+        let Connection::Postgres(connection) = &mut self.connection else { return self.run(text).await };
+        let answer = soon(self.patience, connection.begin(text)).await;
+        if self.noted(answer)? {
+            return Ok(());
         }
+        let _ = self.run("ROLLBACK").await;
+        let text = "transactions reach the server through a pool that mixes sessions; connect to the server itself, or pool by session";
+        self.noted(Err(Failure::gone(text)))
     }
 
     /// Which SQL is spoken.
@@ -207,7 +213,11 @@ impl Session {
     }
 
     /// Runs a query and maps each row as it arrives, so that only what the mapping keeps is held in memory.
-    pub(super) async fn map<T: Send + Unpin>(&mut self, statement: &Statement, each: impl FnMut(Vec<Cell>) -> T + Send) -> Outcome<Vec<T>> {
+    pub(super) async fn map<T: Send + Unpin>(
+        &mut self,
+        statement: &Statement,
+        each: impl FnMut(&[Seen<'_>]) -> T + Send,
+    ) -> Outcome<Vec<T>> {
         self.usable()?;
         let patience = self.patience;
         let answer = match &mut self.connection {
@@ -234,7 +244,7 @@ impl Session {
 
     /// All rows of a query whose result is known to be small.
     pub(super) async fn rows(&mut self, statement: &Statement) -> Outcome<Vec<Vec<Cell>>> {
-        self.map(statement, |row| row).await
+        self.map(statement, |row| row.iter().map(|cell| cell.kept()).collect()).await
     }
 
     /// The first value of the first row as a number, 0 when there is none.

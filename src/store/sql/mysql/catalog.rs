@@ -116,7 +116,7 @@ pub(in super::super) async fn layout_of(session: &mut Session, table: &Table) ->
         _ => Vec::new(),
     };
     let indexes = indexes.into_iter().map(|(_, index)| index).collect();
-    Ok(Ok(Layout { dialect: Dialect::MySql, columns, kind, collates: false, rowid: None, indexes, appended }))
+    Ok(Ok(Layout { dialect: Dialect::MySql, columns, kind, collates: false, rowid: None, indexes, appended, version: None }))
 }
 
 /// Adds which table a description is asked for.

@@ -32,7 +32,7 @@ use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Tro
 use super::shape::table;
 use super::statement::{Dialect, Statement, Value};
 use super::throttle::Load;
-use super::value::Cell;
+use super::value::{Cell, Seen, SeenRow};
 use crate::error::escape;
 use crate::store::BATCH;
 
@@ -128,7 +128,7 @@ impl Connection {
     /// Looks who is there, and sets everything that a session depends on; answers the session's number.
     async fn prepare(&mut self, read_only: bool) -> Outcome<i64> {
         let asked = Statement::new("SELECT VERSION(), SHA2('', 256) IS NOT NULL, CAST(CONNECTION_ID() AS SIGNED)");
-        let rows = self.map(&asked, |row| row).await?;
+        let rows = self.map(&asked, |row| row.iter().map(|cell| cell.kept()).collect::<Vec<Cell>>()).await?;
         let Some([version, hashes, Cell::Int(number)]) = rows.first().map(Vec::as_slice) else {
             return Err(Failure::other("the server does not say what it is"));
         };
@@ -151,11 +151,15 @@ impl Connection {
     pub(in super::super) async fn map<T: Send + Unpin>(
         &mut self,
         statement: &Statement,
-        mut each: impl FnMut(Vec<Cell>) -> T + Send,
+        mut each: impl FnMut(&[Seen<'_>]) -> T + Send,
     ) -> Outcome<Vec<T>> {
         let query = sqlx::query_with::<MySql, _>(AssertSqlSafe(statement.text(Dialect::MySql)), arguments(statement)?);
         let query = query.persistent(statement.values().len() <= KEPT_PREPARED);
-        query.try_map(move |row: MySqlRow| cells(&row).map(&mut each)).fetch_all(&mut self.inner).await.map_err(|error| failure(&error))
+        query
+            .try_map(move |row: MySqlRow| seen(&row).map(|row| each(&row)))
+            .fetch_all(&mut self.inner)
+            .await
+            .map_err(|error| failure(&error))
     }
 
     /// Counts the rows that were found, not those that an UPDATE found to be different: the driver asks for that.
@@ -214,29 +218,29 @@ fn arguments(statement: &Statement) -> Outcome<MySqlArguments> {
     Ok(arguments)
 }
 
-fn cells(row: &MySqlRow) -> sqlx::Result<Vec<Cell>> {
-    (0..row.len()).map(|at| cell(row.try_get_raw(at)?).map_err(sqlx::Error::Decode)).collect()
+fn seen(row: &MySqlRow) -> sqlx::Result<SeenRow<'_>> {
+    (0..row.len()).map(|at| value(row.try_get_raw(at)?).map_err(sqlx::Error::Decode)).collect()
 }
 
-fn cell(value: MySqlValueRef<'_>) -> Result<Cell, sqlx::error::BoxDynError> {
-    let kind = value.type_info().name().to_owned();
+fn value(value: MySqlValueRef<'_>) -> Result<Seen<'_>, sqlx::error::BoxDynError> {
+    let kind = value.type_info().into_owned();
     // The driver would say that a zero date is null.
-    if matches!(kind.as_str(), "DATE" | "DATETIME" | "TIMESTAMP" | "TIME") {
+    if matches!(kind.name(), "DATE" | "DATETIME" | "TIMESTAMP" | "TIME") {
         return Err("a date or time that was not asked for as text".into());
     }
     if value.is_null() {
-        return Ok(Cell::Null);
+        return Ok(Seen::Null);
     }
-    Ok(match kind.as_str() {
-        "BOOLEAN" | "TINYINT" | "SMALLINT" | "MEDIUMINT" | "INT" | "BIGINT" => Cell::Int(<i64 as Decode<'_, MySql>>::decode(value)?),
+    Ok(match kind.name() {
+        "BOOLEAN" | "TINYINT" | "SMALLINT" | "MEDIUMINT" | "INT" | "BIGINT" => Seen::Int(<i64 as Decode<'_, MySql>>::decode(value)?),
         unsigned if unsigned.ends_with("UNSIGNED") || unsigned == "YEAR" => {
             let number = <u64 as Decode<'_, MySql>>::decode(value)?;
-            i64::try_from(number).map_or_else(|_| Cell::Text(number.to_string().into()), Cell::Int)
+            i64::try_from(number).map_or(Seen::Large(number), Seen::Int)
         }
-        "FLOAT" | "DOUBLE" => Cell::Real(<f64 as Decode<'_, MySql>>::decode(value)?),
+        "FLOAT" | "DOUBLE" => Seen::Real(<f64 as Decode<'_, MySql>>::decode(value)?),
         _ => {
             let bytes = <&[u8] as Decode<'_, MySql>>::decode(value)?;
-            std::str::from_utf8(bytes).map_or_else(|_| Cell::Mangled(bytes.into()), |text| Cell::Text(text.into()))
+            std::str::from_utf8(bytes).map_or(Seen::Mangled(bytes), Seen::Text)
         }
     })
 }

@@ -16,7 +16,7 @@ mod tests;
 use std::time::Duration;
 
 use sqlx::postgres::{PgArguments, PgConnection, PgDatabaseError, PgRow, PgSeverity, PgValueRef};
-use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Decode, Executor as _, Postgres, Row, TypeInfo, ValueRef};
+use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Decode, Executor as _, Postgres, Row, ValueRef};
 
 use super::config::Dataset;
 use super::server::Server;
@@ -24,7 +24,7 @@ use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Tro
 use super::shape::table;
 use super::statement::{Dialect, Statement, Value};
 use super::throttle::Load;
-use super::value::Cell;
+use super::value::{Cell, Seen, SeenRow};
 use crate::error::escape;
 
 /// Every grade, from the lowest up.
@@ -35,7 +35,7 @@ pub(super) const CAVEATS: &[&str] = &["dead-rows-until-vacuum", "write-ahead-log
 
 /// Begins a transaction that deletes. That it may write, the session was told; to ask for it here would be refused on a replica in words that
 /// do not say why.
-pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_backend_pid()";
 
 /// What every session begins with: nothing depends on the settings of server, database and role.
 const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'iso_8601'; SET timezone = 'UTC'; SET lc_monetary = 'C'; \
@@ -44,8 +44,9 @@ const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET datestyle = 'ISO, YMD'
      SET idle_in_transaction_session_timeout = '1min'; SET default_transaction_isolation = 'read committed'; SET synchronous_commit = on";
 
 /// Begins one that deletes before it looks. It waits for nobody: long before the server would look for a deadlock, and might end an application's
-/// transaction for it, ours has given way.
-pub(super) const BEGIN_AT_ONCE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '50ms'";
+/// transaction for it, ours has given way. Its rows are few and found by their key: whatever statistics say, the table is not to be read for them.
+pub(super) const BEGIN_AT_ONCE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '50ms'; \
+     SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SELECT pg_backend_pid()";
 
 /// A connection to one database of a server.
 pub(in super::super) struct Connection {
@@ -143,18 +144,21 @@ impl Connection {
         row.try_get(0).map_err(|error| failure(&error))
     }
 
-    /// Whether the same process of the server is behind it as at the beginning.
-    pub(in super::super) async fn is_itself(&mut self) -> Outcome<bool> {
-        Ok(self.ask_number().await? == self.number)
+    /// Begins a transaction with text that asks for the number of the server's process in the same breath; whether the one that answers is the one
+    /// that was prepared.
+    pub(in super::super) async fn begin(&mut self, text: &'static str) -> Outcome<bool> {
+        let rows = self.inner.fetch_all(sqlx::raw_sql(text)).await.map_err(|error| failure(&error))?;
+        let number = rows.first().and_then(|row| row.try_get::<i32, _>(0).ok());
+        Ok(number == Some(self.number))
     }
 
     pub(in super::super) async fn map<T: Send + Unpin>(
         &mut self,
         statement: &Statement,
-        mut each: impl FnMut(Vec<Cell>) -> T + Send,
+        mut each: impl FnMut(&[Seen<'_>]) -> T + Send,
     ) -> Outcome<Vec<T>> {
         let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(statement.text(Dialect::Postgres)), arguments(statement)?);
-        query.try_map(move |row: PgRow| cells(&row).map(&mut each)).fetch_all(&mut self.inner).await.map_err(|error| failure(&error))
+        query.try_map(move |row: PgRow| seen(&row).map(|row| each(&row))).fetch_all(&mut self.inner).await.map_err(|error| failure(&error))
     }
 
     pub(in super::super) async fn execute(&mut self, statement: &Statement) -> Outcome<u64> {
@@ -179,27 +183,31 @@ fn arguments(statement: &Statement) -> Outcome<PgArguments> {
     for value in statement.values() {
         let added = match value {
             Value::One(cell) => arguments.add(text(cell)),
-            Value::Many(cells) => arguments.add(cells.iter().map(text).collect::<Vec<_>>()),
+            Value::Many(cells) => match value.integers() {
+                Some(numbers) => arguments.add(numbers),
+                None => arguments.add(cells.iter().map(text).collect::<Vec<_>>()),
+            },
         };
         added.map_err(|_| Failure::other("a value could not be bound"))?;
     }
     Ok(arguments)
 }
 
-fn cells(row: &PgRow) -> sqlx::Result<Vec<Cell>> {
-    (0..row.len()).map(|at| cell(row.try_get_raw(at)?).map_err(sqlx::Error::Decode)).collect()
+fn seen(row: &PgRow) -> sqlx::Result<SeenRow<'_>> {
+    (0..row.len()).map(|at| value(row.try_get_raw(at)?).map_err(sqlx::Error::Decode)).collect()
 }
 
-fn cell(value: PgValueRef<'_>) -> Result<Cell, sqlx::error::BoxDynError> {
+fn value(value: PgValueRef<'_>) -> Result<Seen<'_>, sqlx::error::BoxDynError> {
     if value.is_null() {
-        return Ok(Cell::Null);
+        return Ok(Seen::Null);
     }
-    Ok(match value.type_info().name() {
-        "INT8" => Cell::Int(<i64 as Decode<'_, Postgres>>::decode(value)?),
-        "INT4" => Cell::Int(<i32 as Decode<'_, Postgres>>::decode(value)?.into()),
-        "FLOAT8" => Cell::Real(<f64 as Decode<'_, Postgres>>::decode(value)?),
-        "BOOL" => Cell::Int(<bool as Decode<'_, Postgres>>::decode(value)?.into()),
-        _ => Cell::Text(<&str as Decode<'_, Postgres>>::decode(value)?.into()),
+    // The numbers that PostgreSQL itself gives these types.
+    Ok(match value.type_info().oid().map_or(0, |oid| oid.0) {
+        20 => Seen::Int(<i64 as Decode<'_, Postgres>>::decode(value)?),
+        23 => Seen::Int(<i32 as Decode<'_, Postgres>>::decode(value)?.into()),
+        701 => Seen::Real(<f64 as Decode<'_, Postgres>>::decode(value)?),
+        16 => Seen::Int(<bool as Decode<'_, Postgres>>::decode(value)?.into()),
+        _ => Seen::Text(<&str as Decode<'_, Postgres>>::decode(value)?),
     })
 }
 
