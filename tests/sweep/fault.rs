@@ -11,7 +11,10 @@ use crate::site::Scenario;
 use crate::trace::{Call, struck};
 
 /// A program that is not done after this long hangs.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the program says when what wakes its threads fails, which is no file and cannot fail; after that nothing can be expected of it.
+const NO_WAKER: &str = "failed to wake I/O driver";
 
 /// How a call goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,8 +82,10 @@ impl Strike {
                 break status;
             }
             if begun.elapsed() > PATIENCE {
-                let _ = child.kill();
-                panic!("the program hangs");
+                child.kill().and_then(|()| child.wait()).unwrap();
+                let said = fs::read_to_string(&said).unwrap();
+                assert!(self.select.is_none() && said.contains(NO_WAKER), "the program hangs\n{said}");
+                return false;
             }
             thread::sleep(Duration::from_millis(2));
         };
@@ -91,8 +96,8 @@ impl Strike {
             assert!(status.code().is_none_or(|code| code == 0), "without a fault the run ends well: {status}\n{said}");
             return status.code().is_none() && struck;
         }
-        // A call without a path to select it by is one of many, and among the others may be what wakes the program's threads, which cannot fail.
-        if self.select.is_none() && said.contains("failed to wake I/O driver") {
+        // A call without a path to select it by is one of many on anything.
+        if self.select.is_none() && said.contains(NO_WAKER) {
             return false;
         }
         assert!(matches!(status.code(), Some(0..=4)) && !said.contains("panicked"), "{status}\n{said}");
