@@ -245,12 +245,15 @@ impl Session {
             return Ok(false);
         }
         let run = self.new_run(dataset, &Progress::default())?;
-        self.started(&run, None).await?;
+        let mark = self.started(&run, None).await?;
         let mut writer = Writer::create(&self.plans())?;
         for item in &remains {
             writer.add(&item.record, item.then, &item.deciding)?;
         }
         let mut plan = writer.finish(&source(dataset).await, Tally::default())?;
+        if plan.footer.mark != mark {
+            return Ok(false);
+        }
         plan.keep(&self.plans(), &run.id)?;
         let spent = spend(&run, &plan).await?;
         if spent.open() == 0 {
