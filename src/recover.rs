@@ -22,7 +22,7 @@ use crate::audit::{Draft, Kind as EntryKind};
 use crate::clock;
 use crate::config::{Dataset, Mode};
 use crate::dispose::{BY, spend};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::finding::Finding;
 use crate::hold::Holds;
 use crate::plan::{Item, Tally};
@@ -39,6 +39,9 @@ enum Look {
     Present,
     Remains,
 }
+
+/// The items of records whose keys are known, by the records' names, and what looking brought for each.
+type Looked = (HashMap<String, Item>, Vec<(String, Look)>);
 
 impl Look {
     fn word(self) -> &'static str {
@@ -104,13 +107,7 @@ impl Session {
             self.recovered.push(Finding::blocks(&address, text));
             return Ok(None);
         }
-        let items = self.items_of(open, &dataset);
-        let looked = if items.len() == open.records.len() {
-            self.look_by_key(&dataset, &items).await
-        } else {
-            self.look_by_scan(open, &dataset).await
-        };
-        let looked = match looked {
+        let looked = match self.look(open, &dataset).await {
             Ok(looked) => looked,
             Err(why) => {
                 let text = format!("{} records of an interrupted run cannot be looked for, and stay open: {why}", open.records.len());
@@ -118,6 +115,7 @@ impl Session {
                 return Ok(None);
             }
         };
+        let (items, looked) = looked;
         let (mut gone, mut present) = (0, 0);
         let mut drafts = Vec::with_capacity(looked.len());
         let mut remains = Vec::new();
@@ -149,19 +147,41 @@ impl Session {
         Ok(Some(settled))
     }
 
-    /// The items behind the pseudonyms of an open intent, as far as the plan of the interrupted run is still there and can be read.
-    fn items_of(&self, open: &OpenIntent, dataset: &Dataset) -> HashMap<String, Item> {
+    /// Looks for every record of an open intent: by its key where the plan of the interrupted run still tells it, otherwise among all records.
+    async fn look(&self, open: &OpenIntent, dataset: &Arc<Dataset>) -> std::result::Result<Looked, String> {
+        let items = self.items_of(open, dataset).map_err(|error| error.to_string())?;
+        let looked = if items.len() == open.records.len() {
+            self.look_by_key(dataset, &items).await?
+        } else {
+            self.look_by_scan(open, dataset).await?
+        };
+        Ok((items, looked))
+    }
+
+    /// The items behind the pseudonyms of an open intent, as far as the plan of the interrupted run is still there and is one.
+    ///
+    /// A plan that is there and cannot be read at this moment is a failure: only with the key can be told what is left of a record, and once the
+    /// intent is settled nobody looks again.
+    fn items_of(&self, open: &OpenIntent, dataset: &Dataset) -> Result<HashMap<String, Item>> {
         let path = self.plans().join(format!("{}.plan", open.run));
         let mut items = HashMap::new();
-        let Ok(listed) = Spool::open(&path, None).and_then(|plan| plan.items()) else {
-            return items;
+        let there = path.try_exists().map_err(|error| Error::with_source(Kind::Io, "the plan cannot be looked for", error))?;
+        let listed = match Spool::open(&path, None).and_then(|plan| plan.items()) {
+            Ok(listed) => listed,
+            Err(error) if error.kind() == Kind::Io && there => return Err(error),
+            Err(_) => return Ok(items),
         };
-        for item in listed.map_while(Result::ok) {
+        for item in listed {
+            let item = match item {
+                Ok(item) => item,
+                Err(error) if error.kind() == Kind::Io => return Err(error),
+                Err(_) => break,
+            };
             if let Some(name) = self.known_as(dataset, &open.records, item.record.key.as_bytes()) {
                 items.insert(name, item);
             }
         }
-        items
+        Ok(items)
     }
 
     /// The name in `names` that a record with this key goes by.
@@ -225,12 +245,15 @@ impl Session {
             return Ok(false);
         }
         let run = self.new_run(dataset, &Progress::default())?;
-        self.started(&run, None).await?;
+        let mark = self.started(&run, None).await?;
         let mut writer = Writer::create(&self.plans())?;
         for item in &remains {
             writer.add(&item.record, item.then, &item.deciding)?;
         }
         let mut plan = writer.finish(&source(dataset).await, Tally::default())?;
+        if plan.footer.mark != mark {
+            return Ok(false);
+        }
         plan.keep(&self.plans(), &run.id)?;
         let spent = spend(&run, &plan).await?;
         if spent.open() == 0 {

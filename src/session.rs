@@ -190,7 +190,7 @@ impl Session {
     /// Runs one dataset: scan, plan, and in enforce mode dispose.
     pub async fn run(&self, dataset: &Arc<Dataset>, progress: &Progress) -> Result<Ran> {
         let run = self.new_run(dataset, progress)?;
-        self.started(&run, None).await?;
+        let mark = self.started(&run, None).await?;
         let planned = match scan(&run.assessor, Some(&self.plans()), Arc::clone(&progress.seen), &self.stop, false, None).await {
             Ok(planned) => planned,
             // A store that cannot be scanned is that dataset's trouble; a disk that takes no plan or a lost log is everybody's.
@@ -212,6 +212,7 @@ impl Session {
         match planned.plan {
             None if self.stop.load(Ordering::Relaxed) => ran.end = End::Spent(Spent::stopped()),
             None => ran.end = End::Incomplete(planned.incomplete.unwrap_or_else(|| "the scan did not say why".into())),
+            Some(plan) if plan.footer.mark != mark => ran.end = End::Incomplete(another_place(dataset)),
             Some(plan) => {
                 self.tell_overdue(&run, &ran.tally).await?;
                 ran.flagged = self.flag(&run, &plan).await?;
@@ -300,7 +301,11 @@ impl Session {
             ));
         }
         let run = self.new_run(dataset, progress)?;
-        self.started(&run, Some(id)).await?;
+        if self.started(&run, Some(id)).await? != plan.footer.mark {
+            let ran = Ran::incomplete(&run, another_place(dataset));
+            self.finished(&run, &ran).await?;
+            return Ok(ran);
+        }
         let disposed = plan.footer.tally.disposed();
         let body = json!({"run": run.id, "store": store, "dataset": name, "plan": id, "due": disposed, "person": person});
         self.log.commit(vec![Draft::new(EntryKind::Allowed, &body)?]).await?;
@@ -315,7 +320,11 @@ impl Session {
         Ok(ran)
     }
 
-    pub(crate) async fn started(&self, run: &Run, plan: Option<&str>) -> Result<()> {
+    /// Writes down that a run begins, and answers the mark of the place that stands in the entry.
+    ///
+    /// After a crash recovery believes only a place with that mark. So whoever goes on to destroy must see the same mark once more: one that could not
+    /// be told at this moment would leave the run's intents open for ever.
+    pub(crate) async fn started(&self, run: &Run, plan: Option<&str>) -> Result<String> {
         let dataset = run.dataset();
         let rules: Vec<_> =
             dataset.rules().iter().map(|rule| json!({"class": rule.class.id.as_str(), "schedule": &*rule.schedule.sha256})).collect();
@@ -331,7 +340,8 @@ impl Session {
         if let Some(plan) = plan {
             body["plan"] = json!(plan);
         }
-        self.log.commit(vec![Draft::new(EntryKind::RunStarted, &body)?]).await.map(drop)
+        self.log.commit(vec![Draft::new(EntryKind::RunStarted, &body)?]).await?;
+        Ok(mark)
     }
 
     async fn finished(&self, run: &Run, ran: &Ran) -> Result<()> {
@@ -426,6 +436,11 @@ impl Session {
         self.register.flag(&dataset.address, &run.id, &flags).await?;
         Ok(new)
     }
+}
+
+/// Why nothing is destroyed where the place is not surely the one that the log names.
+fn another_place(dataset: &Dataset) -> String {
+    format!("{} is not surely the place that it was when the run began; is a disk being mounted?", dataset.store.place())
 }
 
 /// The folder of plans of a configuration.

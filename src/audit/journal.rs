@@ -404,6 +404,11 @@ impl<D: Disk> Journal<D> {
         covered
     }
 
+    /// Deletes a segment that [`Journal::retire`] gave out. What stays is compared and retired at the next start.
+    pub(super) fn delete_segment(&self, path: &Path) {
+        let _ = self.disk.remove(path);
+    }
+
     fn begin_segment(&mut self) {
         let path = self.folder.join(segment_name(self.next));
         // Left by an earlier attempt; it cannot be the present segment, which begins earlier.

@@ -142,8 +142,7 @@ impl AuditLog {
         // What was replayed may be in the page cache only, if an earlier fsync failed. Publishing writes it again.
         let size = publisher.publish()?;
         for path in journal.retire(size) {
-            // What stays is compared and retired at the next start.
-            let _ = std::fs::remove_file(path);
+            publisher.delete_segment(&path);
         }
 
         let newest = publisher.last_entry()?.map(|entry| Entry::parse(&entry)).transpose();

@@ -29,6 +29,8 @@ mod faults;
 mod journal;
 pub mod log;
 mod meaning;
+#[cfg(test)]
+mod power;
 pub mod pseudonym;
 mod publish;
 pub mod read;

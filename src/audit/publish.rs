@@ -184,6 +184,11 @@ impl<D: Disk> Publisher<D> {
         Ok(size)
     }
 
+    /// Deletes a segment of the journal that a durable checkpoint covers. What stays is compared and retired at the next start.
+    pub(super) fn delete_segment(&self, path: &Path) {
+        let _ = self.disk.remove(path);
+    }
+
     /// Compares an entry that is in the log already with what was published.
     fn compare(&mut self, n: u64, entry: &[u8]) -> Result<()> {
         let (index, place) = tile::place(n);

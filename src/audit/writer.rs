@@ -4,7 +4,6 @@
 //! the frame on. The publisher thread owns the tree. Between them is a short queue: a publisher that falls behind slows commits down, it never
 //! makes memory grow. Neither thread knows what an entry means, but for one thing: intents are refused when what follows them might not fit.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -216,8 +215,7 @@ impl<D: Disk> Writer<D> {
         let mut result = result.recv().unwrap_or_else(|_| gone());
         if let (Ok(size), None) = (&result, self.journal.poison()) {
             for path in self.journal.retire(*size) {
-                // What stays is compared and retired at the next start.
-                let _ = fs::remove_file(path);
+                self.journal.delete_segment(&path);
             }
         }
         if let Some(why) = self.journal.poison() {
@@ -268,8 +266,7 @@ impl<D: Disk> Publishing<D> {
                 }
                 Ok(Work::Delete(segments)) => {
                     for path in segments {
-                        // What stays is compared and retired at the next start.
-                        let _ = fs::remove_file(path);
+                        self.publisher.delete_segment(&path);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}

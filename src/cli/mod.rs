@@ -11,6 +11,7 @@ mod generate;
 mod plan;
 mod progress;
 mod register;
+mod report;
 mod run;
 
 use std::io::Write;
@@ -67,6 +68,9 @@ enum Verb {
     /// Read, search and verify the audit log
     #[command(subcommand)]
     Audit(audit::Verb),
+    /// Make a certificate of destruction, or the deletion log for the monthly review
+    #[command(subcommand)]
+    Report(report::Verb),
     /// The register, a projection of the audit log
     #[command(subcommand)]
     Register(register::Verb),
@@ -94,6 +98,7 @@ impl Cli {
             Verb::Run(options) => run::execute(common, &options).await,
             Verb::Explain(options) => explain::execute(common, &options).await,
             Verb::Audit(verb) => audit::execute(common, verb),
+            Verb::Report(verb) => report::execute(common, verb),
             Verb::Register(verb) => register::execute(common, &verb).await,
             Verb::Generate(verb) => generate::execute(&verb),
         }
@@ -103,6 +108,25 @@ impl Cli {
 impl Common {
     fn load(&self) -> Result<Arc<Config>> {
         Ok(Arc::new(Config::load(&self.config)?))
+    }
+}
+
+/// Standard output, for what is too long for one [`print`]. A reader that went away ends the program quietly.
+pub(crate) struct Output;
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match std::io::stdout().lock().write(bytes) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+            other => other,
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match std::io::stdout().lock().flush() {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+            other => other,
+        }
     }
 }
 
