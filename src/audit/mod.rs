@@ -29,6 +29,7 @@ mod faults;
 mod journal;
 pub mod log;
 mod meaning;
+pub mod proof;
 pub mod pseudonym;
 mod publish;
 pub mod read;

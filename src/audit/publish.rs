@@ -332,6 +332,19 @@ pub(super) fn read_tile(folder: &Path, level: u8, index: u64, width: usize) -> R
     tile::read_tile(&read(&path)?, width).map_err(|what| damaged(&path, what))
 }
 
+/// The first `width` hashes of a tile: a partial one may have made way for the full one.
+pub(super) fn tile_prefix(folder: &Path, level: u8, index: u64, width: usize) -> Result<Vec<Hash>> {
+    let missing = |e: &Error| e.kind() == error::Kind::NotIntact && !folder.join(tile::path(Level::Hashes(level), index, width)).exists();
+    match read_tile(folder, level, index, width) {
+        Err(e) if width < TILE_WIDTH && missing(&e) => {
+            let mut hashes = read_tile(folder, level, index, TILE_WIDTH).map_err(|_| e)?;
+            hashes.truncate(width);
+            Ok(hashes)
+        }
+        other => other,
+    }
+}
+
 /// A file of the log that has to be there.
 fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|e| unread(path, e))

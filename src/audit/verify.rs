@@ -24,7 +24,7 @@ use super::checkpoint::{Checkpoint, Verifier};
 use super::entry::Kind;
 use super::journal::{damaged, replay_all, segments};
 use super::meaning::{Event, Groups, Meaning, read_entry};
-use super::publish::{read_checkpoint, read_tile, unread};
+use super::publish::{read_checkpoint, read_tile, tile_prefix, unread};
 use super::secret::shown;
 use super::tile::{self, Level};
 use super::tree::{FullTile, Hash, TILE_WIDTH, Tree, leaf_hash, root};
@@ -307,19 +307,6 @@ fn read_bundle(folder: &Path, index: u64, width: usize) -> Result<(Vec<u8>, usiz
         Err(e) => Err(unread(&path, e)),
     }
     .map_err(|e| e.context(format_args!("from entry {} on", index * TILE_WIDTH as u64)))
-}
-
-/// The first `width` hashes of a tile: a partial one may have made way for the full one.
-fn tile_prefix(folder: &Path, level: u8, index: u64, width: usize) -> Result<Vec<Hash>> {
-    let missing = |e: &Error| e.kind() == error::Kind::NotIntact && !folder.join(tile::path(Level::Hashes(level), index, width)).exists();
-    match read_tile(folder, level, index, width) {
-        Err(e) if width < TILE_WIDTH && missing(&e) => {
-            let mut hashes = read_tile(folder, level, index, TILE_WIDTH).map_err(|_| e)?;
-            hashes.truncate(width);
-            Ok(hashes)
-        }
-        other => other,
-    }
 }
 
 /// An entry that is signed and wrong.
