@@ -24,6 +24,7 @@
 pub mod checkpoint;
 mod disk;
 pub mod entry;
+mod entry_proof;
 #[cfg(test)]
 mod faults;
 mod journal;
@@ -43,6 +44,7 @@ mod writer;
 
 pub use checkpoint::{Checkpoint, SigningKey, Verifier};
 pub use entry::{Draft, Entry, Kind, Stem};
+pub use entry_proof::EntryProof;
 pub use log::{AuditLog, Committed, Opened, Recovery};
 pub use pseudonym::{EpochKey, Pseudonyms, plain_record};
 pub use read::{Entries, Reader};
