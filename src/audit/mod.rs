@@ -27,6 +27,7 @@ pub mod anchor;
 pub mod checkpoint;
 mod disk;
 pub mod entry;
+mod entry_proof;
 #[cfg(test)]
 mod faults;
 mod journal;
@@ -50,6 +51,8 @@ pub use anchor::Anchor;
 pub use checkpoint::{Checkpoint, SigningKey, Verifier};
 pub use entry::{Draft, Entry, Kind, Stem};
 pub use log::{AuditLog, Committed, Opened, Recovery, Settings};
+pub use entry_proof::EntryProof;
+pub use log::{AuditLog, Committed, Opened, Recovery};
 pub use pseudonym::{EpochKey, Pseudonyms, plain_record};
 pub use read::{Entries, Reader};
 pub use rotation::Chain;
