@@ -30,7 +30,7 @@ use crate::error::{self, Error, Result};
 /// The greatest length of an entry in bytes: what the 16-bit lengths of an entry bundle can say.
 pub const MAX_ENTRY: usize = 65_535;
 
-/// The room kept for the first four fields. The longest are 20 digits, 24 characters of time, 13 of kind, 22 of nonce and 37 of punctuation
+/// The room kept for the first four fields. The longest are 20 digits, 24 characters of time, 15 of kind, 22 of nonce and 37 of punctuation
 /// and names; the rest is for a longer kind to come.
 const MAX_HEAD: usize = 192;
 
@@ -83,8 +83,12 @@ pub enum Kind {
     Refused,
     /// A person allowed a plan that exceeds its limits.
     Allowed,
-    /// The signing key changed.
+    /// The signing key is being changed for the one named.
     KeyRotated,
+    /// The pseudonym key of a year is being destroyed: its entries name nobody from then on.
+    EpochForgotten,
+    /// Bundles of old entries are being moved to another folder.
+    Archived,
     /// The service is alive; bounds the time of the checkpoint that follows.
     Heartbeat,
     /// The service stopped in an orderly way.
@@ -93,7 +97,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Opened,
         Self::Schedule,
         Self::RunStarted,
@@ -113,6 +117,8 @@ impl Kind {
         Self::Refused,
         Self::Allowed,
         Self::KeyRotated,
+        Self::EpochForgotten,
+        Self::Archived,
         Self::Heartbeat,
         Self::Stopped,
     ];
@@ -139,6 +145,8 @@ impl Kind {
             Self::Refused => "refused",
             Self::Allowed => "allowed",
             Self::KeyRotated => "key-rotated",
+            Self::EpochForgotten => "epoch-forgotten",
+            Self::Archived => "archived",
             Self::Heartbeat => "heartbeat",
             Self::Stopped => "stopped",
         }

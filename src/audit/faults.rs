@@ -179,7 +179,7 @@ impl Disk for FaultyDisk {
 }
 
 fn open(disk: &FaultyDisk, state: &Path) -> Result<Opened> {
-    AuditLog::open_on(disk.clone(), Box::new(Timestamp::now), state, "hq-1")
+    AuditLog::open_on(disk.clone(), Box::new(Timestamp::now), &Settings::new(state, "hq-1"))
 }
 
 pub(super) fn intent(run: usize) -> Draft {
@@ -239,7 +239,7 @@ pub(super) fn expect_whole(state: &Path, acknowledged: &[(u64, String, usize)], 
 fn fail_each(fault: Fault, dead: bool) -> usize {
     // The keys are made once: they do not go through the disk that fails, and take longer than all the rest.
     let keys = tempfile::tempdir().unwrap();
-    SigningKey::create(keys.path(), "hq-1").unwrap();
+    keys::Keys::new(keys.path(), "hq-1", None).create().unwrap();
     let (mut operation, mut lives) = (0, 0);
     loop {
         let dir = tempfile::tempdir().unwrap();

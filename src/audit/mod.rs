@@ -21,19 +21,26 @@
 //! This folder uses nothing of the rest of the program but its error type, so that it can be read and judged alone. It never changes or
 //! removes a published entry, and has no function that could.
 
+#[cfg(test)]
+mod acts;
+pub mod anchor;
 pub mod checkpoint;
 mod disk;
 pub mod entry;
+mod entry_proof;
 #[cfg(test)]
 mod faults;
 mod journal;
+mod keys;
 pub mod log;
 mod meaning;
 #[cfg(test)]
 mod power;
+pub mod proof;
 pub mod pseudonym;
 mod publish;
 pub mod read;
+pub mod rotation;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -42,9 +49,13 @@ pub mod tree;
 pub mod verify;
 mod writer;
 
+pub use anchor::Anchor;
 pub use checkpoint::{Checkpoint, SigningKey, Verifier};
 pub use entry::{Draft, Entry, Kind, Stem};
+pub use log::{AuditLog, Committed, Opened, Recovery, Settings};
+pub use entry_proof::EntryProof;
 pub use log::{AuditLog, Committed, Opened, Recovery};
 pub use pseudonym::{EpochKey, Pseudonyms, plain_record};
 pub use read::{Entries, Reader};
+pub use rotation::Chain;
 pub use verify::{Verified, verify};

@@ -1,4 +1,4 @@
-//! Verifying a log from a copy of its files, with nothing but the public key.
+//! Verifying a log from a copy of its files, with nothing but a public key: the one that signed last, or one before a rotation.
 //!
 //! What is checked, in the order of the log: the checkpoint's signature; that every bundle is there and its entries have the hashes in the
 //! tiles of level 0; that every tile of every level is what its leaves make it; that the root is the one signed; that every entry is one that
@@ -24,7 +24,8 @@ use super::checkpoint::{Checkpoint, Verifier};
 use super::entry::Kind;
 use super::journal::{damaged, replay_all, segments};
 use super::meaning::{Event, Groups, Meaning, read_entry};
-use super::publish::{read_checkpoint, read_tile, unread};
+use super::publish::{read_checkpoint, read_tile, tile_prefix, unread};
+use super::rotation::Chain;
 use super::secret::shown;
 use super::tile::{self, Level};
 use super::tree::{FullTile, Hash, TILE_WIDTH, Tree, leaf_hash, root};
@@ -62,6 +63,8 @@ pub struct Verified {
     pub open_intents: u64,
     /// Index of the first intent with such a record.
     pub first_open_intent: Option<u64>,
+    /// How often the signing key was changed, each time as the key before it signed.
+    pub rotations: u64,
 }
 
 /// Verifies the log in the folder `log_dir` with the public key `vkey` (the line in `log.vkey`).
@@ -69,14 +72,12 @@ pub struct Verified {
 /// `progress` is told how many entries are done and how many there are. [`error::Kind::NotIntact`] with the first bad entry, the file and
 /// the reason; [`error::Kind::Usage`] if the key is none; [`error::Kind::Io`] if a file cannot be read.
 pub fn verify(log_dir: &Path, vkey: &str, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Verified> {
-    let verifier = Verifier::parse(vkey)?;
-    let Some(checkpoint) = read_checkpoint(log_dir, &verifier)? else {
-        return Err(damaged(&log_dir.join("checkpoint"), "expected a checkpoint, found none"));
-    };
-    let mut fold = Fold::new(log_dir, checkpoint);
+    let chain = Chain::open(log_dir, &Verifier::parse(vkey)?)?;
+    let mut fold = Fold::new(log_dir, chain.checkpoint().clone());
     fold.published(progress)?;
     fold.finish_tree()?;
-    let tail = fold.tail(&verifier)?;
+    chain.check(fold.kinds[Kind::KeyRotated as usize])?;
+    let tail = fold.tail(chain.signer())?;
     let (open_intents, first_open_intent) = tail.meaning.open();
     let entries_by_kind = Kind::ALL.into_iter().zip(fold.kinds).filter(|(_, count)| *count > 0).collect();
     Ok(Verified {
@@ -90,6 +91,7 @@ pub fn verify(log_dir: &Path, vkey: &str, progress: &(dyn Fn(u64, u64) + Sync)) 
         torn_bytes: tail.torn,
         open_intents,
         first_open_intent,
+        rotations: chain.rotations(),
     })
 }
 
@@ -307,19 +309,6 @@ fn read_bundle(folder: &Path, index: u64, width: usize) -> Result<(Vec<u8>, usiz
         Err(e) => Err(unread(&path, e)),
     }
     .map_err(|e| e.context(format_args!("from entry {} on", index * TILE_WIDTH as u64)))
-}
-
-/// The first `width` hashes of a tile: a partial one may have made way for the full one.
-fn tile_prefix(folder: &Path, level: u8, index: u64, width: usize) -> Result<Vec<Hash>> {
-    let missing = |e: &Error| e.kind() == error::Kind::NotIntact && !folder.join(tile::path(Level::Hashes(level), index, width)).exists();
-    match read_tile(folder, level, index, width) {
-        Err(e) if width < TILE_WIDTH && missing(&e) => {
-            let mut hashes = read_tile(folder, level, index, TILE_WIDTH).map_err(|_| e)?;
-            hashes.truncate(width);
-            Ok(hashes)
-        }
-        other => other,
-    }
 }
 
 /// An entry that is signed and wrong.

@@ -1,7 +1,9 @@
-//! `retentiond audit`: read, search and verify the log. None of it needs the lock, a store or the register.
+//! `retentiond audit`: read, search, verify and prove the log. None of it needs the lock, a store or the register.
 
+mod check_proof;
 mod find;
 mod list;
+mod prove;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use clap::{Args, Subcommand};
 pub(crate) use find::entries_about;
 
 use super::Common;
+use crate::config::Config;
 use crate::error::{Error, Kind, Result, escape};
 
 #[derive(Subcommand)]
@@ -21,6 +24,10 @@ pub(crate) enum Verb {
     Find(find::Options),
     /// Verify the log, offline, with nothing but its folder and the public key
     Verify(verify::Options),
+    /// Print single entries with the proof that they are in the log, for somebody who has not the log
+    Prove(prove::Options),
+    /// Check an entry with its proof and the public key, and nothing else
+    CheckProof(check_proof::Options),
 }
 
 pub(crate) fn execute(common: &Common, verb: Verb) -> Result<u8> {
@@ -28,6 +35,8 @@ pub(crate) fn execute(common: &Common, verb: Verb) -> Result<u8> {
         Verb::List(options) => list::execute(common, &options),
         Verb::Find(options) => find::execute(common, &options),
         Verb::Verify(options) => verify::execute(common, &options),
+        Verb::Prove(options) => prove::execute(common, &options),
+        Verb::CheckProof(options) => check_proof::execute(common, &options),
     }
 }
 
@@ -46,18 +55,30 @@ impl Place {
     /// The folder and the key; the configuration is read only for what is not named.
     pub(crate) fn find(&self, common: &Common) -> Result<(PathBuf, String)> {
         let config = if self.log.is_some() && self.key.is_some() { None } else { Some(common.load()?) };
-        let state = |part: &str| config.as_ref().map(|config| config.state.join(part)).unwrap_or_default();
-        let log = self.log.clone().unwrap_or_else(|| state("audit"));
-        let key = match &self.key {
-            Some(key) if !Path::new(key).exists() => key.clone(),
-            Some(file) => read_key(Path::new(file))?,
-            None => read_key(&state("keys").join("log.vkey"))?,
+        let state = config.as_ref().map(|config| config.state.join("audit")).unwrap_or_default();
+        let log = self.log.clone().unwrap_or(state);
+        let key = match (&self.key, &config) {
+            (Some(key), _) => read_key(key)?,
+            (None, Some(config)) => state_key(config)?,
+            (None, None) => String::new(),
         };
-        Ok((log, key.trim().to_owned()))
+        Ok((log, key))
     }
 }
 
-fn read_key(file: &Path) -> Result<String> {
+/// The public key that a person named: itself, or a file that holds it.
+fn read_key(key: &str) -> Result<String> {
+    let path = Path::new(key);
+    if path.exists() { read_key_file(path) } else { Ok(key.trim().to_owned()) }
+}
+
+/// The public key of the configured log.
+fn state_key(config: &Config) -> Result<String> {
+    read_key_file(&config.state.join("keys/log.vkey"))
+}
+
+fn read_key_file(file: &Path) -> Result<String> {
     let shown = escape(file.as_os_str().as_encoded_bytes());
-    std::fs::read_to_string(file).map_err(|error| Error::with_source(Kind::Usage, format!("{shown}: expected the log's public key"), error))
+    let fail = |error| Error::with_source(Kind::Usage, format!("{shown}: expected the log's public key"), error);
+    std::fs::read_to_string(file).map(|key| key.trim().to_owned()).map_err(fail)
 }
