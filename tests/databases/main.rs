@@ -4,6 +4,8 @@
 //! Each test goes through [`program::ENGINES`]. Where a server is missing, a line says so and the engine is left out.
 
 mod canary;
+mod estate;
+mod kills;
 mod program;
 mod runs;
 mod secrets;

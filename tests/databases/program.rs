@@ -107,9 +107,9 @@ impl Program {
         said.text
     }
 
-    /// Runs everything in the background.
-    pub fn start(&self) -> Child {
-        self.command(&["run"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    /// Runs in the background.
+    pub fn start(&self, words: &[&str]) -> Child {
+        self.command(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
     /// The entries of the log of one kind.
