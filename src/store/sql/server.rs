@@ -18,6 +18,8 @@
 mod conformance;
 mod password;
 #[cfg(test)]
+mod races;
+#[cfg(test)]
 mod tests;
 mod url;
 
