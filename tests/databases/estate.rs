@@ -70,11 +70,32 @@ fn is_due(id: i64) -> bool {
     id % 8 > 2
 }
 
+fn stores(database: &Database) -> String {
+    format!("  housing:\n    {}: {}\n    datasets:\n{DATASETS}", key(database.engine()), database.url())
+}
+
 impl Estate {
     pub async fn new(database: Database) -> Self {
         database.run(TABLES).await;
-        let program = Program::new(&format!("  housing:\n    {}: {}\n    datasets:\n{DATASETS}", key(database.engine()), database.url()));
+        let program = Program::new(&stores(&database));
         Self { database, program, rows: 0, read: 0, said: BTreeMap::new(), recovered: 0 }
+    }
+
+    /// Lets another database, with the same tables and no rows, stand under the store's name.
+    pub async fn configure_at(&self, other: &Database) {
+        other.run(TABLES).await;
+        self.program.configure(&stores(other));
+    }
+
+    pub fn configure_back(&self) {
+        self.program.configure(&stores(&self.database));
+    }
+
+    /// At most as many records in one run.
+    pub fn limit(&self, records: &str) {
+        let text = std::fs::read_to_string(self.program.path("retentiond.yaml")).unwrap();
+        let text = text.replace("limits: unlimited", &format!("limits: {{ records: {records}, share: unlimited }}"));
+        std::fs::write(self.program.path("retentiond.yaml"), text).unwrap();
     }
 
     /// Puts as many new rows into each table.

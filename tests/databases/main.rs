@@ -11,4 +11,5 @@ mod runs;
 mod secrets;
 #[path = "../servers/mod.rs"]
 mod servers;
+mod throttle;
 mod tls;

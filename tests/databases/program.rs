@@ -112,6 +112,12 @@ impl Program {
         self.command(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
+    /// Runs in the background, and what it says stands in a file.
+    pub fn start_telling(&self, file: &str, words: &[&str]) -> Child {
+        let file = std::fs::File::create(self.path(file)).unwrap();
+        self.command(words).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap()
+    }
+
     /// The entries of the log of one kind.
     pub fn entries(&self, kind: &str) -> Vec<Value> {
         let output = self.command(&["audit", "list", "--json", "--kind", kind]).output().unwrap();
