@@ -30,6 +30,7 @@ use jiff::Timestamp;
 
 use super::disk::{Disk, RealDisk};
 use super::faults::{BATCHES, expect_whole, intent};
+use super::keys::Keys;
 use super::tests::{drafts, entries, wait};
 use super::tree::{leaf_hash, root};
 use super::*;
@@ -382,7 +383,7 @@ fn with_keys(keys: &Path) -> tempfile::TempDir {
 
 /// One process: opens the log, commits across a tile's border with an intent among it, publishes in between, and ends in good order or not.
 fn process(disk: &RecordingDisk, state: &Path, name: usize, closes: bool) {
-    let log = AuditLog::open_on(disk.clone(), Box::new(Timestamp::now), state, "hq-1").unwrap().log;
+    let log = AuditLog::open_on(disk.clone(), Box::new(Timestamp::now), &Settings::new(state, "hq-1")).unwrap().log;
     for (turn, count) in BATCHES.into_iter().enumerate() {
         let tag = format!("{name}/{turn}");
         let mut batch = drafts(count, &tag);
@@ -466,7 +467,7 @@ fn two_processes(keys: &Path) -> Vec<Step> {
 #[test]
 fn whatever_a_power_cut_leaves_opens_holds_what_was_promised_and_verifies() {
     let keys = tempfile::tempdir().unwrap();
-    SigningKey::create(keys.path(), "hq-1").unwrap();
+    Keys::new(keys.path(), "hq-1", None).create().unwrap();
     let steps = two_processes(keys.path());
     // Two halves side by side.
     let disks: usize = thread::scope(|scope| {
@@ -483,7 +484,7 @@ fn whatever_a_power_cut_leaves_opens_holds_what_was_promised_and_verifies() {
 #[test]
 fn a_power_cut_while_the_log_recovers_from_a_power_cut_leaves_as_little_to_doubt() {
     let keys = tempfile::tempdir().unwrap();
-    SigningKey::create(keys.path(), "hq-1").unwrap();
+    Keys::new(keys.path(), "hq-1", None).create().unwrap();
     let steps = two_processes(keys.path());
     let lives = 6;
     let disks: usize = thread::scope(|scope| {

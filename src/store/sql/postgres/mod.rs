@@ -20,7 +20,7 @@ use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Decode, Ex
 
 use super::config::Dataset;
 use super::server::Server;
-use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble, connected, is_ours, unanswered};
+use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble, connected, unanswered};
 use super::shape::table;
 use super::statement::{Dialect, Statement, Value};
 use super::throttle::Load;
@@ -61,15 +61,18 @@ pub(super) async fn open(server: &Server, read_only: bool) -> Outcome<Session> {
     let options = server.postgres_options().map_err(|why| Failure::other(why).at(&shown))?;
     let inner = connected(server, options.connect(), failure).await.map_err(|failure| failure.at(&shown))?;
     let mut connection = Connection { inner, number: 0 };
-    let number = connection.prepare(read_only).await.map_err(|failure| failure.at(&shown))?;
-    Ok(Session::new(AnyConnection::Postgres(connection)).numbered(server, number.into()))
+    let began = connection.prepare(read_only).await.map_err(|failure| failure.at(&shown))?;
+    let number = connection.number.into();
+    Ok(Session::new(AnyConnection::Postgres(connection)).numbered(began, number))
 }
 
 /// How far replicas are behind and how many other sessions are at work.
 pub(super) async fn load(session: &mut Session) -> Outcome<Load> {
-    // A replica that says nothing of its lag is behind by what it has not replayed, unless nothing is written.
+    // What a replica said of its lag held when it said so: where it has not replayed everything, it has fallen behind further since.
     let statement = Statement::new(
-        "SELECT (SELECT CAST(coalesce(max(extract(epoch FROM replay_lag)), 0) AS float8) FROM pg_stat_replication), \
+        "SELECT (SELECT CAST(coalesce(max(extract(epoch FROM coalesce(replay_lag, interval '0') + CASE WHEN replay_lsn < \
+           CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_lsn() END \
+           THEN greatest(clock_timestamp() - reply_time, interval '0') ELSE interval '0' END)), 0) AS float8) FROM pg_stat_replication), \
          (SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND backend_type = 'client backend' \
            AND NOT (application_name = 'retentiond' AND usename = current_user)), \
          (SELECT count(*) FROM pg_stat_replication WHERE state IS NULL) + (SELECT count(*) FROM pg_stat_activity WHERE backend_type IS NULL)",
@@ -111,13 +114,13 @@ pub(super) async fn vacuum(session: &mut Session, dataset: &Dataset) -> Outcome<
 
 /// Sessions of this role that have begun something here and are none of this process: what a process left behind that is no more. Until they end,
 /// a row may still go.
-pub(super) async fn under_way(session: &mut Session, server: &Server) -> Outcome<bool> {
+pub(super) async fn under_way(session: &mut Session) -> Outcome<bool> {
     let statement = Statement::new(
         "SELECT CAST(pid AS int8) FROM pg_stat_activity WHERE application_name = 'retentiond' AND usename = current_user \
          AND datname = current_database() AND (backend_xid IS NOT NULL OR state <> 'idle') AND pid <> pg_backend_pid()",
     );
     let others = session.rows(&statement).await?;
-    Ok(others.iter().flatten().any(|cell| !matches!(cell, Cell::Int(number) if is_ours(server, *number))))
+    Ok(others.iter().flatten().any(|cell| !matches!(cell, Cell::Int(number) if session.is_ours(*number))))
 }
 
 /// What tells this database from any other, and stays the same when a replica takes over.
@@ -130,12 +133,14 @@ pub(super) async fn mark(session: &mut Session) -> Outcome<String> {
 }
 
 impl Connection {
-    /// Sets everything that a session depends on; answers the number of the server's process.
-    async fn prepare(&mut self, read_only: bool) -> Outcome<i32> {
+    /// Sets everything that a session depends on; answers when and where the server began, by which it is told from every other.
+    async fn prepare(&mut self, read_only: bool) -> Outcome<String> {
         self.run(SETTINGS).await?;
         self.run(if read_only { "SET default_transaction_read_only = on" } else { "SET default_transaction_read_only = off" }).await?;
         self.number = self.ask_number().await?;
-        Ok(self.number)
+        let asked = "SELECT CAST(pg_postmaster_start_time() AS text) || ' ' || current_setting('port')";
+        let row = self.inner.fetch_one(sqlx::raw_sql(asked)).await.map_err(|error| failure(&error))?;
+        row.try_get(0).map_err(|error| failure(&error))
     }
 
     /// Asks for the number of the server's process, in a way that leaves nothing behind there.
