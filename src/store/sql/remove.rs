@@ -287,11 +287,8 @@ impl Removal<'_> {
         let asked: HashMap<&[u8], &[Cell]> = keys.iter().flatten().map(|key| (key.name.as_slice(), key.cells.as_slice())).collect();
         let mut fresh = self.lock(session, &shape, &asked).await?;
         let missing: Vec<&[Cell]> = asked.iter().filter(|(name, _)| !fresh.contains_key(**name)).map(|(_, key)| *key).collect();
-        let in_use = if shape.layout.dialect == Dialect::Sqlite || missing.is_empty() {
-            HashSet::new()
-        } else {
-            present(session, &shape, &missing).await?
-        };
+        let in_use = if missing.is_empty() { HashSet::new() } else { present(session, &shape, &missing).await? };
+        let respelled = respelled(session, &shape, &missing, &in_use).await?;
         let mut out: Vec<Pending> = Vec::with_capacity(positions.len());
         let mut going: Vec<&Exact> = Vec::new();
         for (position, key) in positions.iter().zip(&keys) {
@@ -300,6 +297,9 @@ impl Removal<'_> {
                 Ok(key) => match fresh.remove(&key.name) {
                     None if in_use.contains(&key.name) => {
                         Pending::Settled(Fate::Kept(Kept::Changed("another session is working on it".into())))
+                    }
+                    None if respelled.contains(&key.name) => {
+                        Pending::Settled(Fate::Kept(Kept::Changed("its key is written in another way by now".into())))
                     }
                     // Gone, or named twice: then it goes once.
                     None => Pending::Settled(Fate::Absent),
@@ -435,6 +435,24 @@ async fn present(session: &mut Session, shape: &Shape<'_>, keys: &[&[Cell]]) -> 
     shape.from(&mut statement).sql(" WHERE ");
     shape.key_in(&mut statement, keys);
     Ok(session.map(&statement, |row| encoded(&row)).await?.into_iter().collect())
+}
+
+/// Which of these keys, that have no row any more, have one whose key the engine finds the same and that is written otherwise: an application
+/// changed capitals or blanks. `there` are the rows that asking for all of them brought.
+async fn respelled(session: &mut Session, shape: &Shape<'_>, missing: &[&[Cell]], there: &HashSet<Vec<u8>>) -> Outcome<HashSet<Vec<u8>>> {
+    let names: HashSet<Vec<u8>> = missing.iter().map(|key| encoded(key)).collect();
+    let mut out = HashSet::new();
+    if there.is_subset(&names) {
+        return Ok(out);
+    }
+    for key in missing {
+        let found = present(session, shape, &[*key]).await?;
+        let name = encoded(key);
+        if !found.is_empty() && !found.contains(&name) {
+            out.insert(name);
+        }
+    }
+    Ok(out)
 }
 
 fn failed(error: &str, uncertain: bool) -> Fate {
