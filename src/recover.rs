@@ -4,6 +4,7 @@
 //! **looks**: it finds each record in its store and writes a `recovered` entry that says what it found.
 //!
 //! - `gone`: the record is not there. The intent was durable before the record was touched, so it went under that intent.
+//! - `anonymised`: it is there, and holds what the interrupted run was to write into it.
 //! - `present`: it is there. It is judged again by the next run, as any other.
 //! - `remains`: the record is gone, but companion files are left. They are removed now, under a new intent, through the one door.
 //!
@@ -30,13 +31,14 @@ use crate::register::{OpenIntent, Unfinished};
 use crate::scan::source;
 use crate::session::{Progress, Session};
 use crate::spool::{self, Spool, Writer};
-use crate::store::{BATCH, Found, Query};
+use crate::store::{Act, BATCH, Found, Query};
 
 /// What looking for one record brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
     Gone,
     Present,
+    Anonymised,
     Remains,
 }
 
@@ -48,6 +50,7 @@ impl Look {
         match self {
             Self::Gone => "gone",
             Self::Present => "present",
+            Self::Anonymised => "anonymised",
             Self::Remains => "remains",
         }
     }
@@ -116,7 +119,7 @@ impl Session {
             }
         };
         let (items, looked) = looked;
-        let (mut gone, mut present) = (0, 0);
+        let (mut gone, mut present, mut anonymised) = (0, 0, 0);
         let mut drafts = Vec::with_capacity(looked.len());
         let mut remains = Vec::new();
         for (name, look) in &looked {
@@ -124,6 +127,7 @@ impl Session {
             match look {
                 Look::Gone => gone += 1,
                 Look::Present => present += 1,
+                Look::Anonymised => anonymised += 1,
                 Look::Remains => {
                     gone += 1;
                     remains.extend(item.cloned());
@@ -139,8 +143,9 @@ impl Session {
         for chunk in chunks(drafts) {
             self.log.commit(chunk).await?;
         }
+        let changed = if anonymised > 0 { format!(", {anonymised} are anonymised") } else { String::new() };
         let text = format!(
-            "a run was interrupted: of the records it had announced to {}, {gone} are gone and {present} are still there",
+            "a run was interrupted: of the records it had announced to {}, {gone} are gone{changed} and {present} are still there",
             open.act.as_str()
         );
         self.recovered.push(Finding::note(&address, text));
@@ -151,7 +156,7 @@ impl Session {
     async fn look(&self, open: &OpenIntent, dataset: &Arc<Dataset>) -> std::result::Result<Looked, String> {
         let items = self.items_of(open, dataset).map_err(|error| error.to_string())?;
         let looked = if items.len() == open.records.len() {
-            self.look_by_key(dataset, &items).await?
+            self.look_by_key(open.act, dataset, &items).await?
         } else {
             self.look_by_scan(open, dataset).await?
         };
@@ -189,7 +194,12 @@ impl Session {
         self.pseudonyms.all_for(dataset.store.name(), &dataset.name, key).into_iter().find(|name| names.contains(name))
     }
 
-    async fn look_by_key(&self, dataset: &Dataset, items: &HashMap<String, Item>) -> std::result::Result<Vec<(String, Look)>, String> {
+    async fn look_by_key(
+        &self,
+        act: Act,
+        dataset: &Dataset,
+        items: &HashMap<String, Item>,
+    ) -> std::result::Result<Vec<(String, Look)>, String> {
         let mut looked = Vec::with_capacity(items.len());
         let all: Vec<(&String, &Item)> = items.iter().collect();
         for batch in all.chunks(BATCH) {
@@ -200,7 +210,9 @@ impl Session {
             }
             for ((name, _), found) in batch.iter().zip(found) {
                 let look = match found {
-                    Found::Present(_) | Found::Outside(_) => Look::Present,
+                    // What was so before it was announced would not have been announced.
+                    Found::Anonymised(_) if act == Act::Anonymise => Look::Anonymised,
+                    Found::Present(_) | Found::Anonymised(_) | Found::Outside(_) => Look::Present,
                     Found::Absent => Look::Gone,
                     Found::Remains => Look::Remains,
                     Found::Unknown(why) => return Err(why),

@@ -269,6 +269,7 @@ pub fn explained(address: &Address, dataset: &Dataset, found: &Found, assessment
             }
         }
         (Found::Present(_), None) => line(&mut out, &format!("{address} is there, but could not be judged.")),
+        (Found::Anonymised(_), _) => line(&mut out, &format!("{address} is there, anonymised.")),
         (Found::Outside(why), _) => {
             line(&mut out, &format!("{address} is no record of this dataset at present: {}.", escape(why.as_bytes())));
         }

@@ -146,6 +146,8 @@ pub struct Scanned {
 pub enum Found {
     /// It is there.
     Present(Box<Record>),
+    /// It is there, and holds already what anonymising writes into it.
+    Anonymised(Box<Record>),
     /// Something is there under the key, so the record is not gone; but it is not one of the dataset's records now, and why.
     Outside(String),
     /// It is not there, nor any part of it.

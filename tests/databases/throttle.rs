@@ -57,15 +57,48 @@ impl Running {
         assert_eq!(database.number(ROWS).await, 200, "nothing goes while it waits");
     }
 
-    async fn goes_on(mut self, database: &Database) {
+    async fn ends(mut self) -> Program {
         self.until_said("housing: removal goes on after ").await;
         let began = Instant::now();
         while self.child.try_wait().unwrap().is_none() {
             assert!(began.elapsed() < Duration::from_secs(30), "it does not end: {}", self.said());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert_eq!(database.number(ROWS).await, 0, "{}", self.said());
-        self.program.must(0, &["audit", "verify"]);
+        self.program
+    }
+
+    async fn goes_on(self, database: &Database) {
+        let program = self.ends().await;
+        assert_eq!(database.number(ROWS).await, 0);
+        program.must(0, &["audit", "verify"]);
+    }
+}
+
+/// Sessions of an application that are at work until they are ended.
+struct Busy(Vec<tokio::task::JoinHandle<bool>>);
+
+impl Busy {
+    async fn new(database: &Database) -> Self {
+        let work = if database.engine() == Engine::Postgres { "SELECT pg_sleep(120)" } else { "DO SLEEP(120)" };
+        let mut sessions = Vec::new();
+        for _ in 0..5 {
+            let mut session = database.admin().await;
+            sessions.push(tokio::spawn(async move { session.run(work).await.is_err() }));
+        }
+        Self(sessions)
+    }
+
+    async fn end(self, database: &Database) {
+        let (sessions, end) = match database.engine() {
+            Engine::Postgres => ("SELECT pid FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(120)'", "SELECT pg_terminate_backend"),
+            Engine::MariaDb => ("SELECT ID FROM information_schema.PROCESSLIST WHERE INFO = 'DO SLEEP(120)'", "KILL "),
+        };
+        for session in database.texts(sessions).await {
+            database.run(&format!("{end}({session})")).await;
+        }
+        for session in self.0 {
+            assert!(session.await.unwrap(), "it was ended");
+        }
     }
 }
 
@@ -76,28 +109,42 @@ async fn a_run_waits_while_more_sessions_are_at_work_than_allowed_and_goes_on_wh
         let Some(server) = Server::private(engine, Options { unsynced: true, ..Options::default() }) else { return };
         let database = server.database().await;
         people(&database).await;
-        let (asleep, sleepers, end) = match engine {
-            Engine::Postgres => (
-                "SELECT pg_sleep(120)",
-                "SELECT pid FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(120)'",
-                "SELECT pg_terminate_backend",
-            ),
-            Engine::MariaDb => ("DO SLEEP(120)", "SELECT ID FROM information_schema.PROCESSLIST WHERE INFO = 'DO SLEEP(120)'", "KILL "),
-        };
-        let mut sessions = Vec::new();
-        for _ in 0..5 {
-            let mut session = database.admin().await;
-            sessions.push(tokio::spawn(async move { session.run(asleep).await }));
-        }
+        let busy = Busy::new(&database).await;
         let mut running = Running::start(program(&database, "{ running: 3 }"));
         running.waits(&database, "other sessions are at work, more than 3").await;
-        for sleeper in database.texts(sleepers).await {
-            database.run(&format!("{end}({sleeper})")).await;
-        }
-        for session in sessions {
-            assert!(session.await.unwrap().is_err());
-        }
+        busy.end(&database).await;
         running.goes_on(&database).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_date_that_is_looked_up_elsewhere_and_changes_while_a_run_waits_is_seen() {
+    for engine in ENGINES {
+        let Some(server) = Server::private(engine, Options { unsynced: true, ..Options::default() }) else { return };
+        let (database, other) = (server.database().await, server.database().await);
+        database.run("CREATE TABLE people (id INT PRIMARY KEY, contract INT)").await;
+        other.run("CREATE TABLE contracts (id INT PRIMARY KEY, ended_on DATE)").await;
+        let rows: Vec<String> = (0..200).map(|id| format!("({id}, {})", id % 2)).collect();
+        database.run(&format!("INSERT INTO people VALUES {}", rows.join(", "))).await;
+        other.run("INSERT INTO contracts VALUES (0, '2019-01-01'), (1, '2019-01-01')").await;
+        let program = Program::new(&format!(
+            "  housing:\n    {0}: {1}\n    throttle: {{ running: 3 }}\n    datasets:\n      people: {{ class: short, table: people, key: id, events: {{ ended: {{ lookup: law.contracts, by: contract }} }} }}\n  \
+             law:\n    {0}: {2}\n    datasets:\n      contracts: {{ class: long, table: contracts, key: id, events: {{ ended: ended_on }} }}\n",
+            key(engine),
+            database.url(),
+            other.url()
+        ));
+        let busy = Busy::new(&database).await;
+        let mut running = Running::start(program);
+        running.waits(&database, "other sessions are at work, more than 3").await;
+        // The contract runs again: whoever looked before does not know.
+        other.run("UPDATE contracts SET ended_on = NULL WHERE id = 1").await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        busy.end(&database).await;
+        let program = running.ends().await;
+        assert_eq!(database.texts("SELECT DISTINCT contract FROM people").await, ["1"], "{}", engine.name());
+        assert_eq!(database.number(ROWS).await, 100);
+        program.must(0, &["audit", "verify"]);
     }
 }
 

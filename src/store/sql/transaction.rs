@@ -210,11 +210,8 @@ impl<'t> Transaction<'t> {
         }
         let mut fresh = self.lock(session, &shape, &asked).await?;
         let missing: Vec<&[Cell]> = asked.iter().filter(|one| !fresh.contains_key(one.name)).map(|one| one.cells.as_slice()).collect();
-        let in_use = if shape.layout.dialect == Dialect::Sqlite || missing.is_empty() {
-            HashSet::new()
-        } else {
-            present(session, &shape, &missing).await?
-        };
+        let in_use = if missing.is_empty() { HashSet::new() } else { present(session, &shape, &missing).await? };
+        let respelled = respelled(session, &shape, &missing, &in_use).await?;
         let mut out: Vec<Pending> = Vec::with_capacity(self.positions.len());
         let mut going: Vec<&Asked<'_>> = Vec::new();
         let mut rest = asked.iter();
@@ -226,6 +223,9 @@ impl<'t> Transaction<'t> {
             let Some(one) = rest.next() else { break };
             out.push(match fresh.remove(one.name) {
                 None if in_use.contains(one.name) => Pending::Settled(Fate::Kept(Kept::Changed("another session is working on it".into()))),
+                None if respelled.contains(one.name) => {
+                    Pending::Settled(Fate::Kept(Kept::Changed("its key is written in another way by now".into())))
+                }
                 // Gone, or named twice: then it goes once.
                 None => Pending::Settled(Fate::Absent),
                 Some(rows) => {
@@ -349,6 +349,25 @@ async fn present(session: &mut Session, shape: &Shape<'_>, keys: &[&[Cell]]) -> 
     shape.from(&mut statement).sql(" WHERE ");
     shape.key_in(&mut statement, keys);
     Ok(session.map(&statement, |row| encoded(row.iter().copied())).await?.into_iter().collect())
+}
+
+/// Which of these keys, that have no row any more, have one whose key the engine finds the same and that is written otherwise: an application
+/// changed capitals or blanks. `there` are the rows that asking for all of them brought.
+async fn respelled(session: &mut Session, shape: &Shape<'_>, missing: &[&[Cell]], there: &HashSet<Vec<u8>>) -> Outcome<HashSet<Vec<u8>>> {
+    let name = |key: &&[Cell]| encoded(key.iter().map(Cell::seen));
+    let names: HashSet<Vec<u8>> = missing.iter().map(name).collect();
+    let mut out = HashSet::new();
+    if there.is_subset(&names) {
+        return Ok(out);
+    }
+    for key in missing {
+        let found = present(session, shape, &[*key]).await?;
+        let name = name(key);
+        if !found.is_empty() && !found.contains(&name) {
+            out.insert(name);
+        }
+    }
+    Ok(out)
 }
 
 /// Deletes records with their children; answers how many rows of children went with each, by encoded key.
