@@ -27,6 +27,8 @@ pub mod entry;
 mod entry_proof;
 #[cfg(test)]
 mod faults;
+mod fields;
+mod holds;
 mod journal;
 pub mod log;
 mod meaning;
