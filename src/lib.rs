@@ -18,7 +18,7 @@
 //! 4. The plan is spent through the **one door**: permit → intent, durable in the log → the store removes, after looking once more → outcome.
 //!    ([`dispose`]) What a crash leaves open is settled by looking, at the next start. ([`recover`])
 //! 5. Every step is an entry of the **audit log**: a Merkle tree in the public C2SP formats, signed. ([`audit`]) The [`register`] is a projection
-//!    of it, for quick answers.
+//!    of it, for quick answers. From the log alone every decision can be derived again. ([`replay`])
 //!
 //! A [`session`] holds all this together for one run; [`cli`] is what people type, and [`report`] what they read.
 //!
@@ -45,6 +45,7 @@ pub mod plan;
 pub mod record;
 pub mod recover;
 pub mod register;
+pub mod replay;
 pub mod report;
 pub mod scan;
 pub mod schedule;

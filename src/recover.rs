@@ -257,7 +257,7 @@ impl Session {
             return Ok(false);
         }
         let run = self.new_run(dataset, &Progress::default())?;
-        let mark = self.started(&run, None).await?;
+        let mark = self.started(&run, None, Some("recovery")).await?;
         let mut writer = Writer::create(&self.plans())?;
         for item in &remains {
             writer.add(&item.record, item.then, &item.deciding)?;

@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::assess::Assessor;
 use crate::audit::{AuditLog, Draft, EpochKey, Kind as EntryKind, Pseudonyms};
 use crate::clock::{self, Today};
-use crate::config::{Config, Dataset, Mode};
+use crate::config::{ClassChoice, Config, Dataset, Mode};
 use crate::dispose::{BY, Run, Spent, spend};
 use crate::error::{Error, Kind, Result, hex};
 use crate::finding::{Finding, Severity};
@@ -190,7 +190,7 @@ impl Session {
     /// Runs one dataset: scan, plan, and in enforce mode dispose.
     pub async fn run(&self, dataset: &Arc<Dataset>, progress: &Progress) -> Result<Ran> {
         let run = self.new_run(dataset, progress)?;
-        let mark = self.started(&run, None).await?;
+        let mark = self.started(&run, None, None).await?;
         let planned = match scan(&run.assessor, Some(&self.plans()), Arc::clone(&progress.seen), &self.stop, false, None).await {
             Ok(planned) => planned,
             // A store that cannot be scanned is that dataset's trouble; a disk that takes no plan or a lost log is everybody's.
@@ -290,6 +290,14 @@ impl Session {
                 format!("{}: {place} is not the place that the plan was made for; is a disk not mounted?", dataset.address),
             ));
         }
+        // The outcomes will say by which schedule each record was due, and that must be one in force.
+        let in_force = |rule: &(String, String)| self.config.schedules.rule(&rule.0).is_some_and(|now| *now.schedule.sha256 == *rule.1);
+        if !plan.footer.rules.iter().all(in_force) {
+            return Err(Error::new(
+                Kind::Refused,
+                format!("{}: the schedule has changed since the plan was made; run again to see the present plan", dataset.address),
+            ));
+        }
         // The plan is spent once; outside the window it would be used up for nothing.
         if let Some(window) = dataset.window_shown().filter(|_| !dataset.is_open(clock::now())) {
             return Err(Error::new(
@@ -301,7 +309,7 @@ impl Session {
             ));
         }
         let run = self.new_run(dataset, progress)?;
-        if self.started(&run, Some(id)).await? != plan.footer.mark {
+        if self.started(&run, Some(id), None).await? != plan.footer.mark {
             let ran = Ran::incomplete(&run, another_place(dataset));
             self.finished(&run, &ran).await?;
             return Ok(ran);
@@ -320,17 +328,20 @@ impl Session {
         Ok(ran)
     }
 
-    /// Writes down that a run begins, and answers the mark of the place that stands in the entry.
+    /// Writes down that a run begins, the refused plan that it spends, and why it is no run like others; answers the mark of the place that stands in
+    /// the entry.
     ///
     /// After a crash recovery believes only a place with that mark. So whoever goes on to destroy must see the same mark once more: one that could not
     /// be told at this moment would leave the run's intents open for ever.
-    pub(crate) async fn started(&self, run: &Run, plan: Option<&str>) -> Result<String> {
+    pub(crate) async fn started(&self, run: &Run, plan: Option<&str>, reason: Option<&str>) -> Result<String> {
         let dataset = run.dataset();
         let rules: Vec<_> =
             dataset.rules().iter().map(|rule| json!({"class": rule.class.id.as_str(), "schedule": &*rule.schedule.sha256})).collect();
         let zone = dataset.rules().first().map(|rule| rule.schedule.zone.clone());
         let mut body = json!({
             "run": run.id, "store": dataset.store.name(), "dataset": dataset.name, "mode": dataset.mode.as_str(), "rules": rules, "by": BY,
+            // Whether each record has all these classes, or those that a value of its own picks.
+            "apply": if matches!(dataset.classes, ClassChoice::All(_)) { "all" } else { "some" },
             "today": zone.map(|zone| Today::Now(self.now).date_in(&zone).to_string()),
         });
         let mark = dataset.store.mark().await;
@@ -339,6 +350,9 @@ impl Session {
         }
         if let Some(plan) = plan {
             body["plan"] = json!(plan);
+        }
+        if let Some(reason) = reason {
+            body["reason"] = json!(reason);
         }
         self.log.commit(vec![Draft::new(EntryKind::RunStarted, &body)?]).await?;
         Ok(mark)

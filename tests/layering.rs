@@ -71,10 +71,16 @@ fn a_store_knows_no_policy() {
 fn the_audit_log_stands_alone() {
     let rooms = [
         "schedule", "store", "config", "judge", "plan", "record", "register", "session", "dispose", "scan", "assess", "report", "cli",
-        "clock", "hold",
+        "clock", "hold", "replay",
     ];
     let words: Vec<String> = rooms.iter().map(|room| format!("crate::{room}")).collect();
     assert_eq!(offenders(&["audit"], &words.iter().map(String::as_str).collect::<Vec<_>>()), Vec::<String>::new());
+}
+
+#[test]
+fn replay_knows_the_log_and_the_schedule_and_neither_store_nor_configuration() {
+    let words = ["crate::store", "crate::config", "crate::register", "crate::session", "crate::dispose", "crate::clock", "tokio", "sqlx"];
+    assert_eq!(offenders(&["replay"], &words), Vec::<String>::new());
 }
 
 #[test]

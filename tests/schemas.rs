@@ -376,7 +376,18 @@ fn the_program_prints_its_schemas() {
 fn the_manual_page_names_every_verb_and_has_no_fault_that_groff_finds() {
     let page = generated(&["man"]);
     let text = String::from_utf8(page.clone()).unwrap();
-    for verb in ["check", "plan", "run", "explain", "audit verify", "register rebuild", "generate schema"] {
+    for verb in [
+        "check",
+        "plan",
+        "run",
+        "explain",
+        "audit verify",
+        "audit replay",
+        "audit prove",
+        "audit check-proof",
+        "register rebuild",
+        "generate schema",
+    ] {
         assert!(text.contains(&format!(".SS \"retentiond {verb}\"")), "{verb}");
     }
     for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "COMMANDS", "FILES", "ENVIRONMENT", "EXIT STATUS"] {

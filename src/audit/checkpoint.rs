@@ -99,7 +99,7 @@ pub struct SigningKey {
 
 impl SigningKey {
     /// Makes a key for a node's log from fresh random numbers; nothing is written.
-    pub(super) fn generate(node: &str) -> Result<Self> {
+    pub fn generate(node: &str) -> Result<Self> {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|e| Error::with_source(error::Kind::Io, "random numbers: none to be had", e))?;
         Ok(Self { name: origin(node)?, key: ed25519_dalek::SigningKey::from_bytes(&seed) })
@@ -114,7 +114,7 @@ impl SigningKey {
     /// Reads the text of the key file `path` for a node's log.
     ///
     /// Refused: a key that is none ([`error::Kind::NotIntact`]), or of another node ([`error::Kind::Config`]).
-    pub(super) fn parse(content: &[u8], path: &Path, node: &str) -> Result<Self> {
+    pub fn parse(content: &[u8], path: &Path, node: &str) -> Result<Self> {
         let damaged =
             || Error::new(error::Kind::NotIntact, format!("{}: expected a signing key, found something else; restore it", shown(path)));
         let text = std::str::from_utf8(content).map_err(|_| damaged())?;

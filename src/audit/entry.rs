@@ -290,6 +290,11 @@ pub(super) struct Head<'a> {
 impl<'a> Head<'a> {
     /// Reads the head of an entry, strictly; the words of the failure complete "expected ..., found ...".
     pub(super) fn parse(line: &'a str) -> std::result::Result<Self, String> {
+        Self::parse_behind(line, &mut String::new())
+    }
+
+    /// [`Head::parse`] behind an entry with the time `before`, which was found to be one: entries of one append have the same.
+    pub(super) fn parse_behind(line: &'a str, before: &mut String) -> std::result::Result<Self, String> {
         let rest = line.strip_prefix("{\"n\":").ok_or("expected an entry that begins with `{\"n\":`")?;
         let (digits, rest) = rest.split_once(",\"at\":\"").ok_or("expected `at` as the second field")?;
         let (at, rest) = rest.split_once("\",\"kind\":\"").ok_or("expected `kind` as the third field")?;
@@ -300,8 +305,11 @@ impl<'a> Head<'a> {
         }
         let canonical = digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
         let n = digits.parse().ok().filter(|_| canonical).ok_or_else(|| format!("expected a number as `n`, found `{}`", shown(digits)))?;
-        if !is_stamp(at) {
-            return Err(format!("expected `at` like 2026-11-22T01:02:03.123Z, found `{}`", shown(at)));
+        if *before != at {
+            if !is_stamp(at) {
+                return Err(format!("expected `at` like 2026-11-22T01:02:03.123Z, found `{}`", shown(at)));
+            }
+            at.clone_into(before);
         }
         let kind = Kind::ALL.into_iter().find(|k| k.as_str() == kind).ok_or_else(|| format!("found the unknown kind `{}`", shown(kind)))?;
         let in_alphabet = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';

@@ -30,6 +30,8 @@ pub mod entry;
 mod entry_proof;
 #[cfg(test)]
 mod faults;
+mod fields;
+mod holds;
 mod journal;
 mod keys;
 pub mod log;

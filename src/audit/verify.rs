@@ -2,14 +2,16 @@
 //!
 //! What is checked, in the order of the log: the checkpoint's signature; that every bundle is there and its entries have the hashes in the
 //! tiles of level 0; that every tile of every level is what its leaves make it; that the root is the one signed; that every entry is one that
-//! the writer can have written, in its place, and no earlier than the one before; that intents and outcomes belong together and counts add
-//! up. Then the journal: that it is whole and repeats what was published, and that what it adds fits on.
+//! the writer can have written, in its place, and no earlier than the one before; that intents and outcomes belong together, counts add up, and
+//! nothing went that a hold protected. Then the journal: that it is whole and repeats what was published, and that what it adds fits on.
 //!
 //! The first failure ends it, with the index of the entry and the file. Intents that are still open at the end are no failure: that is how
 //! a log looks whose service is running or was killed.
 //!
 //! Workers, one a core, read pieces of the log out of order, and one thread puts their findings in order. Memory is bounded by the pieces in
-//! work. Nothing is written, no lock is taken.
+//! work and what may be open at once; where a log leaves more open than that, it is read several times. Nothing is written, no lock is taken.
+//!
+//! Whether each decision was right by the schedule is not asked here, for this folder knows no schedule: that is what `audit replay` does.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
@@ -23,7 +25,7 @@ use serde::Serialize;
 use super::checkpoint::{Checkpoint, Verifier};
 use super::entry::Kind;
 use super::journal::{damaged, replay_all, segments};
-use super::meaning::{Event, Groups, Meaning, read_entry};
+use super::meaning::{Before, Event, MOST_OPEN, Meaning, Share, read_entry};
 use super::publish::{read_checkpoint, read_tile, tile_prefix, unread};
 use super::rotation::Chain;
 use super::secret::shown;
@@ -73,12 +75,29 @@ pub struct Verified {
 /// the reason; [`error::Kind::Usage`] if the key is none; [`error::Kind::Io`] if a file cannot be read.
 pub fn verify(log_dir: &Path, vkey: &str, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Verified> {
     let chain = Chain::open(log_dir, &Verifier::parse(vkey)?)?;
-    let mut fold = Fold::new(log_dir, chain.checkpoint().clone());
-    fold.published(progress)?;
-    fold.finish_tree()?;
-    chain.check(fold.kinds[Kind::KeyRotated as usize])?;
-    let tail = fold.tail(chain.signer())?;
-    let (open_intents, first_open_intent) = tail.meaning.open();
+    verify_within(log_dir, &chain, MOST_OPEN, progress)
+}
+
+/// Verifies the log of a chain of keys while at most so many records are held whose outcome is not known.
+fn verify_within(log_dir: &Path, chain: &Chain, most: usize, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Verified> {
+    let read = |share| -> Result<_> {
+        let mut fold = Fold::new(log_dir, chain.checkpoint().clone(), Meaning::of(share, most));
+        fold.published(progress)?;
+        fold.finish_tree()?;
+        chain.check(fold.kinds[Kind::KeyRotated as usize])?;
+        let tail = fold.tail(chain.signer())?;
+        Ok((fold, tail))
+    };
+    let (fold, tail) = read(Share::ALL)?;
+    let (mut open_intents, mut first_open_intent) = tail.meaning.open();
+    let mut shares = tail.meaning.left().to_vec();
+    while let Some(share) = shares.pop() {
+        let (_, tail) = read(share)?;
+        let (more, first) = tail.meaning.open();
+        open_intents += more;
+        first_open_intent = first_open_intent.into_iter().chain(first).min();
+        shares.extend(tail.meaning.left());
+    }
     let entries_by_kind = Kind::ALL.into_iter().zip(fold.kinds).filter(|(_, count)| *count > 0).collect();
     Ok(Verified {
         size: fold.checkpoint.size,
@@ -126,8 +145,8 @@ struct Tail {
 }
 
 impl<'a> Fold<'a> {
-    fn new(folder: &'a Path, checkpoint: Checkpoint) -> Self {
-        let (tree, meaning) = (Tree::new(), Meaning::default());
+    fn new(folder: &'a Path, checkpoint: Checkpoint, meaning: Meaning) -> Self {
+        let tree = Tree::new();
         Self { folder, checkpoint, tree, meaning, kinds: Default::default(), first_at: None, last_at: None }
     }
 
@@ -225,7 +244,7 @@ impl<'a> Fold<'a> {
         if found.first().is_none_or(|(first, _)| *first > size) {
             return Ok(tail);
         }
-        let (mut groups, mut last_at) = (Groups::default(), self.last_at.clone().unwrap_or_default());
+        let (mut before, mut last_at) = (Before::default(), self.last_at.clone().unwrap_or_default());
         let mut tile: (u64, Vec<Hash>) = (u64::MAX, Vec::new());
         let replayed = replay_all(&found, size, |frame| {
             for (n, entry) in (frame.first()..).zip(frame.entries()) {
@@ -240,7 +259,7 @@ impl<'a> Fold<'a> {
                     }
                     continue;
                 }
-                let (head, event) = read_entry(n, entry, &mut groups).map_err(|what| bad(&what))?;
+                let (head, event) = read_entry(n, entry, &mut before).map_err(|what| bad(&what))?;
                 if *head.at < *last_at {
                     return Err(bad(&goes_back(&last_at, head.at)));
                 }
@@ -259,7 +278,7 @@ impl<'a> Fold<'a> {
 fn read_piece(folder: &Path, first: u64, size: u64) -> Result<Piece> {
     let (roots, leaves) = (Vec::new(), Vec::new());
     let mut piece = Piece { roots, leaves, kinds: Default::default(), first_at: String::new(), last_at: String::new(), events: Vec::new() };
-    let mut groups = Groups::default();
+    let mut before = Before::default();
     let mut n = first;
     let end = size.min(first + PIECE);
     while n < end {
@@ -274,7 +293,7 @@ fn read_piece(folder: &Path, first: u64, size: u64) -> Result<Piece> {
                 let tile = tile::path(Level::Hashes(0), index, width);
                 return Err(damaged(&path(), format!("entry {n} has another hash than in {tile}")));
             }
-            let (head, event) = read_entry(n, entry, &mut groups).map_err(|what| bad_entry(folder, n, size, &what))?;
+            let (head, event) = read_entry(n, entry, &mut before).map_err(|what| bad_entry(folder, n, size, &what))?;
             if *head.at < *piece.last_at {
                 return Err(bad_entry(folder, n, size, &goes_back(&piece.last_at, head.at)));
             }
@@ -406,5 +425,42 @@ struct StopOnDrop<'a>(&'a Line);
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::wait;
+    use super::super::{AuditLog, Draft};
+    use super::*;
+
+    #[test]
+    fn a_log_with_more_open_than_may_be_held_is_verified_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = AuditLog::open(dir.path(), "hq-1").unwrap().log;
+        let body = |more: serde_json::Value| {
+            let mut body = json!({"run": "r", "store": "s", "dataset": "d"});
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            body
+        };
+        let names: Vec<String> = (0..600).map(|n| format!("record-{n}")).collect();
+        let mut drafts: Vec<Draft> =
+            names.chunks(20).map(|names| Draft::new(Kind::Intent, &body(json!({"act": "destroy", "records": names}))).unwrap()).collect();
+        drafts.extend(names[100..].iter().map(|name| Draft::new(Kind::Destroyed, &body(json!({"record": name}))).unwrap()));
+        log.commit_blocking(drafts).unwrap();
+        wait(log.publish()).unwrap();
+        let folder = dir.path().join("audit");
+        let verifier = log.verifier().clone();
+        let look = |most| verify_within(&folder, &Chain::open(&folder, &verifier).unwrap(), most, &|_, _| {});
+        let whole = look(MOST_OPEN).unwrap();
+        assert_eq!((whole.size, whole.open_intents, whole.first_open_intent), (531, 100, Some(1)));
+        assert_eq!(look(30).unwrap(), whole);
+        // What does not fit is found in whichever share it lies.
+        log.commit_blocking(vec![Draft::new(Kind::Destroyed, &body(json!({"record": names[599]}))).unwrap()]).unwrap();
+        wait(log.publish()).unwrap();
+        assert!(look(30).unwrap_err().to_string().contains("entry 531: destroyed without an intent"));
+        wait(log.close()).unwrap();
     }
 }

@@ -18,7 +18,7 @@ pub use deletion_log::{Form, write as write_deletion_log};
 pub use json::{planned as planned_json, ran as ran_json, verdict as verdict_json, verified as verified_json};
 pub use selection::Selection;
 pub use signed::Signed;
-pub use text::{allow_command, check, entry, entry_heading, explained, finding, flush, listed, planned, ran, verified};
+pub use text::{allow_command, check, entry, entry_heading, explained, finding, flush, listed, mismatch, planned, ran, replayed, verified};
 
 use crate::dispose::Stop;
 use crate::session::{End, Ran};

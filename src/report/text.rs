@@ -12,6 +12,7 @@ use crate::finding::{Finding, Severity};
 use crate::judge::Standing;
 use crate::plan::Tally;
 use crate::record::{Address, Record};
+use crate::replay::{Mismatch, Replayed};
 use crate::scan::Planned;
 use crate::session::{End, Ran};
 use crate::store::Found;
@@ -397,6 +398,49 @@ pub fn verified(log: &Path, verified: &Verified) -> String {
         );
     }
     line(&mut out, "  this shows that the log is whole and signed by its key; that nobody restored an older copy, anchors must show");
+    line(&mut out, "  whether each decision follows from the schedule in the log is shown by `audit replay`");
+    out.truncate(out.trim_end().len());
+    out
+}
+
+/// A decision that does not follow from the log.
+pub fn mismatch(mismatch: &Mismatch) -> String {
+    let Mismatch { entry, at, kind, says, derived } = mismatch;
+    format!("entry {entry} ({kind}, {at}): the log says {says}; derived: {derived}")
+}
+
+/// What replaying the log brought.
+pub fn replayed(log: &Path, replayed: &Replayed) -> String {
+    let mut out = String::new();
+    let verdict = if replayed.mismatches == 0 {
+        "intact, and every decision follows from it"
+    } else {
+        "intact, but not every decision follows from it"
+    };
+    line(&mut out, &format!("{}: {verdict}", escape(log.as_os_str().as_encoded_bytes())));
+    line(
+        &mut out,
+        &format!(
+            "  {} derived again, of {} under {}",
+            count(replayed.decisions, "decision"),
+            count(replayed.runs, "run"),
+            count(replayed.schedules, "schedule text")
+        ),
+    );
+    if replayed.without_rule > 0 {
+        let text = format!(
+            "  {} after a crash in which the plan was lost say of no rule why the record was due",
+            count(replayed.without_rule, "outcome")
+        );
+        line(&mut out, &text);
+    }
+    if replayed.unjudged > 0 {
+        let text = format!(
+            "  {} not derived: this version does not read the schedule; use the one that wrote the entries",
+            count(replayed.unjudged, "decision")
+        );
+        line(&mut out, &text);
+    }
     out.truncate(out.trim_end().len());
     out
 }

@@ -4,6 +4,7 @@ mod check_proof;
 mod find;
 mod list;
 mod prove;
+mod replay;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ pub(crate) enum Verb {
     Find(find::Options),
     /// Verify the log, offline, with nothing but its folder and the public key
     Verify(verify::Options),
+    /// Derive every decision in the log again from the log alone, and report what does not come out the same
+    Replay(replay::Options),
     /// Print single entries with the proof that they are in the log, for somebody who has not the log
     Prove(prove::Options),
     /// Check an entry with its proof and the public key, and nothing else
@@ -35,6 +38,7 @@ pub(crate) fn execute(common: &Common, verb: Verb) -> Result<u8> {
         Verb::List(options) => list::execute(common, &options),
         Verb::Find(options) => find::execute(common, &options),
         Verb::Verify(options) => verify::execute(common, &options),
+        Verb::Replay(options) => replay::execute(common, &options),
         Verb::Prove(options) => prove::execute(common, &options),
         Verb::CheckProof(options) => check_proof::execute(common, &options),
     }

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::Place;
 use crate::audit::verify;
+use crate::cli::progress::Counted;
 use crate::cli::{Common, DONE, FINDINGS, print_line};
 use crate::error::Result;
 use crate::report;
@@ -16,7 +17,9 @@ pub(crate) struct Options {
 
 pub(crate) fn execute(common: &Common, options: &Options) -> Result<u8> {
     let (log, key) = options.place.find(common)?;
-    let verified = verify(&log, &key, &|_, _| {})?;
+    let shown = Counted::show("verified");
+    let verified = verify(&log, &key, &|done, total| shown.set(done, total))?;
+    drop(shown);
     if common.json {
         print_line(&report::verified_json(&verified).to_string())?;
     } else {
