@@ -254,7 +254,7 @@ mod tests {
     }
 
     fn text(form: &str, zone: Option<&str>, value: &str) -> Reading {
-        read(form, zone, &Seen::Text(&value))
+        read(form, zone, &Seen::Text(value))
     }
 
     fn at(instant: &str) -> Reading {
