@@ -7,7 +7,8 @@
 //!
 //! **At once.** Where the engine says of deleted rows what they were (`DELETE … RETURNING`) and nothing else goes with them, the rows are deleted first
 //! and looked at before the commit: it is the same look at the same rows, which nobody can change any more, for half the work. If a single one of
-//! them has to stay, or is held by another session, the transaction is rolled back and done again in the careful order above.
+//! them has to stay, or is held by another session, the transaction is rolled back and done again in the careful order above. Where rows have versions
+//! (PostgreSQL), the planned versions are deleted and nothing is given back: as many as were asked for means that each was what it had been.
 //!
 //! **A row that another session holds** is not waited for: it is in use, so it stays, and the next run comes back to it.
 //!

@@ -1,8 +1,13 @@
 //! PostgreSQL: connecting, and what its errors mean.
 //!
 //! Every column is read as text in a form that does not depend on the server's settings, integers and floating-point numbers excepted, and every
-//! value is handed back as text with the type that it is to be read as. So any type can be a key, and any column takes part in the fingerprint.
+//! value is handed back as text with the type that it is to be read as. So any type can be a key, and a change of any column shows.
 //! Contents of `bytea` columns stand in it by their SHA-256, computed by the server, so that documents are not carried over for every look.
+//!
+//! **Versions.** A plain table says of each row which transaction wrote it (`xmin`), and no transaction writes two versions of a row that others can
+//! see. So key and `xmin` together say that a row is what the scan saw, and the other columns need not be read. A row that was changed and changed back
+//! is another version, and stays until the next scan. Partitioned and inherited tables, tables of another access method, and datasets that anonymise are
+//! compared by their contents.
 //!
 //! **Grades**: `row-deleted` and `anonymised`. The row is gone for every reader; its bytes stay in the table's file until VACUUM and later writes
 //! have gone over them, and in the write-ahead log until that is recycled. Replicas and archives follow by themselves. A rewriting of the table
