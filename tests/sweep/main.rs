@@ -86,7 +86,7 @@ fn strikes(scenario: Scenario, calls: &[Call], size: &Size, kinds: &mut BTreeSet
             let strike = Strike::new(scenario, fault, call);
             let wanted = match size {
                 // Only a kill ends the program at the call for sure, so every other strike is one.
-                Size::Sample => first && (number % 2 == 0 && fault == Fault::Kill || number % 2 == 1 && turn == number / 2 % 2),
+                Size::Sample => first && if number.is_multiple_of(2) { fault == Fault::Kill } else { turn == number / 2 % 2 },
                 Size::Full => true,
                 Size::Only(text) => strike.to_string().contains(text),
             };
