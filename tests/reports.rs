@@ -16,7 +16,7 @@ const SCHEDULE: &str = "schedule: housing\ntitle: Retention and disposal schedul
     tenancy.file: { title: Tenancy files, keep: 6 years, after: tenancy-end, then: anonymise }\n";
 
 /// A log of these entries in a state folder of its own.
-fn log_of(entries: Vec<(Kind, Value)>) -> TempDir {
+fn log_of(entries: &[(Kind, Value)]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let log = AuditLog::open(dir.path(), "hq-1").unwrap().log;
     log.commit_blocking(entries.iter().map(|(kind, body)| Draft::new(*kind, body).unwrap()).collect()).unwrap();
@@ -25,9 +25,9 @@ fn log_of(entries: Vec<(Kind, Value)>) -> TempDir {
 }
 
 /// The body of an entry: these fields on top of those.
-fn with(base: &Value, more: Value) -> Value {
+fn with(base: &Value, more: impl std::borrow::Borrow<Value>) -> Value {
     let mut body = base.as_object().unwrap().clone();
-    body.extend(more.as_object().unwrap().clone());
+    body.extend(more.borrow().as_object().unwrap().clone());
     Value::Object(body)
 }
 
@@ -142,7 +142,7 @@ fn normal(state: &Path, text: &str) -> String {
 
 #[test]
 fn a_certificate_says_what_went_and_what_did_not() {
-    let state = log_of(a_month());
+    let state = log_of(&a_month());
     let words = ["certificate", "--from", "2026-01-01", "--to", "2099-12-31", "--organisation", "Example Homes & Co"];
     insta::assert_snapshot!("certificate_html", normal(state.path(), &printed(state.path(), &words)));
     insta::assert_snapshot!("certificate_json", normal(state.path(), &printed(state.path(), &[&words[..], &["--json"]].concat())));
@@ -150,7 +150,7 @@ fn a_certificate_says_what_went_and_what_did_not() {
 
 #[test]
 fn the_deletion_log_has_a_row_for_each_outcome_in_all_three_forms() {
-    let state = log_of(a_month());
+    let state = log_of(&a_month());
     let csv = printed(state.path(), &["log"]);
     insta::assert_snapshot!("deletion_log_csv", normal(state.path(), &csv.replace("\r\n", "\n")));
     assert_eq!(csv.matches("\r\n").count(), 9, "a heading and eight outcomes");
@@ -164,7 +164,7 @@ fn the_deletion_log_has_a_row_for_each_outcome_in_all_three_forms() {
 
 #[test]
 fn a_report_is_narrowed_by_run_days_class_and_store() {
-    let state = log_of(a_month());
+    let state = log_of(&a_month());
     let one = certificate(state.path(), &["--run", "R-2"]);
     assert_eq!((&one["destroyed"], &one["found_gone"], &one["anonymised"]), (&json!(1), &json!(0), &json!(0)));
     assert_eq!(one["decisions"][0]["person"], "j.smith (uid 1000)");
@@ -186,7 +186,7 @@ fn a_report_is_narrowed_by_run_days_class_and_store() {
 
 #[test]
 fn what_cannot_be_meant_is_refused_in_words() {
-    let state = log_of(a_month());
+    let state = log_of(&a_month());
     for (words, said) in [
         (vec!["certificate"], "--run"),
         (vec!["certificate", "--from", "2026-11-01"], "--to"),
@@ -202,9 +202,12 @@ fn what_cannot_be_meant_is_refused_in_words() {
     }
 }
 
+/// What is done to a log, in words and in deed.
+type Break = (&'static str, fn(&Path));
+
 #[test]
 fn of_a_log_that_does_not_verify_nothing_is_certified_and_nothing_reported() {
-    let break_it: [(&str, fn(&Path)); 4] = [
+    let break_it: [Break; 4] = [
         ("an entry says something else", |state| {
             let path = state.join("audit/tile/entries/000.p/21");
             let text = fs::read(&path).unwrap();
@@ -219,7 +222,7 @@ fn of_a_log_that_does_not_verify_nothing_is_certified_and_nothing_reported() {
         ("the checkpoint is not there", |state| fs::remove_file(state.join("audit/checkpoint")).unwrap()),
     ];
     for (what, break_it) in break_it {
-        let state = log_of(a_month());
+        let state = log_of(&a_month());
         break_it(state.path());
         for (words, said) in [
             (vec!["certificate", "--run", "R-1"], "no certificate can be made of this log"),
@@ -233,7 +236,7 @@ fn of_a_log_that_does_not_verify_nothing_is_certified_and_nothing_reported() {
         }
     }
     // Another log's key.
-    let (state, other) = (log_of(a_month()), log_of(Vec::from([(Kind::Stopped, json!({}))])));
+    let (state, other) = (log_of(&a_month()), log_of(&[(Kind::Stopped, json!({}))]));
     fs::copy(other.path().join("keys/log.vkey"), state.path().join("keys/log.vkey")).unwrap();
     assert_eq!(report(state.path(), &["certificate", "--run", "R-1"]).status.code(), Some(4));
 }
@@ -254,7 +257,7 @@ fn hostile_names_are_shown_and_never_obeyed() {
         entries.push((kind, with(&with(&of, outcome.clone()), json!({"record": record}))));
     }
     entries.push((Kind::RunFinished, with(&of, json!({"end": evil, "counts": {"destroyed": 1, "kept": 1, "failed": 1}}))));
-    let state = log_of(entries);
+    let state = log_of(&entries);
     let control = |text: &str| text.chars().find(|c| c.is_control() && *c != '\n' || *c == '\u{202e}');
     for words in [&["certificate", "--run", evil, "--organisation", evil][..], &["log", "--format", "html", "--run", evil]] {
         let html = printed(state.path(), words);
@@ -285,16 +288,12 @@ fn cells(line: &str) -> Vec<String> {
         loop {
             let (text, behind) = inside.split_once('"').expect("the end of a cell");
             cell.push_str(text);
-            match behind.strip_prefix('"') {
-                Some(more) => {
-                    cell.push('"');
-                    inside = more;
-                }
-                None => {
-                    rest = behind;
-                    break;
-                }
-            }
+            let Some(more) = behind.strip_prefix('"') else {
+                rest = behind;
+                break;
+            };
+            cell.push('"');
+            inside = more;
         }
         cells.push(cell);
         match rest.strip_prefix(',') {

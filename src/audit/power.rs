@@ -405,8 +405,11 @@ fn process(disk: &RecordingDisk, state: &Path, name: usize, closes: bool) {
     }
 }
 
-/// What callers were told in these steps.
-fn promises(steps: &[Step]) -> (Vec<(u64, String, usize)>, Vec<(u64, String)>) {
+/// Entries that were answered as committed: first index, tag, count.
+type Answered = Vec<(u64, String, usize)>;
+
+/// What callers were told in these steps: entries, and checkpoints by size and root.
+fn promises(steps: &[Step]) -> (Answered, Vec<(u64, String)>) {
     let committed = steps.iter().filter_map(|step| match step {
         Step::Committed(first, tag, count) => Some((*first, tag.clone(), *count)),
         _ => None,
@@ -486,14 +489,14 @@ fn a_power_cut_while_the_log_recovers_from_a_power_cut_leaves_as_little_to_doubt
     let keys = tempfile::tempdir().unwrap();
     Keys::new(keys.path(), "hq-1", None).create().unwrap();
     let steps = two_processes(keys.path());
-    let lives = 6;
+    let lives = 6_u64;
     let disks: usize = thread::scope(|scope| {
         let halves = [0, 1].map(|half| {
             let (steps, keys) = (&steps, keys.path());
             scope.spawn(move || {
                 let mut disks_seen = 0;
                 for life in (0..lives).filter(|life| life % 2 == half) {
-                    let mut dice = Dice(1000 + life as u64);
+                    let mut dice = Dice(1000 + life);
                     let cut = 1 + dice.below(steps.len());
                     let found = disks(&Medium::default(), &steps[..cut], &mut dice);
                     let dir = with_keys(keys);
@@ -505,7 +508,7 @@ fn a_power_cut_while_the_log_recovers_from_a_power_cut_leaves_as_little_to_doubt
                         steps[..cut].iter().filter(|step| matches!(step, Step::Committed(..) | Step::Published(..))).cloned().collect();
                     let told = both.len();
                     both.append(&mut disk.0.lock().unwrap().steps);
-                    disks_seen += cut_everywhere(&begin, &both, (told, 3), keys, 2000 + life as u64);
+                    disks_seen += cut_everywhere(&begin, &both, (told, 3), keys, 2000 + life);
                 }
                 disks_seen
             })

@@ -395,7 +395,7 @@ impl Gathering {
         let Ok(schedules) = Schedules::parse("the log", &text) else { return };
         for schedule in schedules.all {
             known.line.owner.clone_from(&schedule.owner);
-            known.line.approved = schedule.approved.map(super::selection::day);
+            known.line.approved = schedule.approved.map(|day| day.to_string());
             for class in schedule.classes.values() {
                 let rule = Rule {
                     title: class.title.clone(),

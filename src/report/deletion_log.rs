@@ -80,7 +80,7 @@ pub fn write(signed: &Signed, about: &Selection, form: Form, out: &mut impl Writ
 fn begin(signed: &Signed, about: &Selection, form: Form, out: &mut impl Write) -> io::Result<()> {
     let verified = &signed.verified;
     match form {
-        Form::Csv => write_cells(out, COLUMNS.map(|(name, _)| cell(name))),
+        Form::Csv => write_cells(out, &COLUMNS.map(|(name, _)| cell(name))),
         Form::Json => {
             let log = json!({"origin": verified.origin, "size": verified.size, "root": verified.root, "intact": true});
             write!(out, "{{\"log\":{log},\"about\":{},\"outcomes\":[", json!(about))
@@ -106,7 +106,7 @@ fn begin(signed: &Signed, about: &Selection, form: Form, out: &mut impl Write) -
 fn row(entry: &Entry, form: Form, first: bool, out: &mut impl Write) -> io::Result<()> {
     let values = COLUMNS.map(|(name, _)| value(entry, name));
     match form {
-        Form::Csv => write_cells(out, values.map(|value| cell(&shown(&value)))),
+        Form::Csv => write_cells(out, &values.map(|value| cell(&shown(&value)))),
         Form::Json => {
             let object: serde_json::Map<String, Value> = COLUMNS.iter().map(|(name, _)| (*name).to_owned()).zip(values).collect();
             write!(out, "{}\n{}", if first { "" } else { "," }, Value::Object(object))
@@ -167,7 +167,20 @@ fn shown(value: &Value) -> String {
     }
 }
 
-fn write_cells(out: &mut impl Write, cells: [String; COLUMNS.len()]) -> io::Result<()> {
+fn write_cells(out: &mut impl Write, cells: &[String; COLUMNS.len()]) -> io::Result<()> {
     out.write_all(cells.join(",").as_bytes())?;
     out.write_all(b"\r\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_page_explains_every_column_as_it_is_explained_here() {
+        let page = include_str!("../cli/schema/man-tail.troff").replace("\\-", "-").to_lowercase();
+        for (name, what) in COLUMNS {
+            assert!(page.contains(&format!("\\fb{name}\\fr\n{}.", what.to_lowercase())), "{name}");
+        }
+    }
 }

@@ -13,7 +13,7 @@ pub(super) fn grade(method: &str, grade: &str) -> &'static str {
         (_, "rewritten" | "vacuumed") => "The row was deleted and the whole database file written anew without it.",
         (_, "anonymised") => "What names a person was emptied or replaced. The rest of the row stays.",
         (_, "attested") => "A named person attests the destruction.",
-        ("found-gone", _) => "The store could not say what became of it; a second look found it gone. How thoroughly cannot be told.",
+        ("found-gone", _) => "What became of it was not told at once; a later look found it gone. How thoroughly cannot be told.",
         _ => "This program has no explanation for this grade.",
     }
 }

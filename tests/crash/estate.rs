@@ -439,10 +439,9 @@ impl Estate {
     pub fn is_there(&self, one: &Known, rows: &HashSet<String>) -> bool {
         match one.dataset {
             FOOTAGE => self.footage_is_there(one),
-            LETTERS => file_is_there(&self.path("media").join(&one.key), &one.key),
             // One that is due may be written over already.
             TAPES if one.due => self.path("media").join(&one.key).exists(),
-            TAPES => file_is_there(&self.path("media").join(&one.key), &one.key),
+            LETTERS | TAPES => file_is_there(&self.path("media").join(&one.key), &one.key),
             SCANS => self.scan_is_there(one),
             _ => rows.contains(&one.key),
         }

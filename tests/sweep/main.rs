@@ -7,7 +7,8 @@
 //! **Inject.** For each of these calls in turn, and each of the faults `EIO`, `ENOSPC` and `SIGKILL`: a fresh estate, and the same run with that
 //! one call failing, or the program killed instead of it. `strace` counts the calls of each thread for itself, so a call is named by its path too and is
 //! the n-th of its name on that path in its thread. Where two threads make the n-th call on the same path, an error meets both of them, and a
-//! kill the first. A fault counts only when `strace` says that it struck, and every kind of call must have been struck by every fault. ([`fault`])
+//! kill the first. A fault counts only when `strace` says that it struck; in full, every kind of call must have been struck by every
+//! fault, and of all strikes 95 in 100 must hit: where threads share the work differently, some do not. ([`fault`])
 //!
 //! **Judge.** At once: nothing is gone without a durable intent. Then the program is started again without faults, and must end well; `audit
 //! verify` must find the log intact and no intent open; every record that was due is gone and every other is there, and the log says so of each.
@@ -85,7 +86,7 @@ fn strikes(scenario: Scenario, calls: &[Call], size: &Size, kinds: &mut BTreeSet
             let strike = Strike::new(scenario, fault, call);
             let wanted = match size {
                 // Only a kill ends the program at the call for sure, so every other strike is one.
-                Size::Sample => first && (number % 2 == 0 && fault == Fault::Kill || number % 2 == 1 && turn == number / 2 % 2),
+                Size::Sample => first && if number.is_multiple_of(2) { fault == Fault::Kill } else { turn == number / 2 % 2 },
                 Size::Full => true,
                 Size::Only(text) => strike.to_string().contains(text),
             };
@@ -157,11 +158,11 @@ fn no_fault_at_any_file_system_call_loses_a_record_hides_one_or_leaves_one_behin
     }
     let ends = sweep(&all);
 
-    let mut struck: BTreeMap<(Scenario, String, Fault), usize> = BTreeMap::new();
+    let mut struck: BTreeMap<(String, Fault), usize> = BTreeMap::new();
     let mut failures = Vec::new();
     let mut missed = Vec::new();
     for (strike, end) in all.iter().zip(&ends) {
-        let hits = struck.entry((strike.scenario, strike.kind.clone(), strike.fault)).or_default();
+        let hits = struck.entry((strike.kind.clone(), strike.fault)).or_default();
         match end {
             End::Struck => *hits += 1,
             End::Missed => missed.push(strike),
@@ -169,7 +170,7 @@ fn no_fault_at_any_file_system_call_loses_a_record_hides_one_or_leaves_one_behin
         }
     }
     for fault in Fault::ALL {
-        let hits: usize = struck.iter().filter(|((_, _, of), _)| *of == fault).map(|(_, hits)| hits).sum();
+        let hits: usize = struck.iter().filter(|((_, of), _)| *of == fault).map(|(_, hits)| hits).sum();
         println!("{fault}: {hits} strikes hit");
     }
     println!("{} of {} strikes hit, {} failed, in {:.0?}", all.len() - missed.len(), all.len(), failures.len(), begun.elapsed());

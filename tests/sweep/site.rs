@@ -103,7 +103,7 @@ impl Site {
         let ledger = Ledger::read(&self.estate.state().join("audit"));
         let rows = self.estate.rows();
         let keys = self.estate.state().join("keys/pseudonym");
-        if !names_in(&keys).iter().any(|name| name.ends_with(".key")) {
+        if !names_in(&keys).iter().any(|name| name.split_once(".key").is_some_and(|(_, rest)| rest.is_empty())) {
             for one in &self.estate.known {
                 assert!(self.estate.is_there(one, &rows), "{}:{} went before there was a key to name it by", one.dataset, one.key);
             }

@@ -247,7 +247,7 @@ impl Certificate {
                 out.push_str(&format!("<dt>Owner</dt><dd>{}</dd>\n", html(owner)));
             }
             if let Some(approved) = &line.approved {
-                out.push_str(&format!("<dt>Approved</dt><dd>{}</dd>\n", html(approved)));
+                out.push_str(&format!("<dt>Approved</dt><dd>{}</dd>\n", html(&date(approved))));
             }
             out.push_str(&format!(
                 "<dt>In the log since</dt><dd>{} (entry {}, in full)</dd>\n<dt>SHA-256 of its text</dt><dd><code>{}</code></dd>\n</dl>\n",
@@ -293,7 +293,7 @@ impl Certificate {
             } else {
                 format!("{} later entries", number(evidence.unpublished))
             };
-            out.push_str(&format!("<dt>Not covered yet</dt><dd>{} that no checkpoint covers; nothing of them is in here</dd>\n", later));
+            out.push_str(&format!("<dt>Not covered yet</dt><dd>{later} that no checkpoint covers; nothing of them is in here</dd>\n"));
         }
         if !programs.is_empty() {
             out.push_str(&format!("<dt>Carried out by</dt><dd>{}</dd>\n", html(&programs)));
@@ -332,7 +332,9 @@ impl Certificate {
     /// How OpenSSL checks the signature.
     fn openssl(&self) -> String {
         let key = self.verification.key.splitn(3, '+').nth(2).unwrap_or_default();
-        let origin = &self.verification.origin;
+        // People paste this into a shell; a name that means something there is left for them to fill in.
+        let plain = |text: &&str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./".contains(&b));
+        let origin = Some(self.verification.origin.as_str()).filter(plain).unwrap_or("NAME");
         format!(
             "{{ printf '302a300506032b6570032100' | xxd -r -p; echo '{key}' | base64 -d | tail -c 32; }} > key\n\
              grep '^\u{2014} {origin} ' checkpoint | cut -d' ' -f3 | base64 -d | tail -c 64 > signature\n\
