@@ -296,10 +296,15 @@ impl<'a> Head<'a> {
     /// [`Head::parse`] behind an entry with the time `before`, which was found to be one: entries of one append have the same.
     pub(super) fn parse_behind(line: &'a str, before: &mut String) -> std::result::Result<Self, String> {
         let rest = line.strip_prefix("{\"n\":").ok_or("expected an entry that begins with `{\"n\":`")?;
-        let (digits, rest) = rest.split_once(",\"at\":\"").ok_or("expected `at` as the second field")?;
-        let (at, rest) = rest.split_once("\",\"kind\":\"").ok_or("expected `kind` as the third field")?;
-        let (kind, rest) = rest.split_once("\",\"nonce\":\"").ok_or("expected `nonce` as the fourth field")?;
-        let (nonce, rest) = rest.split_once('"').ok_or("expected a nonce in quotes")?;
+        // Each value ends at the first byte that it cannot hold: searching for whole words would cost more than all the rest.
+        let up_to = |rest: &'a str, end: u8, next: &str| {
+            let (value, rest) = rest.split_at(rest.bytes().position(|byte| byte == end)?);
+            Some((value, rest.strip_prefix(next)?))
+        };
+        let (digits, rest) = up_to(rest, b',', ",\"at\":\"").ok_or("expected `at` as the second field")?;
+        let (at, rest) = up_to(rest, b'"', "\",\"kind\":\"").ok_or("expected `kind` as the third field")?;
+        let (kind, rest) = up_to(rest, b'"', "\",\"nonce\":\"").ok_or("expected `nonce` as the fourth field")?;
+        let (nonce, rest) = up_to(rest, b'"', "\"").ok_or("expected a nonce in quotes")?;
         if !rest.starts_with(['}', ',']) {
             return Err("expected `}` or `,` behind the nonce".to_owned());
         }

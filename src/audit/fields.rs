@@ -19,7 +19,7 @@ pub(super) fn scan<'a>(line: &'a str, mut field: impl FnMut(&str, &'a str) -> Re
         return Err(at.expected("an object"));
     }
     // Only when a name has the same mark as one before are the names compared.
-    let (mut marks, mut names) = (0_u64, SmallVec::<[Cow<'a, str>; 32]>::new());
+    let (mut marks, mut names) = (0_u128, SmallVec::<[Cow<'a, str>; 32]>::new());
     at.space();
     if !at.take(b'}') {
         loop {
@@ -52,11 +52,11 @@ pub(super) fn scan<'a>(line: &'a str, mut field: impl FnMut(&str, &'a str) -> Re
     if at.at == line.len() { Ok(()) } else { Err(at.expected("the end")) }
 }
 
-/// One of 64 marks that names mostly differ in.
-fn mark(name: &str) -> u64 {
+/// One of 128 marks that names mostly differ in.
+fn mark(name: &str) -> u128 {
     let bytes = name.as_bytes();
     let (first, last) = (bytes.first().copied().unwrap_or(0), bytes.last().copied().unwrap_or(0));
-    1 << ((usize::from(first) * 7 + usize::from(last) * 3 + bytes.len()) % 64)
+    1 << ((usize::from(first) * 7 + usize::from(last) * 3 + bytes.len()) % 128)
 }
 
 /// The text of a value that is a string, borrowed where it holds no escape.

@@ -14,8 +14,8 @@
 //! Whether each decision was right by the schedule is not asked here, for this folder knows no schedule: that is what `audit replay` does.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -278,13 +278,13 @@ impl<'a> Fold<'a> {
 fn read_piece(folder: &Path, first: u64, size: u64) -> Result<Piece> {
     let (roots, leaves) = (Vec::new(), Vec::new());
     let mut piece = Piece { roots, leaves, kinds: Default::default(), first_at: String::new(), last_at: String::new(), events: Vec::new() };
-    let mut before = Before::default();
+    let (mut before, mut bundle) = (Before::default(), Vec::new());
     let mut n = first;
     let end = size.min(first + PIECE);
     while n < end {
         let (index, _) = tile::place(n);
         let width = tile::bundle_width(index, end);
-        let (bundle, stored) = read_bundle(folder, index, width)?;
+        let stored = read_bundle(folder, index, width, &mut bundle)?;
         let path = || folder.join(tile::path(Level::Entries, index, stored));
         let entries = tile::read_bundle(&bundle, stored).map_err(|what| damaged(&path(), format!("from entry {n} on: {what}")))?;
         let hashes = tile_prefix(folder, 0, index, width)?;
@@ -316,17 +316,19 @@ fn read_piece(folder: &Path, first: u64, size: u64) -> Result<Piece> {
     Ok(piece)
 }
 
-/// The bundle that holds `width` entries or more, and how many it holds: a partial one may have made way for the full one.
-fn read_bundle(folder: &Path, index: u64, width: usize) -> Result<(Vec<u8>, usize)> {
-    let path = folder.join(tile::path(Level::Entries, index, width));
-    match fs::read(&path) {
-        Ok(bundle) => Ok((bundle, width)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound && width < TILE_WIDTH => {
-            let full = fs::read(folder.join(tile::path(Level::Entries, index, TILE_WIDTH)));
-            full.map(|bundle| (bundle, TILE_WIDTH)).map_err(|_| unread(&path, e))
-        }
-        Err(e) => Err(unread(&path, e)),
+/// Reads the bundle that holds `width` entries or more, and answers how many it holds: a partial one may have made way for the full one.
+fn read_bundle(folder: &Path, index: u64, width: usize, bundle: &mut Vec<u8>) -> Result<usize> {
+    // Into the same memory each time: what the system would have to make anew costs as much as hashing it.
+    let mut read = |width| {
+        bundle.clear();
+        let mut file = File::open(folder.join(tile::path(Level::Entries, index, width)))?;
+        file.read_to_end(bundle).map(|_| width)
+    };
+    match read(width) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound && width < TILE_WIDTH => read(TILE_WIDTH).map_err(|_| e),
+        other => other,
     }
+    .map_err(|e| unread(&folder.join(tile::path(Level::Entries, index, width)), e))
     .map_err(|e| e.context(format_args!("from entry {} on", index * TILE_WIDTH as u64)))
 }
 
