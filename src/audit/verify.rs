@@ -14,17 +14,19 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use serde::Serialize;
 
+use super::archive::Archived;
 use super::checkpoint::{Checkpoint, Verifier};
 use super::entry::Kind;
 use super::journal::{damaged, replay_all, segments};
 use super::meaning::{Event, Groups, Meaning, read_entry};
 use super::publish::{read_checkpoint, read_tile, tile_prefix, unread};
+use super::read::Reader;
 use super::rotation::Chain;
 use super::secret::shown;
 use super::tile::{self, Level};
@@ -65,6 +67,10 @@ pub struct Verified {
     pub first_open_intent: Option<u64>,
     /// How often the signing key was changed, each time as the key before it signed.
     pub rotations: u64,
+    /// Bundles of entries before this one may have been archived; 0 if none was.
+    pub archived: u64,
+    /// Archived entries of which only the hashes were verified.
+    pub absent: u64,
 }
 
 /// Verifies the log in the folder `log_dir` with the public key `vkey` (the line in `log.vkey`).
@@ -72,11 +78,20 @@ pub struct Verified {
 /// `progress` is told how many entries are done and how many there are. [`error::Kind::NotIntact`] with the first bad entry, the file and
 /// the reason; [`error::Kind::Usage`] if the key is none; [`error::Kind::Io`] if a file cannot be read.
 pub fn verify(log_dir: &Path, vkey: &str, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Verified> {
+    verify_with(log_dir, vkey, None, progress)
+}
+
+/// Verifies a log as [`verify`] does, and its archived bundles in the folder `archive`, all of which must be there.
+///
+/// Without an archive, of archived entries no more is verified than that the tree has their hashes.
+pub fn verify_with(log_dir: &Path, vkey: &str, archive: Option<&Path>, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Verified> {
     let chain = Chain::open(log_dir, &Verifier::parse(vkey)?)?;
-    let mut fold = Fold::new(log_dir, chain.checkpoint().clone());
+    let shelf = Shelf { archived: Archived::of(log_dir)?, archive };
+    let mut fold = Fold::new(log_dir, chain.checkpoint().clone(), &shelf);
     fold.published(progress)?;
     fold.finish_tree()?;
     chain.check(fold.kinds[Kind::KeyRotated as usize])?;
+    shelf.archived.check(&Reader::open(log_dir)?.own())?;
     let tail = fold.tail(chain.signer())?;
     let (open_intents, first_open_intent) = tail.meaning.open();
     let entries_by_kind = Kind::ALL.into_iter().zip(fold.kinds).filter(|(_, count)| *count > 0).collect();
@@ -92,7 +107,33 @@ pub fn verify(log_dir: &Path, vkey: &str, progress: &(dyn Fn(u64, u64) + Sync)) 
         open_intents,
         first_open_intent,
         rotations: chain.rotations(),
+        archived: shelf.archived.end,
+        absent: fold.absent,
     })
+}
+
+/// Where bundles lie.
+struct Shelf<'a> {
+    archived: Archived,
+    /// The folder of the archive, if it is verified too.
+    archive: Option<&'a Path>,
+}
+
+impl Shelf<'_> {
+    /// The first entry from which on meaning can be judged.
+    fn from(&self) -> u64 {
+        if self.archive.is_some() { 0 } else { self.archived.from }
+    }
+
+    /// A full bundle that is not in the log: from the archive, or `None` if it may be absent.
+    fn archived(&self, index: u64, missing: Error) -> Result<Option<(Vec<u8>, PathBuf)>> {
+        if !self.archived.covers(index) || missing.kind() != error::Kind::NotIntact {
+            return Err(missing);
+        }
+        let Some(archive) = self.archive else { return Ok(None) };
+        let path = archive.join(tile::path(Level::Entries, index, TILE_WIDTH));
+        fs::read(&path).map_err(|e| unread(&path, e)).map(|bundle| Some((bundle, path)))
+    }
 }
 
 /// What a worker found in its piece of the log.
@@ -102,9 +143,11 @@ struct Piece {
     /// The leaf hashes behind the last full tile of the log.
     leaves: Vec<Hash>,
     kinds: [u64; Kind::ALL.len()],
+    /// Empty if no entry was read, as all are archived.
     first_at: String,
     last_at: String,
     events: Vec<Event>,
+    absent: u64,
 }
 
 /// Puts the pieces together, in order.
@@ -116,6 +159,8 @@ struct Fold<'a> {
     kinds: [u64; Kind::ALL.len()],
     first_at: Option<String>,
     last_at: Option<String>,
+    shelf: &'a Shelf<'a>,
+    absent: u64,
 }
 
 /// What the journal adds to the published log.
@@ -126,21 +171,21 @@ struct Tail {
 }
 
 impl<'a> Fold<'a> {
-    fn new(folder: &'a Path, checkpoint: Checkpoint) -> Self {
+    fn new(folder: &'a Path, checkpoint: Checkpoint, shelf: &'a Shelf<'a>) -> Self {
         let (tree, meaning) = (Tree::new(), Meaning::default());
-        Self { folder, checkpoint, tree, meaning, kinds: Default::default(), first_at: None, last_at: None }
+        Self { folder, checkpoint, tree, meaning, kinds: Default::default(), first_at: None, last_at: None, shelf, absent: 0 }
     }
 
     /// Checks everything that the checkpoint covers but the upper edge of the tree.
     fn published(&mut self, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<()> {
-        let (folder, size) = (self.folder, self.checkpoint.size);
+        let (folder, size, shelf) = (self.folder, self.checkpoint.size, self.shelf);
         let workers = thread::available_parallelism().map_or(1, usize::from);
         let line = Line::new(size.div_ceil(PIECE), workers * AHEAD);
         thread::scope(|scope| {
             for _ in 0..workers {
                 scope.spawn(|| {
                     while let Some(number) = line.take() {
-                        line.put(number, read_piece(folder, number * PIECE, size));
+                        line.put(number, read_piece(folder, shelf, number * PIECE, size));
                     }
                 });
             }
@@ -156,6 +201,7 @@ impl<'a> Fold<'a> {
     fn add(&mut self, piece: Piece) -> Result<()> {
         if let Some(last) = &self.last_at
             && *last > piece.first_at
+            && !piece.first_at.is_empty()
         {
             let n = self.tree.size();
             return Err(bad_entry(self.folder, n, self.checkpoint.size, &goes_back(last, &piece.first_at)));
@@ -179,8 +225,11 @@ impl<'a> Fold<'a> {
         for (sum, count) in self.kinds.iter_mut().zip(piece.kinds) {
             *sum += count;
         }
-        self.first_at.get_or_insert(piece.first_at);
-        self.last_at = Some(piece.last_at);
+        self.absent += piece.absent;
+        if !piece.first_at.is_empty() {
+            self.first_at.get_or_insert(piece.first_at);
+            self.last_at = Some(piece.last_at);
+        }
         Ok(())
     }
 
@@ -256,19 +305,32 @@ impl<'a> Fold<'a> {
 }
 
 /// Reads and checks the entries from `first` on, at most [`PIECE`] of them.
-fn read_piece(folder: &Path, first: u64, size: u64) -> Result<Piece> {
+fn read_piece(folder: &Path, shelf: &Shelf<'_>, first: u64, size: u64) -> Result<Piece> {
     let (roots, leaves) = (Vec::new(), Vec::new());
-    let mut piece = Piece { roots, leaves, kinds: Default::default(), first_at: String::new(), last_at: String::new(), events: Vec::new() };
+    let mut piece =
+        Piece { roots, leaves, kinds: Default::default(), first_at: String::new(), last_at: String::new(), events: Vec::new(), absent: 0 };
     let mut groups = Groups::default();
     let mut n = first;
     let end = size.min(first + PIECE);
     while n < end {
         let (index, _) = tile::place(n);
         let width = tile::bundle_width(index, end);
-        let (bundle, stored) = read_bundle(folder, index, width)?;
-        let path = || folder.join(tile::path(Level::Entries, index, stored));
-        let entries = tile::read_bundle(&bundle, stored).map_err(|what| damaged(&path(), format!("from entry {n} on: {what}")))?;
         let hashes = tile_prefix(folder, 0, index, width)?;
+        let (bundle, stored, path) = match read_bundle(folder, index, width) {
+            Ok((bundle, stored)) => (bundle, stored, folder.join(tile::path(Level::Entries, index, stored))),
+            Err(missing) => {
+                let Some((bundle, path)) = shelf.archived(index, missing)? else {
+                    // Of these the tree has the hashes, and that is all that can be said.
+                    piece.absent += width as u64;
+                    n += width as u64;
+                    piece.roots.push(root(&hashes));
+                    continue;
+                };
+                (bundle, TILE_WIDTH, path)
+            }
+        };
+        let path = || path.clone();
+        let entries = tile::read_bundle(&bundle, stored).map_err(|what| damaged(&path(), format!("from entry {n} on: {what}")))?;
         for (entry, hash) in entries[..width].iter().zip(&hashes) {
             if leaf_hash(entry) != *hash {
                 let tile = tile::path(Level::Hashes(0), index, width);
@@ -278,14 +340,14 @@ fn read_piece(folder: &Path, first: u64, size: u64) -> Result<Piece> {
             if *head.at < *piece.last_at {
                 return Err(bad_entry(folder, n, size, &goes_back(&piece.last_at, head.at)));
             }
-            if n == first {
+            if piece.first_at.is_empty() {
                 head.at.clone_into(&mut piece.first_at);
             }
             if piece.last_at != head.at {
                 head.at.clone_into(&mut piece.last_at);
             }
             piece.kinds[head.kind as usize] += 1;
-            piece.events.extend(event);
+            piece.events.extend(event.filter(|_| n >= shelf.from()));
             n += 1;
         }
         if width == TILE_WIDTH {
