@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::assess::Assessor;
+use crate::audit::anchor::State;
 use crate::audit::{AuditLog, Draft, EpochKey, Kind as EntryKind, Pseudonyms};
 use crate::clock::{self, Today};
 use crate::config::{ClassChoice, Config, Dataset, Mode};
@@ -99,7 +100,7 @@ pub enum End {
 impl Session {
     /// Opens the state folder, settles what a crash left open, and writes down schedules that changed.
     pub async fn open(config: Arc<Config>, trust_clock: bool) -> Result<Self> {
-        let opened = AuditLog::open(&config.state, &config.node)?;
+        let opened = AuditLog::open_with(&config.log_settings())?;
         let log = opened.log;
         let now = clock::now();
         clock::check(now, log.newest_at(), trust_clock)?;
@@ -455,6 +456,17 @@ impl Session {
 /// Why nothing is destroyed where the place is not surely the one that the log names.
 fn another_place(dataset: &Dataset) -> String {
     format!("{} is not surely the place that it was when the run began; is a disk being mounted?", dataset.store.place())
+}
+
+/// What a person should know about the anchors of a log, as they stand after it was closed.
+pub fn anchor_findings(states: &[State]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for State { anchor, size, failed, noticed } in states {
+        findings.extend(noticed.as_ref().map(|what| Finding::note(format!("anchor {anchor}"), what)));
+        let taken = size.map_or("no checkpoint".to_owned(), |size| format!("the one of {size} entries as the last"));
+        findings.extend(failed.as_ref().map(|why| Finding::warning(format!("anchor {anchor}"), format!("{why}; it took {taken}"))));
+    }
+    findings
 }
 
 /// The folder of plans of a configuration.

@@ -115,7 +115,7 @@ fn nothing_imports_the_command_line() {
 
 #[test]
 fn each_external_crate_has_its_home() {
-    let homes: [(&str, &[&str]); 13] = [
+    let homes: [(&str, &[&str]); 16] = [
         ("sqlx", &["store/sql", "register"]),
         ("rustix", &["store/files", "store/sql", "audit", "cli"]),
         ("fiemap", &["store/files", "store/sql"]),
@@ -123,6 +123,9 @@ fn each_external_crate_has_its_home() {
         ("globset", &["store/files"]),
         ("regex", &["store/files", "store/sql"]),
         ("ed25519_dalek", &["audit"]),
+        ("ureq", &["audit/anchor"]),
+        ("rustls", &["audit/anchor"]),
+        ("rustls_native_certs", &["audit/anchor"]),
         ("hmac", &["audit"]),
         ("cron", &["schedule"]),
         ("chrono", &["schedule"]),

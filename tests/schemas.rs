@@ -214,8 +214,10 @@ const SCHEDULE: [Probe; 3] = [
 /// The keys that say what kind of store it is. The loader names all of them wherever one may stand; the schema describes each kind by itself.
 const KINDS: [&str; 4] = ["files", "sqlite", "postgres", "mysql"];
 
-const CONFIGURATION: [Probe; 17] = [
+const CONFIGURATION: [Probe; 19] = [
     Probe { text: "KEY: null\n", schemas: &[""] },
+    Probe { text: "anchors: [ { folder: a, KEY: null } ]\n", schemas: &["/$defs/anchor"] },
+    Probe { text: "log: { KEY: null }\n", schemas: &["/$defs/log"] },
     Probe { text: "limits: { KEY: null }\n", schemas: &["/$defs/limits/oneOf/1"] },
     Probe { text: "stores: { s: { files: f, KEY: null } }\n", schemas: &["/$defs/files-store"] },
     Probe { text: "stores: { s: { sqlite: f, KEY: null } }\n", schemas: &["/$defs/sqlite-store"] },

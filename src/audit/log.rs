@@ -27,16 +27,17 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::anchor::check::check_newest;
 use super::anchor::{Anchor, Anchors, Report};
+use super::anew::{self, Previous};
 use super::checkpoint::{SigningKey, Verifier, origin};
 use super::disk::{Disk, RealDisk};
 use super::entry::{Draft, Entry, Kind, Stem};
 use super::journal::{Journal, MAX_BODY, damaged, lost};
 use super::keys::Keys;
-use super::pseudonym;
 use super::publish::Publisher;
 use super::rotation::{self, Chain};
 use super::secret::{self, shown};
 use super::writer::{Request, Writer};
+use super::{archive, pseudonym};
 use crate::error::{self, Error, Result};
 
 /// Requests that may wait for the writer: enough that a slow disk finds a full append waiting, few enough that callers feel it.
@@ -53,12 +54,14 @@ pub struct Settings {
     pub credential: Option<PathBuf>,
     /// Where its checkpoints go.
     pub anchors: Vec<Anchor>,
+    /// The log that a new one follows.
+    pub(super) previous: Option<Previous>,
 }
 
 impl Settings {
     /// The log of the node `node` in the folder `state`, its key in a file, its checkpoints going nowhere else.
     pub fn new(state: &Path, node: &str) -> Self {
-        Self { state: state.to_owned(), node: node.to_owned(), credential: None, anchors: Vec::new() }
+        Self { state: state.to_owned(), node: node.to_owned(), credential: None, anchors: Vec::new(), previous: None }
     }
 }
 
@@ -135,6 +138,8 @@ struct OpenedBody<'a> {
     version: &'a str,
     node: &'a str,
     vkey: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous: Option<&'a Previous>,
 }
 
 /// What an entry `key-rotated` says.
@@ -142,6 +147,15 @@ struct OpenedBody<'a> {
 struct KeysBody {
     old: String,
     new: String,
+}
+
+/// What an entry `archived` says.
+#[derive(Serialize)]
+struct ArchivedBody {
+    end: u64,
+    from: u64,
+    bundles: usize,
+    to: String,
 }
 
 /// What an entry `epoch-forgotten` says.
@@ -170,6 +184,7 @@ impl AuditLog {
         origin(node)?;
         secret::create_folder(state)?;
         let lock = take_lock(state)?;
+        anew::finish(state)?;
         let folder = state.join("audit");
         let journal_folder = folder.join("journal");
         let keys = Keys::new(&state.join("keys"), node, settings.credential.clone());
@@ -204,7 +219,8 @@ impl AuditLog {
         let created = size == 0;
         let mut writer = Writer::new(journal, clock, newest.map(|entry| entry.at), lock);
         if created {
-            let body = OpenedBody { version: env!("CARGO_PKG_VERSION"), node, vkey: verifier.to_string() };
+            let body =
+                OpenedBody { version: env!("CARGO_PKG_VERSION"), node, vkey: verifier.to_string(), previous: settings.previous.as_ref() };
             let frame = writer.append(&[vec![Draft::new(Kind::Opened, &body)?]])?;
             publisher.integrate(&frame)?;
             publisher.publish()?;
@@ -271,6 +287,24 @@ impl AuditLog {
         self.commit(vec![Draft::on(&Stem::new(body)?, Kind::EpochForgotten, &EpochBody { epoch: year })?]).await
     }
 
+    /// Moves bundles of old entries to the folder `to`, as the plan says, and returns the entry that says so, which has the fields of `body` (who and
+    /// why) too. With nothing to move, nothing is written.
+    ///
+    /// [`error::Kind::Refused`] if `to` is no folder, [`error::Kind::NotIntact`] if a bundle is not what the tree says.
+    pub async fn archive(&self, settings: &Settings, plan: &archive::Plan, to: &Path, body: &impl Serialize) -> Result<Option<Committed>> {
+        if plan.bundles.is_empty() {
+            return Ok(None);
+        }
+        let folder = settings.state.join("audit");
+        archive::copy(&folder, plan, to)?;
+        let (end, from, bundles) = (plan.end, plan.from, plan.bundles.len());
+        let named = ArchivedBody { end, from, bundles, to: shown(to) };
+        let committed = self.commit(vec![Draft::on(&Stem::new(body)?, Kind::Archived, &named)?]).await?;
+        self.publish().await?;
+        archive::remove(&folder, plan, committed.first(), to)?;
+        Ok(Some(committed))
+    }
+
     /// The time in the newest entry when the log was opened; `None` for a log just created. A clock that is behind it is wrong.
     pub fn newest_at(&self) -> Option<Timestamp> {
         self.shared.newest_at
@@ -311,7 +345,7 @@ pub(super) struct Lock {
 }
 
 /// Takes the lock of a state folder and writes our process id into it.
-fn take_lock(state: &Path) -> Result<Lock> {
+pub(super) fn take_lock(state: &Path) -> Result<Lock> {
     let path = state.join("lock");
     let fail = |e| Error::with_source(error::Kind::Io, format!("{}: cannot be locked", shown(&path)), e);
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(fail)?;

@@ -43,6 +43,13 @@ pub(super) enum Event {
     HoldReleased { n: u64, hold: String },
 }
 
+impl Event {
+    /// Whether it says something without what came before, which may be archived.
+    pub(super) fn stands_alone(&self) -> bool {
+        matches!(self, Self::HoldPlaced { .. } | Self::HoldReleased { .. })
+    }
+}
+
 /// What an entry has in common with its neighbours: mostly it is computed once a batch.
 #[derive(Debug)]
 pub(super) struct Context {

@@ -16,17 +16,19 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use serde::Serialize;
 
+use super::archive::Archived;
 use super::checkpoint::{Checkpoint, Verifier};
 use super::entry::Kind;
 use super::journal::{damaged, replay_all, segments};
 use super::meaning::{Before, Event, MOST_OPEN, Meaning, Share, read_entry};
 use super::publish::{read_checkpoint, read_tile, tile_prefix, unread};
+use super::read::Reader;
 use super::rotation::Chain;
 use super::secret::shown;
 use super::tile::{self, Level};
@@ -67,6 +69,10 @@ pub struct Verified {
     pub first_open_intent: Option<u64>,
     /// How often the signing key was changed, each time as the key before it signed.
     pub rotations: u64,
+    /// Bundles of entries before this one may have been archived; 0 if none was.
+    pub archived: u64,
+    /// Archived entries of which only the hashes were verified.
+    pub absent: u64,
 }
 
 /// Verifies the log in the folder `log_dir` with the public key `vkey` (the line in `log.vkey`).
@@ -74,17 +80,32 @@ pub struct Verified {
 /// `progress` is told how many entries are done and how many there are. [`error::Kind::NotIntact`] with the first bad entry, the file and
 /// the reason; [`error::Kind::Usage`] if the key is none; [`error::Kind::Io`] if a file cannot be read.
 pub fn verify(log_dir: &Path, vkey: &str, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Verified> {
+    verify_with(log_dir, vkey, None, progress)
+}
+
+/// Verifies a log as [`verify`] does, and its archived bundles in the folder `archive`, all of which must be there.
+///
+/// Without an archive, of archived entries no more is verified than that the tree has their hashes.
+pub fn verify_with(log_dir: &Path, vkey: &str, archive: Option<&Path>, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Verified> {
     let chain = Chain::open(log_dir, &Verifier::parse(vkey)?)?;
-    verify_within(log_dir, &chain, MOST_OPEN, progress)
+    verify_within(log_dir, &chain, archive, MOST_OPEN, progress)
 }
 
 /// Verifies the log of a chain of keys while at most so many records are held whose outcome is not known.
-fn verify_within(log_dir: &Path, chain: &Chain, most: usize, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Verified> {
+fn verify_within(
+    log_dir: &Path,
+    chain: &Chain,
+    archive: Option<&Path>,
+    most: usize,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Verified> {
+    let shelf = Shelf { archived: Archived::of(log_dir)?, archive };
     let read = |share| -> Result<_> {
-        let mut fold = Fold::new(log_dir, chain.checkpoint().clone(), Meaning::of(share, most));
+        let mut fold = Fold::new(log_dir, chain.checkpoint().clone(), &shelf, Meaning::of(share, most));
         fold.published(progress)?;
         fold.finish_tree()?;
         chain.check(fold.kinds[Kind::KeyRotated as usize])?;
+        shelf.archived.check(&Reader::open(log_dir)?.own())?;
         let tail = fold.tail(chain.signer())?;
         Ok((fold, tail))
     };
@@ -111,7 +132,35 @@ fn verify_within(log_dir: &Path, chain: &Chain, most: usize, progress: &(dyn Fn(
         open_intents,
         first_open_intent,
         rotations: chain.rotations(),
+        archived: shelf.archived.end,
+        absent: fold.absent,
     })
+}
+
+/// Where bundles lie.
+struct Shelf<'a> {
+    archived: Archived,
+    /// The folder of the archive, if it is verified too.
+    archive: Option<&'a Path>,
+}
+
+impl Shelf<'_> {
+    /// The first entry from which on meaning can be judged.
+    fn from(&self) -> u64 {
+        if self.archive.is_some() { 0 } else { self.archived.from }
+    }
+
+    /// Reads a full bundle that is not in the log from the archive, and answers its path; `None` if it may be absent.
+    fn archived(&self, index: u64, missing: Error, bundle: &mut Vec<u8>) -> Result<Option<PathBuf>> {
+        if !self.archived.covers(index) || missing.kind() != error::Kind::NotIntact {
+            return Err(missing);
+        }
+        let Some(archive) = self.archive else { return Ok(None) };
+        let path = archive.join(tile::path(Level::Entries, index, TILE_WIDTH));
+        bundle.clear();
+        let read = File::open(&path).and_then(|mut file| file.read_to_end(bundle));
+        read.map_err(|e| unread(&path, e)).map(|_| Some(path))
+    }
 }
 
 /// What a worker found in its piece of the log.
@@ -121,9 +170,11 @@ struct Piece {
     /// The leaf hashes behind the last full tile of the log.
     leaves: Vec<Hash>,
     kinds: [u64; Kind::ALL.len()],
+    /// Empty if no entry was read, as all are archived.
     first_at: String,
     last_at: String,
     events: Vec<Event>,
+    absent: u64,
 }
 
 /// Puts the pieces together, in order.
@@ -135,6 +186,8 @@ struct Fold<'a> {
     kinds: [u64; Kind::ALL.len()],
     first_at: Option<String>,
     last_at: Option<String>,
+    shelf: &'a Shelf<'a>,
+    absent: u64,
 }
 
 /// What the journal adds to the published log.
@@ -145,21 +198,21 @@ struct Tail {
 }
 
 impl<'a> Fold<'a> {
-    fn new(folder: &'a Path, checkpoint: Checkpoint, meaning: Meaning) -> Self {
+    fn new(folder: &'a Path, checkpoint: Checkpoint, shelf: &'a Shelf<'a>, meaning: Meaning) -> Self {
         let tree = Tree::new();
-        Self { folder, checkpoint, tree, meaning, kinds: Default::default(), first_at: None, last_at: None }
+        Self { folder, checkpoint, tree, meaning, kinds: Default::default(), first_at: None, last_at: None, shelf, absent: 0 }
     }
 
     /// Checks everything that the checkpoint covers but the upper edge of the tree.
     fn published(&mut self, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<()> {
-        let (folder, size) = (self.folder, self.checkpoint.size);
+        let (folder, size, shelf) = (self.folder, self.checkpoint.size, self.shelf);
         let workers = thread::available_parallelism().map_or(1, usize::from);
         let line = Line::new(size.div_ceil(PIECE), workers * AHEAD);
         thread::scope(|scope| {
             for _ in 0..workers {
                 scope.spawn(|| {
                     while let Some(number) = line.take() {
-                        line.put(number, read_piece(folder, number * PIECE, size));
+                        line.put(number, read_piece(folder, shelf, number * PIECE, size));
                     }
                 });
             }
@@ -175,6 +228,7 @@ impl<'a> Fold<'a> {
     fn add(&mut self, piece: Piece) -> Result<()> {
         if let Some(last) = &self.last_at
             && *last > piece.first_at
+            && !piece.first_at.is_empty()
         {
             let n = self.tree.size();
             return Err(bad_entry(self.folder, n, self.checkpoint.size, &goes_back(last, &piece.first_at)));
@@ -198,8 +252,11 @@ impl<'a> Fold<'a> {
         for (sum, count) in self.kinds.iter_mut().zip(piece.kinds) {
             *sum += count;
         }
-        self.first_at.get_or_insert(piece.first_at);
-        self.last_at = Some(piece.last_at);
+        self.absent += piece.absent;
+        if !piece.first_at.is_empty() {
+            self.first_at.get_or_insert(piece.first_at);
+            self.last_at = Some(piece.last_at);
+        }
         Ok(())
     }
 
@@ -275,19 +332,32 @@ impl<'a> Fold<'a> {
 }
 
 /// Reads and checks the entries from `first` on, at most [`PIECE`] of them.
-fn read_piece(folder: &Path, first: u64, size: u64) -> Result<Piece> {
+fn read_piece(folder: &Path, shelf: &Shelf<'_>, first: u64, size: u64) -> Result<Piece> {
     let (roots, leaves) = (Vec::new(), Vec::new());
-    let mut piece = Piece { roots, leaves, kinds: Default::default(), first_at: String::new(), last_at: String::new(), events: Vec::new() };
+    let mut piece =
+        Piece { roots, leaves, kinds: Default::default(), first_at: String::new(), last_at: String::new(), events: Vec::new(), absent: 0 };
     let (mut before, mut bundle) = (Before::default(), Vec::new());
     let mut n = first;
     let end = size.min(first + PIECE);
     while n < end {
         let (index, _) = tile::place(n);
         let width = tile::bundle_width(index, end);
-        let stored = read_bundle(folder, index, width, &mut bundle)?;
-        let path = || folder.join(tile::path(Level::Entries, index, stored));
-        let entries = tile::read_bundle(&bundle, stored).map_err(|what| damaged(&path(), format!("from entry {n} on: {what}")))?;
         let hashes = tile_prefix(folder, 0, index, width)?;
+        let (stored, elsewhere) = match read_bundle(folder, index, width, &mut bundle) {
+            Ok(stored) => (stored, None),
+            Err(missing) => {
+                let Some(path) = shelf.archived(index, missing, &mut bundle)? else {
+                    // Of these the tree has the hashes, and that is all that can be said.
+                    piece.absent += width as u64;
+                    n += width as u64;
+                    piece.roots.push(root(&hashes));
+                    continue;
+                };
+                (TILE_WIDTH, Some(path))
+            }
+        };
+        let path = || elsewhere.clone().unwrap_or_else(|| folder.join(tile::path(Level::Entries, index, stored)));
+        let entries = tile::read_bundle(&bundle, stored).map_err(|what| damaged(&path(), format!("from entry {n} on: {what}")))?;
         for (entry, hash) in entries[..width].iter().zip(&hashes) {
             if leaf_hash(entry) != *hash {
                 let tile = tile::path(Level::Hashes(0), index, width);
@@ -297,14 +367,14 @@ fn read_piece(folder: &Path, first: u64, size: u64) -> Result<Piece> {
             if *head.at < *piece.last_at {
                 return Err(bad_entry(folder, n, size, &goes_back(&piece.last_at, head.at)));
             }
-            if n == first {
+            if piece.first_at.is_empty() {
                 head.at.clone_into(&mut piece.first_at);
             }
             if piece.last_at != head.at {
                 head.at.clone_into(&mut piece.last_at);
             }
             piece.kinds[head.kind as usize] += 1;
-            piece.events.extend(event);
+            piece.events.extend(event.filter(|event| n >= shelf.from() || event.stands_alone()));
             n += 1;
         }
         if width == TILE_WIDTH {
@@ -455,7 +525,7 @@ mod tests {
         wait(log.publish()).unwrap();
         let folder = dir.path().join("audit");
         let verifier = log.verifier().clone();
-        let look = |most| verify_within(&folder, &Chain::open(&folder, &verifier).unwrap(), most, &|_, _| {});
+        let look = |most| verify_within(&folder, &Chain::open(&folder, &verifier).unwrap(), None, most, &|_, _| {});
         let whole = look(MOST_OPEN).unwrap();
         assert_eq!((whole.size, whole.open_intents, whole.first_open_intent), (531, 100, Some(1)));
         assert_eq!(look(30).unwrap(), whole);

@@ -14,7 +14,7 @@ mod register;
 mod report;
 mod run;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -97,7 +97,7 @@ impl Cli {
             Verb::Plan(options) => plan::execute(common, &options).await,
             Verb::Run(options) => run::execute(common, &options).await,
             Verb::Explain(options) => explain::execute(common, &options).await,
-            Verb::Audit(verb) => audit::execute(common, verb),
+            Verb::Audit(verb) => audit::execute(common, verb).await,
             Verb::Report(verb) => report::execute(common, verb),
             Verb::Register(verb) => register::execute(common, &verb).await,
             Verb::Generate(verb) => generate::execute(&verb),
@@ -128,6 +128,20 @@ impl Write for Output {
             other => other,
         }
     }
+}
+
+/// Asks the person at the terminal to type `word`, unless it is said already that the act is meant.
+pub(crate) fn confirm(yes: bool, act: &str, word: &str) -> Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::new(Kind::Usage, format!("{act} cannot be undone; say --yes if it is meant")));
+    }
+    tell_line(&format!("{act} cannot be undone. Type {word} to go on:"))?;
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).map_err(|error| Error::with_source(Kind::Io, "standard input cannot be read", error))?;
+    if line.trim() == word { Ok(()) } else { Err(Error::new(Kind::Refused, "nothing was done")) }
 }
 
 /// Prints to standard output. A reader that went away (`| head`) ends the program quietly, as it does for any other tool.

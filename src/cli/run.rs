@@ -9,7 +9,7 @@ use super::{Common, DONE, FINDINGS, REFUSED, progress, tell_line};
 use crate::config::Dataset;
 use crate::error::{Error, Kind, Result};
 use crate::report;
-use crate::session::{End, Progress, Ran, Session};
+use crate::session::{End, Progress, Ran, Session, anchor_findings};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -27,7 +27,7 @@ pub(crate) struct Options {
 pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     let config = common.load()?;
     let datasets = config.select(options.selection.as_deref())?;
-    let session = Session::open(config, options.trust_clock).await?;
+    let mut session = Session::open(config, options.trust_clock).await?;
     watch_signals(&session)?;
     if !common.json {
         for finding in &session.recovered {
@@ -37,12 +37,19 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     let mut rans = Vec::new();
     let result = run_all(common, options, &session, &datasets, &mut rans).await;
     let rows: Vec<Value> = rans.iter().map(report::ran_json).collect();
+    let (recovered, anchors) = (std::mem::take(&mut session.recovered), session.log.anchors());
+    let closed = session.close().await;
+    let anchors = anchors.states();
+    let anchored = anchor_findings(&anchors);
     if common.json {
-        tell_line(&json!({"runs": rows, "recovered": session.recovered}).to_string())?;
+        tell_line(&json!({"runs": rows, "recovered": recovered, "anchors": anchors}).to_string())?;
+    } else {
+        for finding in &anchored {
+            tell_line(&report::finding(finding))?;
+        }
     }
     let cut_short = options.allow.is_none() && rans.len() < datasets.len();
-    let attention = cut_short || session.recovered.iter().any(|finding| finding.severity != crate::finding::Severity::Note);
-    let closed = session.close().await;
+    let attention = cut_short || recovered.iter().chain(&anchored).any(|finding| finding.severity != crate::finding::Severity::Note);
     result?;
     closed?;
     if rans.iter().any(|ran| matches!(ran.end, End::Refused { .. })) {
@@ -109,7 +116,7 @@ fn watch_signals(session: &Session) -> Result<()> {
 }
 
 /// Who gave the command, for the log: the account, and the one behind sudo.
-fn person() -> String {
+pub(super) fn person() -> String {
     let uid = rustix::process::getuid().as_raw();
     let name = |variable: &str| std::env::var(variable).ok().filter(|name| !name.is_empty());
     match name("SUDO_USER").or_else(|| name("USER")) {

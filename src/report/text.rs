@@ -397,6 +397,17 @@ pub fn verified(log: &Path, verified: &Verified) -> String {
             ),
         );
     }
+    if verified.rotations > 0 {
+        line(&mut out, &format!("  the signing key was changed {}, each time signed by the one before", count(verified.rotations, "time")));
+    }
+    if verified.archived > 0 {
+        let what = if verified.absent > 0 {
+            format!("of {} of them no more than the hashes was verified; --archive names where they are", verified.absent)
+        } else {
+            "all of them were verified".to_owned()
+        };
+        line(&mut out, &format!("  entries before {} were archived: {what}", verified.archived));
+    }
     line(&mut out, "  this shows that the log is whole and signed by its key; that nobody restored an older copy, anchors must show");
     line(&mut out, "  whether each decision follows from the schedule in the log is shown by `audit replay`");
     out.truncate(out.trim_end().len());

@@ -58,7 +58,9 @@ pub(crate) fn entries_about(log: &Path, names: &[String]) -> Result<Vec<Entry>> 
     if !log.is_dir() {
         return Ok(found);
     }
-    for item in Reader::open(log)?.entries() {
+    let reader = Reader::open(log)?;
+    super::warn_of_absent(&reader);
+    for item in reader.entries() {
         let (_, bytes) = item?;
         // Most entries are about others: the text is searched before it is parsed.
         let text = String::from_utf8_lossy(&bytes);

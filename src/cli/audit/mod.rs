@@ -1,10 +1,15 @@
-//! `retentiond audit`: read, search, verify and prove the log. None of it needs the lock, a store or the register.
+//! `retentiond audit`: read, search, verify and prove the log, which needs neither lock nor store nor register; and what a person does to the log
+//! itself, which needs the lock.
 
+mod archive;
+mod begin_anew;
 mod check_proof;
 mod find;
+mod forget;
 mod list;
 mod prove;
 mod replay;
+mod rotate_key;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +19,7 @@ use clap::{Args, Subcommand};
 pub(crate) use find::entries_about;
 
 use super::Common;
+use crate::audit::Reader;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result, escape};
 
@@ -31,9 +37,17 @@ pub(crate) enum Verb {
     Prove(prove::Options),
     /// Check an entry with its proof and the public key, and nothing else
     CheckProof(check_proof::Options),
+    /// Change the key that signs the log; the old one signs the change
+    RotateKey(rotate_key::Options),
+    /// Destroy the key behind the pseudonyms of a year: nobody can find the year's entries by a record's key any more
+    Forget(forget::Options),
+    /// Move old entries to another folder; the tree that vouches for them stays
+    Archive(archive::Options),
+    /// Set aside a log that cannot be opened, as its key was lost or it is damaged, and begin one that names it
+    BeginAnew(begin_anew::Options),
 }
 
-pub(crate) fn execute(common: &Common, verb: Verb) -> Result<u8> {
+pub(crate) async fn execute(common: &Common, verb: Verb) -> Result<u8> {
     match verb {
         Verb::List(options) => list::execute(common, &options),
         Verb::Find(options) => find::execute(common, &options),
@@ -41,6 +55,10 @@ pub(crate) fn execute(common: &Common, verb: Verb) -> Result<u8> {
         Verb::Replay(options) => replay::execute(common, &options),
         Verb::Prove(options) => prove::execute(common, &options),
         Verb::CheckProof(options) => check_proof::execute(common, &options),
+        Verb::RotateKey(options) => rotate_key::execute(common, &options).await,
+        Verb::Forget(options) => forget::execute(common, &options).await,
+        Verb::Archive(options) => archive::execute(common, &options).await,
+        Verb::BeginAnew(options) => begin_anew::execute(common, &options).await,
     }
 }
 
@@ -67,6 +85,13 @@ impl Place {
             (None, None) => String::new(),
         };
         Ok((log, key))
+    }
+}
+
+/// Says on standard error that old entries are not shown, if that is so.
+fn warn_of_absent(reader: &Reader) {
+    if let Some(absent) = reader.absent() {
+        tracing::warn!("{absent}");
     }
 }
 
