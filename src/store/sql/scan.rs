@@ -8,7 +8,7 @@
 //! is changed, and a row that exists throughout is seen. In (event, key) order a row whose date moves *up* past the cursor is seen again,
 //! with another fingerprint: that is counted, never destroyed twice, for removal takes only the row as it is at that moment, and the
 //! stale sighting is reported as changed. A row whose date moves *down* behind the cursor is found by the next scan, a day later. The event
-//! order is taken only where the dataset is the whole table, because otherwise counting would read the rows anyway.
+//! order is taken only where the dataset is the whole table, because otherwise counting would read the rows anyway, and where few rows are due.
 //!
 //! **What is sent**: rows within the bound; rows whose date is not plainly of the declared form; rows of the future; rows whose date lies in
 //! another store and that name nothing to look it up by. Null dates are counted and not sent, unless everything is asked for.
@@ -30,6 +30,10 @@ use crate::store::{MESSAGE, Query, Scanned};
 
 /// Rows looked at in one statement: some tens of milliseconds.
 const STRETCH: i64 = 10_000;
+
+/// Where more than one row in so many is due, a table is walked in the order of its key although an index gives the order of events: rows are then
+/// read, and removed, as they lie.
+const MANY: u64 = 10;
 
 /// Stretches that may be measured before they are fetched.
 const AHEAD: usize = 2;
@@ -54,7 +58,10 @@ pub(super) async fn scan(
         Err(problems) => return Err(Error::new(Kind::Store, format!("{about}: {}", problems.join("; ")))),
     };
     let mut scanned = Scanned::default();
-    let walk = Walk::new(&shape, query);
+    let mut walk = Walk::new(&shape, query);
+    if walk.by_event && query.bound.is_some() && walk.many_due(session).await? {
+        walk.by_key();
+    }
     match walk.run([session, other], query, out, &mut scanned).await {
         Ok(true) => {}
         Ok(false) => scanned.incomplete = Some("the scan was stopped".into()),
@@ -114,6 +121,21 @@ impl<'s> Walk<'s> {
         let by_event = by_event.filter(|_| shape.dataset.events[0].when.is_some());
         let (order, by_event) = by_event.map_or_else(|| (shape.unique.walk.clone(), false), |order| (order, true));
         Self { shape, order, by_event, wanted, member, whole }
+    }
+
+    /// Whether so many rows may be due that to look each of them up by its key, as the order of events demands, costs more than to read the whole table.
+    async fn many_due(&self, session: &mut Session) -> Outcome<bool> {
+        let (Some(wanted), Some(rows)) = (&self.wanted, self.shape.layout.rows) else { return Ok(false) };
+        let many = rows / MANY;
+        let mut statement = Statement::new("SELECT count(*) FROM (SELECT 1 AS retentiond_ ");
+        self.shape.from(&mut statement).sql(" WHERE ").part(wanted).sql(" LIMIT ");
+        statement.value(&Cell::Int(i64::try_from(many).unwrap_or(i64::MAX))).sql(") AS retentiond_due");
+        Ok(patient(session, &statement, number).await?.into_iter().sum::<u64>() >= many.max(1))
+    }
+
+    /// Walks in the order of the key after all.
+    fn by_key(&mut self) {
+        (self.order, self.by_event) = (self.shape.unique.walk.clone(), false);
     }
 
     /// Walks to the end; `false` when nobody listens any more. Stretches are measured and counted over one session while the one before is fetched over

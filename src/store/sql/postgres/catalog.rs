@@ -55,13 +55,15 @@ pub(in super::super) async fn layout_of(session: &mut Session, table: &Table) ->
     };
     let oid = Cell::Int(oid);
     let mut statement = Statement::new(
-        "SELECT CAST(c.relkind AS text), CASE WHEN c.relkind = 'r' AND NOT c.relhassubclass AND a.amname = 'heap' THEN 1 ELSE 0 END \
+        "SELECT CAST(c.relkind AS text), CASE WHEN c.relkind = 'r' AND NOT c.relhassubclass AND a.amname = 'heap' THEN 1 ELSE 0 END, \
+         CAST(c.reltuples AS int8) \
          FROM pg_class AS c LEFT JOIN pg_am AS a ON a.oid = c.relam WHERE c.oid = CAST(",
     );
     statement.value(&oid).sql(" AS oid)");
     let described = session.rows(&statement).await?;
     let first = described.first().map_or(&[][..], Vec::as_slice);
     let version = first.get(1).is_some_and(Cell::is_true).then_some(VERSION);
+    let rows = if let Some(Cell::Int(rows @ 1..)) = first.get(2) { u64::try_from(*rows).ok() } else { None };
     let kind = match first.first().map(words).as_deref() {
         Some("r" | "p") => "table",
         Some("v") => "view",
@@ -72,7 +74,7 @@ pub(in super::super) async fn layout_of(session: &mut Session, table: &Table) ->
     let columns = columns(session, &oid).await?;
     let indexes = indexes(session, &oid).await?;
     let kind = kind.to_owned();
-    Ok(Ok(Layout { dialect: Dialect::Postgres, columns, kind, collates: false, rowid: None, indexes, appended: Vec::new(), version }))
+    Ok(Ok(Layout { dialect: Dialect::Postgres, columns, kind, collates: false, rowid: None, indexes, appended: Vec::new(), version, rows }))
 }
 
 async fn columns(session: &mut Session, oid: &Cell) -> Outcome<Vec<Column>> {
