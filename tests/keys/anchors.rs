@@ -39,7 +39,7 @@ fn a_failing_anchor_is_reported_and_costs_the_log_nothing() {
     let mut estate = Estate::new("anchors: [ { command: [sh, -c, \"cat > got\"] }, { command: \"false\" }, { folder: nowhere } ]");
     estate.add(5);
     let output = estate.command(&["run"]).current_dir(estate.path("")).output().unwrap();
-    let said = expect(1, output, "run");
+    let said = expect(1, &output, "run");
     assert!(said.contains("anchor command false: did not take the checkpoint of"), "{said}");
     assert!(said.contains("nowhere: expected a folder, found none; is a disk not mounted?"), "{said}");
     assert_eq!(estate.left(), 0);
@@ -84,7 +84,7 @@ fn every_checkpoint_goes_to_the_journal_of_the_system_word_for_word() {
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", mount, "sh", python()]).arg(estate.path("journal.py")).arg(PROGRAM);
     let output = command.arg("--config").arg(estate.path("retentiond.yaml")).arg("run").output().unwrap();
-    let said = expect(0, output, "run");
+    let said = expect(0, &output, "run");
     let file = fs::read_dir(estate.path("anchors/retentiond-keys-1")).unwrap().next().unwrap().unwrap().path();
     assert_eq!(said, fs::read_to_string(file).unwrap());
     assert!(said.ends_with(&fs::read_to_string(estate.state().join("audit/checkpoint")).unwrap()));

@@ -73,7 +73,7 @@ impl Estate {
 
     /// Runs the program and expects this exit code; what it printed.
     pub fn expect(&self, code: i32, arguments: &[&str]) -> String {
-        expect(code, self.command(arguments).output().unwrap(), &arguments.join(" "))
+        expect(code, &self.command(arguments).output().unwrap(), &arguments.join(" "))
     }
 
     /// Adds records and runs; all of them must go.
@@ -105,7 +105,7 @@ impl Estate {
     }
 }
 
-pub fn expect(code: i32, output: Output, what: &str) -> String {
+pub fn expect(code: i32, output: &Output, what: &str) -> String {
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(code), "{what}: {text}");
     text
