@@ -172,8 +172,11 @@ impl Estate {
         this
     }
 
-    /// Writes the configuration; `STATE` and `ROOT` are replaced.
+    /// Writes the configuration; `STATE` and `ROOT` are replaced. Nothing is overwritten where the program would warn that this has no meaning:
+    /// anywhere but on ext4 and XFS.
     pub fn configure(&self, config: &str) {
+        let in_place = matches!(rustix::fs::statfs(self.folder.path()).unwrap().f_type, 0xef53 | 0x5846_5342);
+        let config = if in_place { config.to_owned() } else { config.replace("erase: overwrite", "erase: unlink") };
         let config = config.replace("STATE", self.state.to_str().unwrap()).replace("ROOT", self.folder.path().to_str().unwrap());
         fs::write(self.config(), config).unwrap();
     }
