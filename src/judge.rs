@@ -220,13 +220,7 @@ fn known(reading: Option<&Reading>, zone: &TimeZone, today: Date) -> Known<Doubt
 
 /// Of two dispositions the one that does less that cannot be undone.
 fn more_careful(one: Disposition, other: Disposition) -> Disposition {
-    let rank = |disposition| match disposition {
-        Disposition::Flag => 0,
-        Disposition::Review => 1,
-        Disposition::Anonymise => 2,
-        Disposition::Destroy => 3,
-    };
-    if rank(one) <= rank(other) { one } else { other }
+    if one.reach() <= other.reach() { one } else { other }
 }
 
 impl Verdict {

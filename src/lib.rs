@@ -18,7 +18,8 @@
 //! 4. The plan is spent through the **one door**: permit → intent, durable in the log → the store removes, after looking once more → outcome.
 //!    ([`dispose`]) What a crash leaves open is settled by looking, at the next start. ([`recover`])
 //! 5. Every step is an entry of the **audit log**: a Merkle tree in the public C2SP formats, signed. ([`audit`]) The [`register`] is a projection
-//!    of it, for quick answers.
+//!    of it, for quick answers. From the log alone every decision can be derived again. ([`replay`]) A log that can no longer be signed is followed by
+//!    one that names it. ([`anew`])
 //!
 //! A [`session`] holds all this together for one run; [`cli`] is what people type, and [`report`] what they read. The [`daemon`] runs every dataset
 //! on its timetable, and answers through the [`control`] socket.
@@ -32,6 +33,7 @@
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("retentiond is written for 64-bit Linux: it relies on openat2, statx and file sizes that fit into a usize");
 
+pub mod anew;
 pub mod assess;
 pub mod audit;
 pub mod cli;
@@ -49,6 +51,7 @@ pub mod plan;
 pub mod record;
 pub mod recover;
 pub mod register;
+pub mod replay;
 pub mod report;
 pub mod scan;
 pub mod schedule;

@@ -4,6 +4,7 @@
 //! **looks**: it finds each record in its store and writes a `recovered` entry that says what it found.
 //!
 //! - `gone`: the record is not there. The intent was durable before the record was touched, so it went under that intent.
+//! - `anonymised`: it is there, and holds what the interrupted run was to write into it.
 //! - `present`: it is there. It is judged again by the next run, as any other.
 //! - `remains`: the record is gone, but companion files are left. They are removed now, under a new intent, through the one door.
 //!
@@ -22,7 +23,7 @@ use crate::audit::{Draft, Kind as EntryKind};
 use crate::clock;
 use crate::config::{Dataset, Mode};
 use crate::dispose::{BY, spend};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::finding::Finding;
 use crate::hold::Holds;
 use crate::plan::{Item, Tally};
@@ -30,21 +31,26 @@ use crate::register::{OpenIntent, Unfinished};
 use crate::scan::source;
 use crate::session::{Progress, Session};
 use crate::spool::{self, Spool, Writer};
-use crate::store::{BATCH, Found, Query};
+use crate::store::{Act, BATCH, Found, Query};
 
 /// What looking for one record brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
     Gone,
     Present,
+    Anonymised,
     Remains,
 }
+
+/// The items of records whose keys are known, by the records' names, and what looking brought for each.
+type Looked = (HashMap<String, Item>, Vec<(String, Look)>);
 
 impl Look {
     fn word(self) -> &'static str {
         match self {
             Self::Gone => "gone",
             Self::Present => "present",
+            Self::Anonymised => "anonymised",
             Self::Remains => "remains",
         }
     }
@@ -106,13 +112,7 @@ impl Session {
             told.push(Finding::blocks(&address, text));
             return Ok(None);
         }
-        let items = self.items_of(open, &dataset);
-        let looked = if items.len() == open.records.len() {
-            self.look_by_key(&dataset, &items).await
-        } else {
-            self.look_by_scan(open, &dataset).await
-        };
-        let looked = match looked {
+        let looked = match self.look(open, &dataset).await {
             Ok(looked) => looked,
             Err(why) => {
                 let text = format!("{} records of an interrupted run cannot be looked for, and stay open: {why}", open.records.len());
@@ -120,7 +120,8 @@ impl Session {
                 return Ok(None);
             }
         };
-        let (mut gone, mut present) = (0, 0);
+        let (items, looked) = looked;
+        let (mut gone, mut present, mut anonymised) = (0, 0, 0);
         let mut drafts = Vec::with_capacity(looked.len());
         let mut remains = Vec::new();
         for (name, look) in &looked {
@@ -128,6 +129,7 @@ impl Session {
             match look {
                 Look::Gone => gone += 1,
                 Look::Present => present += 1,
+                Look::Anonymised => anonymised += 1,
                 Look::Remains => {
                     gone += 1;
                     remains.extend(item.cloned());
@@ -143,27 +145,50 @@ impl Session {
         for chunk in chunks(drafts) {
             self.log.commit(chunk).await?;
         }
+        let changed = if anonymised > 0 { format!(", {anonymised} are anonymised") } else { String::new() };
         let text = format!(
-            "a run was interrupted: of the records it had announced to {}, {gone} are gone and {present} are still there",
+            "a run was interrupted: of the records it had announced to {}, {gone} are gone{changed} and {present} are still there",
             open.act.as_str()
         );
         told.push(Finding::note(&address, text));
         Ok(Some(settled))
     }
 
-    /// The items behind the pseudonyms of an open intent, as far as the plan of the interrupted run is still there and can be read.
-    fn items_of(&self, open: &OpenIntent, dataset: &Dataset) -> HashMap<String, Item> {
+    /// Looks for every record of an open intent: by its key where the plan of the interrupted run still tells it, otherwise among all records.
+    async fn look(&self, open: &OpenIntent, dataset: &Arc<Dataset>) -> std::result::Result<Looked, String> {
+        let items = self.items_of(open, dataset).map_err(|error| error.to_string())?;
+        let looked = if items.len() == open.records.len() {
+            self.look_by_key(open.act, dataset, &items).await?
+        } else {
+            self.look_by_scan(open, dataset).await?
+        };
+        Ok((items, looked))
+    }
+
+    /// The items behind the pseudonyms of an open intent, as far as the plan of the interrupted run is still there and is one.
+    ///
+    /// A plan that is there and cannot be read at this moment is a failure: only with the key can be told what is left of a record, and once the
+    /// intent is settled nobody looks again.
+    fn items_of(&self, open: &OpenIntent, dataset: &Dataset) -> Result<HashMap<String, Item>> {
         let path = self.plans().join(format!("{}.plan", open.run));
         let mut items = HashMap::new();
-        let Ok(listed) = Spool::open(&path, None).and_then(|plan| plan.items()) else {
-            return items;
+        let there = path.try_exists().map_err(|error| Error::with_source(Kind::Io, "the plan cannot be looked for", error))?;
+        let listed = match Spool::open(&path, None).and_then(|plan| plan.items()) {
+            Ok(listed) => listed,
+            Err(error) if error.kind() == Kind::Io && there => return Err(error),
+            Err(_) => return Ok(items),
         };
-        for item in listed.map_while(Result::ok) {
+        for item in listed {
+            let item = match item {
+                Ok(item) => item,
+                Err(error) if error.kind() == Kind::Io => return Err(error),
+                Err(_) => break,
+            };
             if let Some(name) = self.known_as(dataset, &open.records, item.record.key.as_bytes()) {
                 items.insert(name, item);
             }
         }
-        items
+        Ok(items)
     }
 
     /// The name in `names` that a record with this key goes by.
@@ -171,7 +196,12 @@ impl Session {
         self.pseudonyms.all_for(dataset.store.name(), &dataset.name, key).into_iter().find(|name| names.contains(name))
     }
 
-    async fn look_by_key(&self, dataset: &Dataset, items: &HashMap<String, Item>) -> std::result::Result<Vec<(String, Look)>, String> {
+    async fn look_by_key(
+        &self,
+        act: Act,
+        dataset: &Dataset,
+        items: &HashMap<String, Item>,
+    ) -> std::result::Result<Vec<(String, Look)>, String> {
         let mut looked = Vec::with_capacity(items.len());
         let all: Vec<(&String, &Item)> = items.iter().collect();
         for batch in all.chunks(BATCH) {
@@ -182,7 +212,9 @@ impl Session {
             }
             for ((name, _), found) in batch.iter().zip(found) {
                 let look = match found {
-                    Found::Present(_) | Found::Outside(_) => Look::Present,
+                    // What was so before it was announced would not have been announced.
+                    Found::Anonymised(_) if act == Act::Anonymise => Look::Anonymised,
+                    Found::Present(_) | Found::Anonymised(_) | Found::Outside(_) => Look::Present,
                     Found::Absent => Look::Gone,
                     Found::Remains => Look::Remains,
                     Found::Unknown(why) => return Err(why),
@@ -227,12 +259,15 @@ impl Session {
             return Ok(false);
         }
         let run = self.new_run(dataset, &Progress::default())?;
-        self.begun(&run, None, Some("recovery")).await?;
+        let mark = self.started(&run, None, Some("recovery")).await?;
         let mut writer = Writer::create(&self.plans())?;
         for item in &remains {
             writer.add(&item.record, item.then, &item.deciding)?;
         }
         let mut plan = writer.finish(&source(dataset).await, Tally::default())?;
+        if plan.footer.mark != mark {
+            return Ok(false);
+        }
         plan.keep(&self.plans(), &run.id)?;
         let spent = spend(&run, &plan).await?;
         if spent.open() == 0 {

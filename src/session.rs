@@ -22,9 +22,10 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::assess::{Assessor, Formers};
+use crate::audit::anchor::State;
 use crate::audit::{AuditLog, Committed, Draft, Entry, EpochKey, Kind as EntryKind, Pseudonyms};
 use crate::clock::{self, Today};
-use crate::config::{Config, Dataset, Mode};
+use crate::config::{ClassChoice, Config, Dataset, Mode};
 use crate::dispose::{BY, Run, Spent, Stop, spend};
 use crate::error::{DONE, Error, FINDINGS, Kind, REFUSED, Result, hex};
 use crate::finding::{Finding, Severity};
@@ -121,7 +122,7 @@ impl Session {
     }
 
     async fn open_with(config: Arc<Config>, trust_clock: bool, unattended: bool, stop: Arc<AtomicBool>) -> Result<Self> {
-        let opened = AuditLog::open(&config.state, &config.node)?;
+        let opened = AuditLog::open_with(&config.log_settings())?;
         let log = opened.log;
         let look = clock::look();
         let now = look.at;
@@ -263,7 +264,7 @@ impl Session {
             return Ok(Ran::without_a_plan(&run, End::Paused(pause)));
         }
         self.check_clock(dataset).await?;
-        self.started(&run, None).await?;
+        let mark = self.started(&run, None, None).await?;
         let planned = match scan(&run.assessor, Some(&self.plans()), Arc::clone(&progress.seen), &run.brake, false, None).await {
             Ok(planned) => planned,
             // A store that cannot be scanned is that dataset's trouble; a disk that takes no plan or a lost log is everybody's.
@@ -285,6 +286,7 @@ impl Session {
         match (planned.plan, run.brake.pulled()) {
             (None, Some(stop)) => ran.end = End::Spent(Spent::stopped(stop)),
             (None, None) => ran.end = End::Incomplete(planned.incomplete.unwrap_or_else(|| "the scan did not say why".into())),
+            (Some(plan), _) if plan.footer.mark != mark => ran.end = End::Incomplete(another_place(dataset)),
             (Some(plan), _) => {
                 self.tell_overdue(&run, &ran.tally).await?;
                 ran.flagged = self.flag(&run, &plan).await?;
@@ -391,6 +393,14 @@ impl Session {
                 format!("{}: {place} is not the place that the plan was made for; is a disk not mounted?", dataset.address),
             ));
         }
+        // The outcomes will say by which schedule each record was due, and that must be one in force.
+        let in_force = |rule: &(String, String)| self.config.schedules.rule(&rule.0).is_some_and(|now| *now.schedule.sha256 == *rule.1);
+        if !plan.footer.rules.iter().all(in_force) {
+            return Err(Error::new(
+                Kind::Refused,
+                format!("{}: the schedule has changed since the plan was made; run again to see the present plan", dataset.address),
+            ));
+        }
         // The plan is spent once; outside the window it would be used up for nothing.
         if let Some(window) = dataset.window_shown().filter(|_| !dataset.is_open(clock::now())) {
             return Err(Error::new(
@@ -402,7 +412,11 @@ impl Session {
             ));
         }
         let run = self.new_run(dataset, progress)?;
-        self.started(&run, Some(id)).await?;
+        if self.started(&run, Some(id), None).await? != plan.footer.mark {
+            let ran = Ran::without_a_plan(&run, End::Incomplete(another_place(dataset)));
+            self.finished(&run, &ran).await?;
+            return Ok(ran);
+        }
         let disposed = plan.footer.tally.disposed();
         let body = json!({"run": run.id, "store": store, "dataset": name, "plan": id, "due": disposed, "person": person});
         self.log.commit(vec![Draft::new(EntryKind::Allowed, &body)?]).await?;
@@ -417,18 +431,20 @@ impl Session {
         Ok(ran)
     }
 
-    pub(crate) async fn started(&self, run: &Run, plan: Option<&str>) -> Result<()> {
-        self.begun(run, plan, None).await
-    }
-
-    /// The run's first entry. With a reason it is none that scans the dataset.
-    pub(crate) async fn begun(&self, run: &Run, plan: Option<&str>, reason: Option<&str>) -> Result<()> {
+    /// Writes down that a run begins, the refused plan that it spends, and why it is no run like others; answers the mark of the place that stands in
+    /// the entry.
+    ///
+    /// After a crash recovery believes only a place with that mark. So whoever goes on to destroy must see the same mark once more: one that could not
+    /// be told at this moment would leave the run's intents open for ever.
+    pub(crate) async fn started(&self, run: &Run, plan: Option<&str>, reason: Option<&str>) -> Result<String> {
         let dataset = run.dataset();
         let rules: Vec<_> =
             dataset.rules().iter().map(|rule| json!({"class": rule.class.id.as_str(), "schedule": &*rule.schedule.sha256})).collect();
         let zone = dataset.rules().first().map(|rule| rule.schedule.zone.clone());
         let mut body = json!({
             "run": run.id, "store": dataset.store.name(), "dataset": dataset.name, "mode": dataset.mode.as_str(), "rules": rules, "by": BY,
+            // Whether each record has all these classes, or those that a value of its own picks.
+            "apply": if matches!(dataset.classes, ClassChoice::All(_)) { "all" } else { "some" },
             "today": zone.map(|zone| Today::Now(self.now).date_in(&zone).to_string()),
         });
         let mark = dataset.store.mark().await;
@@ -450,7 +466,7 @@ impl Session {
         let token = self.shared.begin().await;
         let begun = self.tell(EntryKind::RunStarted, vec![body]).await?;
         self.shared.run_began(token, &run.id, begun.first()).await;
-        Ok(())
+        Ok(mark)
     }
 
     async fn finished(&self, run: &Run, ran: &Ran) -> Result<()> {
@@ -548,6 +564,22 @@ impl Session {
         self.register.flag(&dataset.address, &run.id, &flags).await?;
         Ok(new)
     }
+}
+
+/// Why nothing is destroyed where the place is not surely the one that the log names.
+fn another_place(dataset: &Dataset) -> String {
+    format!("{} is not surely the place that it was when the run began; is a disk being mounted?", dataset.store.place())
+}
+
+/// What a person should know about the anchors of a log, as they stand after it was closed.
+pub fn anchor_findings(states: &[State]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for State { anchor, size, failed, noticed } in states {
+        findings.extend(noticed.as_ref().map(|what| Finding::note(format!("anchor {anchor}"), what)));
+        let taken = size.map_or("no checkpoint".to_owned(), |size| format!("the one of {size} entries as the last"));
+        findings.extend(failed.as_ref().map(|why| Finding::warning(format!("anchor {anchor}"), format!("{why}; it took {taken}"))));
+    }
+    findings
 }
 
 /// The folder of plans of a configuration.

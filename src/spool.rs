@@ -350,6 +350,8 @@ impl Iterator for Items {
         };
         let item = match read() {
             Ok(()) => self.coder.decode(&self.body, &self.rules, &self.events),
+            // What ends before its end is no item, however often it is read.
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => None,
             Err(error) => return Some(Err(Error::with_source(Kind::Io, format!("{}: the plan cannot be read", self.shown), error))),
         };
         Some(item.ok_or_else(|| Error::new(Kind::Refused, format!("{}: expected an item of a plan, found something else", self.shown))))

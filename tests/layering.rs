@@ -71,10 +71,16 @@ fn a_store_knows_no_policy() {
 fn the_audit_log_stands_alone() {
     let rooms = [
         "schedule", "store", "config", "judge", "plan", "record", "register", "session", "dispose", "scan", "assess", "report", "cli",
-        "clock", "hold",
+        "clock", "hold", "replay",
     ];
     let words: Vec<String> = rooms.iter().map(|room| format!("crate::{room}")).collect();
     assert_eq!(offenders(&["audit"], &words.iter().map(String::as_str).collect::<Vec<_>>()), Vec::<String>::new());
+}
+
+#[test]
+fn replay_knows_the_log_and_the_schedule_and_neither_store_nor_configuration() {
+    let words = ["crate::store", "crate::config", "crate::register", "crate::session", "crate::dispose", "crate::clock", "tokio", "sqlx"];
+    assert_eq!(offenders(&["replay"], &words), Vec::<String>::new());
 }
 
 #[test]
@@ -117,7 +123,7 @@ fn only_the_command_line_knows_the_service() {
 
 #[test]
 fn each_external_crate_has_its_home() {
-    let homes: [(&str, &[&str]); 16] = [
+    let homes: [(&str, &[&str]); 19] = [
         ("sqlx", &["store/sql", "register"]),
         ("rustix", &["store/files", "store/sql", "audit", "clock", "control", "daemon"]),
         ("uzers", &["control"]),
@@ -128,6 +134,9 @@ fn each_external_crate_has_its_home() {
         ("globset", &["store/files"]),
         ("regex", &["store/files", "store/sql"]),
         ("ed25519_dalek", &["audit"]),
+        ("ureq", &["audit/anchor"]),
+        ("rustls", &["audit/anchor"]),
+        ("rustls_native_certs", &["audit/anchor"]),
         ("hmac", &["audit"]),
         ("cron", &["schedule"]),
         ("chrono", &["schedule"]),

@@ -214,9 +214,11 @@ const SCHEDULE: [Probe; 3] = [
 /// The keys that say what kind of store it is. The loader names all of them wherever one may stand; the schema describes each kind by itself.
 const KINDS: [&str; 4] = ["files", "sqlite", "postgres", "mysql"];
 
-const CONFIGURATION: [Probe; 18] = [
+const CONFIGURATION: [Probe; 20] = [
     Probe { text: "clock: { KEY: null }\n", schemas: &["/properties/clock"] },
     Probe { text: "KEY: null\n", schemas: &[""] },
+    Probe { text: "anchors: [ { folder: a, KEY: null } ]\n", schemas: &["/$defs/anchor"] },
+    Probe { text: "log: { KEY: null }\n", schemas: &["/$defs/log"] },
     Probe { text: "limits: { KEY: null }\n", schemas: &["/$defs/limits/oneOf/1"] },
     Probe { text: "stores: { s: { files: f, KEY: null } }\n", schemas: &["/$defs/files-store"] },
     Probe { text: "stores: { s: { sqlite: f, KEY: null } }\n", schemas: &["/$defs/sqlite-store"] },
@@ -377,7 +379,18 @@ fn the_program_prints_its_schemas() {
 fn the_manual_page_names_every_verb_and_has_no_fault_that_groff_finds() {
     let page = generated(&["man"]);
     let text = String::from_utf8(page.clone()).unwrap();
-    for verb in ["check", "plan", "run", "explain", "audit verify", "register rebuild", "generate schema"] {
+    for verb in [
+        "check",
+        "plan",
+        "run",
+        "explain",
+        "audit verify",
+        "audit replay",
+        "audit prove",
+        "audit check-proof",
+        "register rebuild",
+        "generate schema",
+    ] {
         assert!(text.contains(&format!(".SS \"retentiond {verb}\"")), "{verb}");
     }
     for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "COMMANDS", "FILES", "ENVIRONMENT", "EXIT STATUS"] {

@@ -10,13 +10,11 @@
 //! — retentiond/hq-1 <base64 of the key's id and the signature>
 //! ```
 //!
-//! The signing key is `STATE/keys/log.key` (0600), in the text form of Go's note package, `PRIVATE+KEY+<name>+<id>+<base64>`; the public one
-//! for auditors is `STATE/keys/log.vkey` (0644), `<name>+<id>+<base64>`. A key is made once and never written over. Signature lines of other
-//! keys (witnesses) are read over. A checkpoint has no time: that is what `heartbeat` entries are for.
+//! A signing key is text in the form of Go's note package, `PRIVATE+KEY+<name>+<id>+<base64>`, its public half `<name>+<id>+<base64>`; `keys`
+//! says where they lie. Signature lines of other keys (witnesses, the key before a rotation) are read over. A checkpoint has no time: that is
+//! what `heartbeat` entries are for.
 
 use std::fmt;
-use std::fs;
-use std::io;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -24,7 +22,7 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::Signer as _;
 use sha2::{Digest as _, Sha256};
 
-use super::secret::{self, shown};
+use super::secret::shown;
 use super::tree::Hash;
 use crate::error::{self, Error, Result};
 
@@ -32,7 +30,7 @@ use crate::error::{self, Error, Result};
 const ED25519: u8 = 0x01;
 
 /// What a signature line begins with: U+2014 and a space.
-const SIGNATURE: &str = "\u{2014} ";
+pub(super) const SIGNATURE: &str = "\u{2014} ";
 
 /// The greatest length of a checkpoint file in bytes that is read; ours are 200 bytes, and a hundred witnesses would fit.
 pub(super) const MAX_CHECKPOINT: u64 = 16 << 10;
@@ -100,29 +98,26 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
-    /// Makes the key of a node's log and writes both its files into the folder `keys_dir`, durably; an existing key is an error.
-    pub fn create(keys_dir: &Path, node: &str) -> Result<Self> {
+    /// Makes a key for a node's log from fresh random numbers; nothing is written.
+    pub fn generate(node: &str) -> Result<Self> {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|e| Error::with_source(error::Kind::Io, "random numbers: none to be had", e))?;
-        let this = Self { name: origin(node)?, key: ed25519_dalek::SigningKey::from_bytes(&seed) };
-        secret::create_folder(keys_dir)?;
-        let id = hex(this.verifier().id);
-        let text = format!("PRIVATE+KEY+{}+{id}+{}\n", this.name, STANDARD.encode([&[ED25519], seed.as_slice()].concat()));
-        secret::create(&keys_dir.join("log.key"), text.as_bytes(), 0o600)?;
-        this.write_public(keys_dir)?;
-        Ok(this)
+        Ok(Self { name: origin(node)?, key: ed25519_dalek::SigningKey::from_bytes(&seed) })
     }
 
-    /// Loads the key of a node's log from the folder `keys_dir`; `None` if there is none.
+    /// The text of a key's file.
+    pub(super) fn secret(&self) -> String {
+        let key = [&[ED25519], self.key.as_bytes().as_slice()].concat();
+        format!("PRIVATE+KEY+{}+{}+{}\n", self.name, hex(self.verifier().id), STANDARD.encode(key))
+    }
+
+    /// Reads the text of the key file `path` for a node's log.
     ///
-    /// The public file is written again if it is missing. Refused: a key others can read ([`error::Kind::Refused`]), of another node
-    /// ([`error::Kind::Config`]), or one that is damaged or does not belong to the public file ([`error::Kind::NotIntact`]).
-    pub fn load(keys_dir: &Path, node: &str) -> Result<Option<Self>> {
-        let path = keys_dir.join("log.key");
-        let Some(content) = secret::read(&path)? else { return Ok(None) };
+    /// Refused: a key that is none ([`error::Kind::NotIntact`]), or of another node ([`error::Kind::Config`]).
+    pub fn parse(content: &[u8], path: &Path, node: &str) -> Result<Self> {
         let damaged =
-            || Error::new(error::Kind::NotIntact, format!("{}: expected a signing key, found something else; restore it", shown(&path)));
-        let text = std::str::from_utf8(&content).map_err(|_| damaged())?;
+            || Error::new(error::Kind::NotIntact, format!("{}: expected a signing key, found something else; restore it", shown(path)));
+        let text = std::str::from_utf8(content).map_err(|_| damaged())?;
         let mut parts = text.trim_end().strip_prefix("PRIVATE+KEY+").ok_or_else(damaged)?.splitn(3, '+');
         let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else { return Err(damaged()) };
         let key = STANDARD.decode(key).map_err(|_| damaged())?;
@@ -136,26 +131,10 @@ impl SigningKey {
         if name != expected {
             let name = error::escape(name.as_bytes());
             let message =
-                format!("{}: expected the key of {expected}, found that of {name}; a log keeps the node it began with", shown(&path));
+                format!("{}: expected the key of {expected}, found that of {name}; a log keeps the node it began with", shown(path));
             return Err(Error::new(error::Kind::Config, message));
         }
-        this.write_public(keys_dir)?;
-        Ok(Some(this))
-    }
-
-    /// Makes sure that the public file is there and belongs to this key.
-    fn write_public(&self, keys_dir: &Path) -> Result<()> {
-        let path = keys_dir.join("log.vkey");
-        let expected = format!("{}\n", self.verifier());
-        match fs::read_to_string(&path) {
-            Ok(found) if found == expected => Ok(()),
-            Ok(_) => {
-                let message = format!("{}: expected the public half of log.key, found another; one of the two was replaced", shown(&path));
-                Err(Error::new(error::Kind::NotIntact, message))
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => secret::create(&path, expected.as_bytes(), 0o644),
-            Err(e) => Err(Error::with_source(error::Kind::Io, format!("{}: cannot be read", shown(&path)), e)),
-        }
+        Ok(this)
     }
 
     /// The public half.
@@ -166,9 +145,27 @@ impl SigningKey {
     /// The signed checkpoint of a log with this size and root, as it lies in the file.
     pub fn sign(&self, size: u64, root: Hash) -> String {
         let text = Checkpoint { origin: self.name.clone(), size, root }.text();
+        format!("{text}\n{}", self.signature(&text))
+    }
+
+    /// The line that signs a checkpoint's text.
+    fn signature(&self, text: &str) -> String {
         let mut signature = self.verifier().id.to_vec();
         signature.extend_from_slice(&self.key.sign(text.as_bytes()).to_bytes());
-        format!("{text}\n{SIGNATURE}{} {}\n", self.name, STANDARD.encode(signature))
+        format!("{SIGNATURE}{} {}\n", self.name, STANDARD.encode(signature))
+    }
+
+    /// The signed checkpoint `note` with a signature of this key behind the others; as it is when it has one.
+    ///
+    /// [`error::Kind::NotIntact`] if it is no checkpoint of this key's log.
+    pub(super) fn sign_too(&self, note: &str) -> Result<String> {
+        if self.verifier().verify(note.as_bytes()).is_ok() {
+            return Ok(note.to_owned());
+        }
+        let text = Checkpoint::read_unverified(note.as_bytes())?.text();
+        let signed = format!("{note}{}", self.signature(&text));
+        self.verifier().verify(signed.as_bytes())?;
+        Ok(signed)
     }
 }
 
@@ -268,8 +265,6 @@ fn hex(id: [u8; 4]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt as _;
-
     use super::*;
 
     fn key() -> SigningKey {
@@ -340,25 +335,6 @@ mod tests {
             let note = format!("{text}\n{SIGNATURE}retentiond/hq-1 {}\n", STANDARD.encode(blob));
             assert_eq!(key().verifier().verify(note.as_bytes()).unwrap_err().kind(), error::Kind::NotIntact, "{text}");
         }
-    }
-
-    #[test]
-    fn keys_are_made_once_and_loaded_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let keys = dir.path().join("keys");
-        assert!(SigningKey::load(&keys, "hq-1").unwrap().is_none());
-        let first = SigningKey::create(&keys, "hq-1").unwrap();
-        assert!(SigningKey::create(&keys, "hq-1").is_err());
-        fs::remove_file(keys.join("log.vkey")).unwrap();
-        let loaded = SigningKey::load(&keys, "hq-1").unwrap().unwrap();
-        assert_eq!(loaded.verifier(), first.verifier());
-        assert_eq!(Verifier::parse(&fs::read_to_string(keys.join("log.vkey")).unwrap()).unwrap(), first.verifier());
-        let mode = |name: &str| fs::metadata(keys.join(name)).unwrap().mode() & 0o777;
-        assert_eq!((mode("log.key"), mode("log.vkey")), (0o600, 0o644));
-
-        assert_eq!(SigningKey::load(&keys, "hq-2").unwrap_err().kind(), error::Kind::Config);
-        fs::write(keys.join("log.vkey"), "another").unwrap();
-        assert_eq!(SigningKey::load(&keys, "hq-1").unwrap_err().kind(), error::Kind::NotIntact);
     }
 
     #[test]

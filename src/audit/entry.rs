@@ -30,7 +30,7 @@ use crate::error::{self, Error, Result};
 /// The greatest length of an entry in bytes: what the 16-bit lengths of an entry bundle can say.
 pub const MAX_ENTRY: usize = 65_535;
 
-/// The room kept for the first four fields. The longest are 20 digits, 24 characters of time, 13 of kind, 22 of nonce and 37 of punctuation
+/// The room kept for the first four fields. The longest are 20 digits, 24 characters of time, 15 of kind, 22 of nonce and 37 of punctuation
 /// and names; the rest is for a longer kind to come.
 const MAX_HEAD: usize = 192;
 
@@ -91,8 +91,12 @@ pub enum Kind {
     Paused,
     /// A person lifted a pause.
     Resumed,
-    /// The signing key changed.
+    /// The signing key is being changed for the one named.
     KeyRotated,
+    /// The pseudonym key of a year is being destroyed: its entries name nobody from then on.
+    EpochForgotten,
+    /// Bundles of old entries are being moved to another folder.
+    Archived,
     /// The service is alive; bounds the time of the checkpoint that follows.
     Heartbeat,
     /// The service stopped in an orderly way.
@@ -101,7 +105,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::Opened,
         Self::Schedule,
         Self::RunStarted,
@@ -125,6 +129,8 @@ impl Kind {
         Self::Paused,
         Self::Resumed,
         Self::KeyRotated,
+        Self::EpochForgotten,
+        Self::Archived,
         Self::Heartbeat,
         Self::Stopped,
     ];
@@ -155,6 +161,8 @@ impl Kind {
             Self::Paused => "paused",
             Self::Resumed => "resumed",
             Self::KeyRotated => "key-rotated",
+            Self::EpochForgotten => "epoch-forgotten",
+            Self::Archived => "archived",
             Self::Heartbeat => "heartbeat",
             Self::Stopped => "stopped",
         }
@@ -298,18 +306,31 @@ pub(super) struct Head<'a> {
 impl<'a> Head<'a> {
     /// Reads the head of an entry, strictly; the words of the failure complete "expected ..., found ...".
     pub(super) fn parse(line: &'a str) -> std::result::Result<Self, String> {
+        Self::parse_behind(line, &mut String::new())
+    }
+
+    /// [`Head::parse`] behind an entry with the time `before`, which was found to be one: entries of one append have the same.
+    pub(super) fn parse_behind(line: &'a str, before: &mut String) -> std::result::Result<Self, String> {
         let rest = line.strip_prefix("{\"n\":").ok_or("expected an entry that begins with `{\"n\":`")?;
-        let (digits, rest) = rest.split_once(",\"at\":\"").ok_or("expected `at` as the second field")?;
-        let (at, rest) = rest.split_once("\",\"kind\":\"").ok_or("expected `kind` as the third field")?;
-        let (kind, rest) = rest.split_once("\",\"nonce\":\"").ok_or("expected `nonce` as the fourth field")?;
-        let (nonce, rest) = rest.split_once('"').ok_or("expected a nonce in quotes")?;
+        // Each value ends at the first byte that it cannot hold: searching for whole words would cost more than all the rest.
+        let up_to = |rest: &'a str, end: u8, next: &str| {
+            let (value, rest) = rest.split_at(rest.bytes().position(|byte| byte == end)?);
+            Some((value, rest.strip_prefix(next)?))
+        };
+        let (digits, rest) = up_to(rest, b',', ",\"at\":\"").ok_or("expected `at` as the second field")?;
+        let (at, rest) = up_to(rest, b'"', "\",\"kind\":\"").ok_or("expected `kind` as the third field")?;
+        let (kind, rest) = up_to(rest, b'"', "\",\"nonce\":\"").ok_or("expected `nonce` as the fourth field")?;
+        let (nonce, rest) = up_to(rest, b'"', "\"").ok_or("expected a nonce in quotes")?;
         if !rest.starts_with(['}', ',']) {
             return Err("expected `}` or `,` behind the nonce".to_owned());
         }
         let canonical = digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
         let n = digits.parse().ok().filter(|_| canonical).ok_or_else(|| format!("expected a number as `n`, found `{}`", shown(digits)))?;
-        if !is_stamp(at) {
-            return Err(format!("expected `at` like 2026-11-22T01:02:03.123Z, found `{}`", shown(at)));
+        if *before != at {
+            if !is_stamp(at) {
+                return Err(format!("expected `at` like 2026-11-22T01:02:03.123Z, found `{}`", shown(at)));
+            }
+            at.clone_into(before);
         }
         let kind = Kind::ALL.into_iter().find(|k| k.as_str() == kind).ok_or_else(|| format!("found the unknown kind `{}`", shown(kind)))?;
         let in_alphabet = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';

@@ -49,7 +49,7 @@ struct State {
 
 /// A disk that fails as planned. It never really syncs: the test's "crash" is that the files are put into the state that a crash leaves.
 #[derive(Clone, Debug, Default)]
-struct FaultyDisk(Arc<Mutex<State>>);
+pub(super) struct FaultyDisk(Arc<Mutex<State>>);
 
 impl FaultyDisk {
     fn failing(operation: usize, fault: Fault, dead: bool) -> Self {
@@ -179,17 +179,17 @@ impl Disk for FaultyDisk {
 }
 
 fn open(disk: &FaultyDisk, state: &Path) -> Result<Opened> {
-    AuditLog::open_on(disk.clone(), Box::new(Timestamp::now), state, "hq-1")
+    AuditLog::open_on(disk.clone(), Box::new(Timestamp::now), &Settings::new(state, "hq-1"))
 }
 
-fn intent(run: usize) -> Draft {
+pub(super) fn intent(run: usize) -> Draft {
     let body = json!({"run": run.to_string(), "store": "s", "dataset": "d", "act": "destroy", "records": ["a"]});
     Draft::new(Kind::Intent, &body).unwrap()
 }
 
 /// How many entries are committed at once: with an intent in the second, the second process fills the first tile
 /// exactly, publishes it, and goes on.
-const BATCHES: [usize; 3] = [122, 3, 3];
+pub(super) const BATCHES: [usize; 3] = [122, 3, 3];
 
 /// The life of a log: two processes, commits of several sizes across two tiles, checkpoints in between. Goes on after failures, as far as it
 /// can, and returns what was acknowledged: first index, tag and count.
@@ -218,7 +218,7 @@ fn live(disk: &FaultyDisk, state: &Path) -> Vec<(u64, String, usize)> {
 }
 
 /// The log must open on a disk that works, hold what was acknowledged, verify, and go on.
-fn expect_whole(state: &Path, acknowledged: &[(u64, String, usize)], what: &str) {
+pub(super) fn expect_whole(state: &Path, acknowledged: &[(u64, String, usize)], what: &str) {
     let log = open(&FaultyDisk::default(), state).unwrap_or_else(|e| panic!("{what}: {e}")).log;
     let committed = log.commit_blocking(drafts(1, "after")).unwrap_or_else(|e| panic!("{what}: {e}"));
     wait(log.close()).unwrap_or_else(|e| panic!("{what}: {e}"));
@@ -239,7 +239,7 @@ fn expect_whole(state: &Path, acknowledged: &[(u64, String, usize)], what: &str)
 fn fail_each(fault: Fault, dead: bool) -> usize {
     // The keys are made once: they do not go through the disk that fails, and take longer than all the rest.
     let keys = tempfile::tempdir().unwrap();
-    SigningKey::create(keys.path(), "hq-1").unwrap();
+    keys::Keys::new(keys.path(), "hq-1", None).create().unwrap();
     let (mut operation, mut lives) = (0, 0);
     loop {
         let dir = tempfile::tempdir().unwrap();

@@ -45,9 +45,9 @@ const HEADER: usize = HASH_AT + 32;
 /// The greatest body of a frame in bytes: more in one append would not fit the memory we promise to stay within.
 pub(super) const MAX_BODY: usize = 64 << 20;
 
-/// What is kept set aside behind the end. Outcomes are mostly below 1 KiB and seldom above 2, a batch is 512 records, and a pipeline has three
+/// What is kept set aside behind the end. Outcomes are mostly below 1 KiB and seldom above 2, a batch is 1024 records, and a pipeline has three
 /// batches announced for each of up to four lanes.
-const RESERVE: u64 = 8 << 20;
+const RESERVE: u64 = 16 << 20;
 
 /// How much more is set aside at once, so that it is one system call in many appends.
 const RESERVE_STEP: u64 = 4 << 20;
@@ -402,6 +402,11 @@ impl<D: Disk> Journal<D> {
             covered.extend(self.closed.pop_front().map(|(path, _)| path));
         }
         covered
+    }
+
+    /// Deletes a segment that [`Journal::retire`] gave out. What stays is compared and retired at the next start.
+    pub(super) fn delete_segment(&self, path: &Path) {
+        let _ = self.disk.remove(path);
     }
 
     fn begin_segment(&mut self) {

@@ -17,7 +17,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -25,17 +25,45 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
+use super::anchor::check::check_newest;
+use super::anchor::{Anchor, Anchors, Report};
+use super::anew::{self, Previous};
 use super::checkpoint::{SigningKey, Verifier, origin};
 use super::disk::{Disk, RealDisk};
-use super::entry::{Draft, Entry, Kind};
+use super::entry::{Draft, Entry, Kind, Stem};
 use super::journal::{Journal, MAX_BODY, damaged, lost};
+use super::keys::Keys;
 use super::publish::Publisher;
+use super::rotation::{self, Chain};
 use super::secret::{self, shown};
 use super::writer::{Request, Writer};
+use super::{archive, pseudonym};
 use crate::error::{self, Error, Result};
 
 /// Requests that may wait for the writer: enough that a slow disk finds a full append waiting, few enough that callers feel it.
 const QUEUE: usize = 64;
+
+/// Where a log lies, and what becomes of its checkpoints.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The state folder: `state/audit` and `state/keys`.
+    pub state: PathBuf,
+    /// The node, which names the log.
+    pub node: String,
+    /// A file that may hold the signing key in place of `keys/log.key`: a credential that systemd hands to the service.
+    pub credential: Option<PathBuf>,
+    /// Where its checkpoints go.
+    pub anchors: Vec<Anchor>,
+    /// The log that a new one follows.
+    pub(super) previous: Option<Previous>,
+}
+
+impl Settings {
+    /// The log of the node `node` in the folder `state`, its key in a file, its checkpoints going nowhere else.
+    pub fn new(state: &Path, node: &str) -> Self {
+        Self { state: state.to_owned(), node: node.to_owned(), credential: None, anchors: Vec::new(), previous: None }
+    }
+}
 
 /// Proof that entries are durable in the audit log. Only the log makes one.
 #[derive(Clone, Debug)]
@@ -101,6 +129,7 @@ struct Shared {
     threads: Mutex<Vec<JoinHandle<()>>>,
     newest_at: Option<Timestamp>,
     verifier: Verifier,
+    report: Report,
 }
 
 /// The body of the first entry.
@@ -109,6 +138,30 @@ struct OpenedBody<'a> {
     version: &'a str,
     node: &'a str,
     vkey: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous: Option<&'a Previous>,
+}
+
+/// What an entry `key-rotated` says.
+#[derive(Serialize)]
+struct KeysBody {
+    old: String,
+    new: String,
+}
+
+/// What an entry `archived` says.
+#[derive(Serialize)]
+struct ArchivedBody {
+    end: u64,
+    from: u64,
+    bundles: usize,
+    to: String,
+}
+
+/// What an entry `epoch-forgotten` says.
+#[derive(Serialize)]
+struct EpochBody {
+    epoch: i16,
 }
 
 impl AuditLog {
@@ -117,18 +170,25 @@ impl AuditLog {
     /// [`error::Kind::Refused`] if another process has it open, [`error::Kind::NotIntact`] if it contradicts itself,
     /// [`error::Kind::LogLost`] if it cannot be written, [`error::Kind::Config`] if the node's name is not allowed or another one.
     pub fn open(state: &Path, node: &str) -> Result<Opened> {
-        Self::open_on(RealDisk, Box::new(Timestamp::now), state, node)
+        Self::open_with(&Settings::new(state, node))
+    }
+
+    /// Opens the log that the settings describe; refused as [`AuditLog::open`] refuses.
+    pub fn open_with(settings: &Settings) -> Result<Opened> {
+        Self::open_on(RealDisk, Box::new(Timestamp::now), settings)
     }
 
     /// Opens the log on a disk and with a clock.
-    pub(super) fn open_on<D: Disk>(disk: D, clock: Clock, state: &Path, node: &str) -> Result<Opened> {
+    pub(super) fn open_on<D: Disk>(disk: D, clock: Clock, settings: &Settings) -> Result<Opened> {
+        let (state, node) = (settings.state.as_path(), settings.node.as_str());
         origin(node)?;
         secret::create_folder(state)?;
         let lock = take_lock(state)?;
+        anew::finish(state)?;
         let folder = state.join("audit");
         let journal_folder = folder.join("journal");
-        let key = load_key(state, node)?;
-        let verifier = key.verifier();
+        let keys = Keys::new(&state.join("keys"), node, settings.credential.clone());
+        let key = load_key(state, &keys)?;
         for (new, above) in [(&folder, state), (&journal_folder, folder.as_path())] {
             disk.create_folders(new).map_err(|e| lost(new, "cannot be created", e))?;
             let above = File::open(above).map_err(|e| lost(above, "cannot be opened", e))?;
@@ -137,30 +197,42 @@ impl AuditLog {
 
         let mut publisher = Publisher::open(disk.clone(), &folder, key)?;
         let covered = publisher.published();
+        let chain = if covered > 0 { Chain::open(&folder, &publisher.signer())? } else { Chain::begin(&folder, &publisher.signer()) };
+        let seen = check_newest(&folder, &chain, node, &settings.anchors)?;
         let (mut journal, cut_bytes) = Journal::open(disk, &journal_folder, covered, |frame| publisher.integrate(frame))?;
         let replayed = publisher.size() - covered;
         // What was replayed may be in the page cache only, if an earlier fsync failed. Publishing writes it again.
         let size = publisher.publish()?;
         for path in journal.retire(size) {
-            // What stays is compared and retired at the next start.
-            let _ = std::fs::remove_file(path);
+            publisher.delete_segment(&path);
         }
 
         let newest = publisher.last_entry()?.map(|entry| Entry::parse(&entry)).transpose();
         let newest = newest.map_err(|e| e.context(format_args!("{}: the newest entry", shown(&folder))))?;
         let newest_at = newest.as_ref().and_then(Entry::time);
+        if let Some(newest) = &newest {
+            finish(newest, &mut publisher, &keys)?;
+        }
+        let verifier = publisher.signer();
+        keys.settle(&verifier)?;
 
         let created = size == 0;
         let mut writer = Writer::new(journal, clock, newest.map(|entry| entry.at), lock);
         if created {
-            let body = OpenedBody { version: env!("CARGO_PKG_VERSION"), node, vkey: verifier.to_string() };
+            let body =
+                OpenedBody { version: env!("CARGO_PKG_VERSION"), node, vkey: verifier.to_string(), previous: settings.previous.as_ref() };
             let frame = writer.append(&[vec![Draft::new(Kind::Opened, &body)?]])?;
             publisher.integrate(&frame)?;
             publisher.publish()?;
         }
         let (queue, requests) = mpsc::channel(QUEUE);
-        let threads = writer.start(publisher, requests, queue.downgrade())?;
-        let shared = Shared { queue: Some(queue), threads: Mutex::new(threads), newest_at, verifier };
+        let anchors = Anchors::start(&settings.anchors, &folder, node, seen);
+        let anchors = anchors.map_err(|e| Error::with_source(error::Kind::Io, "audit log: a thread cannot be started", e))?;
+        // A crash may have come between the checkpoint and its anchors.
+        anchors.publish(publisher.published(), &publisher.note());
+        let report = anchors.report();
+        let threads = writer.start(publisher, requests, queue.downgrade(), anchors)?;
+        let shared = Shared { queue: Some(queue), threads: Mutex::new(threads), newest_at, verifier, report };
         Ok(Opened { log: Self { shared: Arc::new(shared) }, recovery: Recovery { cut_bytes, replayed, created } })
     }
 
@@ -198,9 +270,49 @@ impl AuditLog {
         answer.await.map_err(|_| closed())?.map(|_| ())
     }
 
+    /// Begins to change the signing key: makes the new one and writes the entry that names both, with the fields of `body` (who and why) before them.
+    ///
+    /// Nothing may be committed after it. The next start finishes the change, so close the log and open it again.
+    pub async fn rotate_key(&self, settings: &Settings, body: &impl Serialize) -> Result<Committed> {
+        let keys = Keys::new(&settings.state.join("keys"), &settings.node, None);
+        let next = keys.create_next()?;
+        let named = KeysBody { old: self.verifier().to_string(), new: next.verifier().to_string() };
+        self.commit(vec![Draft::on(&Stem::new(body)?, Kind::KeyRotated, &named)?]).await
+    }
+
+    /// Begins to destroy the pseudonym key of the year `year`: writes the entry that says so, with the fields of `body` (who and why) before it.
+    ///
+    /// Nothing may be committed after it. The next start destroys the key, so close the log and open it again.
+    pub async fn forget_epoch(&self, year: i16, body: &impl Serialize) -> Result<Committed> {
+        self.commit(vec![Draft::on(&Stem::new(body)?, Kind::EpochForgotten, &EpochBody { epoch: year })?]).await
+    }
+
+    /// Moves bundles of old entries to the folder `to`, as the plan says, and returns the entry that says so, which has the fields of `body` (who and
+    /// why) too. With nothing to move, nothing is written.
+    ///
+    /// [`error::Kind::Refused`] if `to` is no folder, [`error::Kind::NotIntact`] if a bundle is not what the tree says.
+    pub async fn archive(&self, settings: &Settings, plan: &archive::Plan, to: &Path, body: &impl Serialize) -> Result<Option<Committed>> {
+        if plan.bundles.is_empty() {
+            return Ok(None);
+        }
+        let folder = settings.state.join("audit");
+        archive::copy(&folder, plan, to)?;
+        let (end, from, bundles) = (plan.end, plan.from, plan.bundles.len());
+        let named = ArchivedBody { end, from, bundles, to: shown(to) };
+        let committed = self.commit(vec![Draft::on(&Stem::new(body)?, Kind::Archived, &named)?]).await?;
+        self.publish().await?;
+        archive::remove(&folder, plan, committed.first(), to)?;
+        Ok(Some(committed))
+    }
+
     /// The time in the newest entry when the log was opened; `None` for a log just created. A clock that is behind it is wrong.
     pub fn newest_at(&self) -> Option<Timestamp> {
         self.shared.newest_at
+    }
+
+    /// How it stands with the log's anchors; what is asked after the log was closed is final.
+    pub fn anchors(&self) -> Report {
+        self.shared.report.clone()
     }
 
     /// The key that verifies this log's checkpoints.
@@ -233,7 +345,7 @@ pub(super) struct Lock {
 }
 
 /// Takes the lock of a state folder and writes our process id into it.
-fn take_lock(state: &Path) -> Result<Lock> {
+pub(super) fn take_lock(state: &Path) -> Result<Lock> {
     let path = state.join("lock");
     let fail = |e| Error::with_source(error::Kind::Io, format!("{}: cannot be locked", shown(&path)), e);
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(fail)?;
@@ -255,10 +367,9 @@ fn take_lock(state: &Path) -> Result<Lock> {
 }
 
 /// Loads the signing key; makes it if there is no log yet that another one signed.
-fn load_key(state: &Path, node: &str) -> Result<SigningKey> {
-    let keys = state.join("keys");
+fn load_key(state: &Path, keys: &Keys) -> Result<SigningKey> {
     let folder = state.join("audit");
-    if let Some(key) = SigningKey::load(&keys, node)? {
+    if let Some(key) = keys.load()? {
         let begun = folder.join("checkpoint").exists() || !super::journal::segments(&folder.join("journal"))?.is_empty();
         if !begun && folder.join("tile").exists() {
             return Err(damaged(&folder, "expected a checkpoint or a journal beside the tiles, found neither; restore them"));
@@ -266,10 +377,35 @@ fn load_key(state: &Path, node: &str) -> Result<SigningKey> {
         return Ok(key);
     }
     if folder.exists() {
-        let message = format!("expected the key that signs the log in {}, found none; restore it from a backup", shown(&folder));
-        return Err(damaged(&keys.join("log.key"), message));
+        let message = format!(
+            "expected the key that signs the log in {}, found none; restore it from a backup, or begin a new log that names this one: \
+             `retentiond audit begin-anew`",
+            shown(&folder)
+        );
+        return Err(damaged(&keys.path("log.key"), message));
     }
-    SigningKey::create(&keys, node)
+    keys.create()
+}
+
+/// Finishes the act that the newest entry announced, if a crash came between. Nothing is appended in between, so only the newest can be unfinished.
+fn finish<D: Disk>(newest: &Entry, publisher: &mut Publisher<D>, keys: &Keys) -> Result<()> {
+    match newest.kind {
+        Kind::KeyRotated => {
+            let (old, new) = rotation::keys_of(newest)?;
+            if publisher.signer() != new {
+                let next = keys.next()?.filter(|next| next.verifier() == new).ok_or_else(|| {
+                    damaged(&keys.path("log.key.next"), format!("expected the key {new}, which entry {} announced; restore it", newest.n))
+                })?;
+                publisher.hand_over(newest.n, next)?;
+            }
+            keys.promote(&old, &new)
+        }
+        Kind::EpochForgotten => match newest.u64("epoch").and_then(|year| i16::try_from(year).ok()) {
+            Some(year) => pseudonym::destroy(keys.folder(), year),
+            None => Err(Error::new(error::Kind::NotIntact, format!("entry {}: expected `epoch` to be a year", newest.n))),
+        },
+        _ => Ok(()),
+    }
 }
 
 /// Refuses what the journal cannot append at once.

@@ -1,269 +1,333 @@
-//! What the entries say together: every intent has its outcomes, every outcome its intent, and counts add up.
+//! What the entries say together: every intent has its outcomes, every outcome its intent, counts add up, and nothing went that was held.
 //!
 //! Workers read entries and boil those that matter down to an [`Event`] of a few bytes; [`Meaning`] takes the events in the order of the log.
-//! It holds only the records whose outcome is not known yet and the counts of runs that have not finished, so its size does not depend on
-//! the length of the log. Names are kept as hashes, never as text.
+//! It holds the records whose outcome is not known yet, the counts of runs that have not finished, and the holds in force, so its size does not
+//! depend on the length of the log. Names are kept as hashes, never as text.
+//!
+//! A log may be such that more is open than fits a bounded memory. Then [`Meaning`] keeps to a [`Share`] of it, and the log is read once more for
+//! each other share.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
+use std::sync::Arc;
 
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use sha2::{Digest as _, Sha256};
 
 use super::entry::{Head, Kind, MAX_ENTRY};
+use super::fields::{read, scan, text, texts};
+use super::holds::{Facts, Holds, Placed, released};
 
 /// The first half of a SHA-256 over names: enough that nobody finds two alike.
-type Id = [u8; 16];
+pub(super) type Id = [u8; 16];
 
 /// The kinds that `run-finished` counts, in the order of the counts here.
 const COUNTED: [Kind; 6] = [Kind::Destroyed, Kind::Anonymised, Kind::Flagged, Kind::Absent, Kind::Kept, Kind::Failed];
+
+/// Records without outcome, and runs without end, that are held at once: 30 MB. An interrupted run leaves a few thousand.
+pub(super) const MOST_OPEN: usize = 1 << 18;
 
 /// What an entry contributes to the meaning of the log.
 #[derive(Debug)]
 pub(super) enum Event {
     /// These records are about to go.
-    Intent { n: u64, group: Id, anonymise: bool, records: Vec<Id> },
+    Intent { n: u64, context: Arc<Context>, anonymise: bool, records: Vec<Id> },
     /// This became of a record of an intent.
-    Outcome { n: u64, kind: Kind, group: Id, record: Id },
+    Outcome { n: u64, kind: Kind, context: Arc<Context>, record: Id, subject: Option<Id>, intent: Option<u64> },
     /// A record was counted that no intent is needed for.
-    Flagged { group: Id },
+    Flagged { context: Arc<Context> },
     /// A run over a dataset ended with these counts.
-    Finished { n: u64, group: Id, counts: [u64; 6] },
+    Finished { n: u64, context: Arc<Context>, counts: [u64; 6] },
+    /// A hold came into force.
+    HoldPlaced { n: u64, placed: Box<Placed> },
+    /// A hold ended.
+    HoldReleased { n: u64, hold: String },
+}
+
+impl Event {
+    /// Whether it says something without what came before, which may be archived.
+    pub(super) fn stands_alone(&self) -> bool {
+        matches!(self, Self::HoldPlaced { .. } | Self::HoldReleased { .. })
+    }
+}
+
+/// What an entry has in common with its neighbours: mostly it is computed once a batch.
+#[derive(Debug)]
+pub(super) struct Context {
+    /// Run, store and dataset.
+    group: Id,
+    /// `store/dataset`.
+    dataset: Id,
+    class: Option<Id>,
+    /// The time in the entry, to the minute.
+    at: [u8; 16],
 }
 
 /// Reads one stored entry, strictly: its head, and what it contributes. The words of the failure follow the place.
-pub(super) fn read_entry<'a>(n: u64, bytes: &'a [u8], groups: &mut Groups) -> Result<(Head<'a>, Option<Event>), String> {
+pub(super) fn read_entry<'a>(n: u64, bytes: &'a [u8], before: &mut Before) -> Result<(Head<'a>, Option<Event>), String> {
     if bytes.len() > MAX_ENTRY {
         return Err(format!("expected at most {MAX_ENTRY} bytes, found {}", bytes.len()));
     }
     let line = std::str::from_utf8(bytes).map_err(|e| e.to_string())?;
-    if bytes.contains(&b'\n') {
-        return Err("expected one line, found a line break".to_owned());
-    }
-    let head = Head::parse(line)?;
+    let head = Head::parse_behind(line, &mut before.at)?;
     if head.n != n {
         return Err(format!("expected n {n}, found {}", head.n));
     }
-    let mut json = serde_json::Deserializer::from_str(line);
-    let body = BodyOf(head.kind).deserialize(&mut json).map_err(|e| e.to_string())?;
-    json.end().map_err(|e| e.to_string())?;
-    Ok((head, body.event(head, groups)?))
-}
-
-/// The run, store and dataset of the entry before: mostly those of this one, so their hash is computed once a batch.
-#[derive(Debug, Default)]
-pub(super) struct Groups {
-    names: [String; 3],
-    id: Option<Id>,
-}
-
-impl Groups {
-    fn id(&mut self, names: [&str; 3]) -> Id {
-        match self.id {
-            Some(id) if self.names == names => id,
-            _ => {
-                let id = hash(&names);
-                (self.names, self.id) = (names.map(str::to_owned), Some(id));
-                id
+    let matters = head.kind.is_outcome() || matches!(head.kind, Kind::Intent | Kind::Flagged | Kind::RunFinished);
+    let mut body = Body::default();
+    scan(line, |name, value| {
+        if matters {
+            match name {
+                "run" => body.run = Some(text(value)?),
+                "store" => body.store = Some(text(value)?),
+                "dataset" => body.dataset = Some(text(value)?),
+                "class" => body.class = Some(text(value)?),
+                "record" => body.record = Some(text(value)?),
+                "subject" if value != "null" => body.subject = Some(text(value)?),
+                "intent" => body.intent = Some(value),
+                "act" => body.act = Some(value),
+                "records" => body.records = Some(value),
+                "counts" => body.counts = Some(value),
+                _ => {}
             }
         }
+        Ok(())
+    })?;
+    // Within a text a line break is refused already, so it could only stand between two fields.
+    if bytes.contains(&b'\n') {
+        return Err("expected one line, found a line break".to_owned());
+    }
+    let event = match head.kind {
+        Kind::HoldPlaced => Some(Event::HoldPlaced { n, placed: Box::new(Placed::parse(line)?) }),
+        Kind::HoldReleased => Some(Event::HoldReleased { n, hold: released(line)? }),
+        _ if matters => Some(body.event(head, before)?),
+        _ => None,
+    };
+    Ok((head, event))
+}
+
+/// What is remembered of the entry before: mostly it is the same in this one, so that it is computed once a batch.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    /// The time, which was found to be one.
+    at: String,
+    names: [String; 4],
+    context: Option<Arc<Context>>,
+}
+
+impl Before {
+    fn context(&mut self, names: [&str; 4], at: &str) -> Arc<Context> {
+        if let Some(context) = &self.context
+            && self.names == names
+            && at.as_bytes().starts_with(&context.at)
+        {
+            return Arc::clone(context);
+        }
+        let [run, store, dataset, class] = names;
+        let context = Context {
+            group: id(&[run, store, dataset]),
+            dataset: id(&[&format!("{store}/{dataset}")]),
+            class: (!class.is_empty()).then(|| id(&[class])),
+            at: at.as_bytes().first_chunk().copied().unwrap_or_default(),
+        };
+        self.names = names.map(str::to_owned);
+        Arc::clone(self.context.insert(Arc::new(context)))
     }
 }
 
-fn hash(parts: &[&str]) -> Id {
+/// The short name of some names.
+pub(super) fn id(parts: &[&str]) -> Id {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    half(hash)
-}
-
-fn record_id(group: &Id, record: &str) -> Id {
-    half(Sha256::new().chain_update(group).chain_update(record))
-}
-
-fn half(hash: Sha256) -> Id {
     let mut id = Id::default();
     id.copy_from_slice(&hash.finalize()[..16]);
     id
 }
 
-/// A text, borrowed where it holds no escape.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
 /// The fields that matter here.
 #[derive(Default)]
 struct Body<'a> {
-    run: Option<Text<'a>>,
-    store: Option<Text<'a>>,
-    dataset: Option<Text<'a>>,
-    record: Option<Text<'a>>,
-    act: Option<Text<'a>>,
-    records: Vec<Text<'a>>,
-    counts: [u64; 6],
+    run: Option<Cow<'a, str>>,
+    store: Option<Cow<'a, str>>,
+    dataset: Option<Cow<'a, str>>,
+    class: Option<Cow<'a, str>>,
+    record: Option<Cow<'a, str>>,
+    subject: Option<Cow<'a, str>>,
+    intent: Option<&'a str>,
+    act: Option<&'a str>,
+    records: Option<&'a str>,
+    counts: Option<&'a str>,
 }
 
 impl Body<'_> {
-    fn event(&self, head: Head<'_>, groups: &mut Groups) -> Result<Option<Event>, String> {
-        let kind = head.kind;
-        if !(kind.is_outcome() || matches!(kind, Kind::Intent | Kind::Flagged | Kind::RunFinished)) {
-            return Ok(None);
-        }
-        let text = |field: &Option<Text<'_>>, name| match field {
-            Some(Text(text)) => Ok(text.to_string()),
-            None => Err(format!("expected `{name}` in an entry of kind {kind}, found none")),
-        };
-        let (Some(Text(run)), Some(Text(store)), Some(Text(dataset))) = (&self.run, &self.store, &self.dataset) else {
+    fn event(&self, head: Head<'_>, before: &mut Before) -> Result<Event, String> {
+        let (n, kind) = (head.n, head.kind);
+        let (Some(run), Some(store), Some(dataset)) = (&self.run, &self.store, &self.dataset) else {
             return Err(format!("expected `run`, `store` and `dataset` in an entry of kind {kind}"));
         };
-        let (n, group) = (head.n, groups.id([run, store, dataset]));
-        Ok(Some(match kind {
+        let context = before.context([run, store, dataset, self.class.as_deref().unwrap_or_default()], head.at);
+        let missing = |name| format!("expected `{name}` in an entry of kind {kind}, found none");
+        Ok(match kind {
             Kind::Intent => {
-                let anonymise = match text(&self.act, "act")?.as_str() {
-                    "destroy" => false,
-                    "anonymise" => true,
-                    _ => return Err("expected `act` to be `destroy` or `anonymise`".to_owned()),
+                let anonymise = match self.act {
+                    Some("\"destroy\"") => false,
+                    Some("\"anonymise\"") => true,
+                    Some(_) => return Err("expected `act` to be `destroy` or `anonymise`".to_owned()),
+                    None => return Err(missing("act")),
                 };
-                let records = self.records.iter().map(|Text(record)| record_id(&group, record)).collect();
-                Event::Intent { n, group, anonymise, records }
+                let mut records = Vec::new();
+                texts(self.records.ok_or_else(|| missing("records"))?, |record| records.push(id(&[record])))?;
+                Event::Intent { n, context, anonymise, records }
             }
-            Kind::Flagged => Event::Flagged { group },
-            Kind::RunFinished => Event::Finished { n, group, counts: self.counts },
-            _ => match &self.record {
-                Some(Text(record)) => Event::Outcome { n, kind, group, record: record_id(&group, record) },
-                None => return Err(format!("expected `record` in an entry of kind {kind}, found none")),
-            },
-        }))
-    }
-}
-
-/// Reads the body of an entry of a kind; no name may be used twice.
-struct BodyOf(Kind);
-
-impl<'de> DeserializeSeed<'de> for BodyOf {
-    type Value = Body<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Body<'de>, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for BodyOf {
-    type Value = Body<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a json object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Body<'de>, A::Error> {
-        let matters = self.0.is_outcome() || matches!(self.0, Kind::Intent | Kind::Flagged | Kind::RunFinished);
-        let mut body = Body::default();
-        let mut seen: Vec<Cow<'de, str>> = Vec::with_capacity(24);
-        while let Some(Text(name)) = map.next_key()? {
-            if seen.contains(&name) {
-                return Err(serde::de::Error::custom("a name is used twice"));
+            Kind::Flagged => Event::Flagged { context },
+            Kind::RunFinished => Event::Finished { n, context, counts: self.counts.map(counts).transpose()?.unwrap_or_default() },
+            _ => {
+                let record = id(&[self.record.as_deref().ok_or_else(|| missing("record"))?]);
+                let subject = self.subject.as_deref().map(|subject| id(&[subject]));
+                Event::Outcome { n, kind, context, record, subject, intent: self.intent.map(read).transpose()? }
             }
-            match name.as_ref() {
-                "run" if matters => body.run = Some(map.next_value()?),
-                "store" if matters => body.store = Some(map.next_value()?),
-                "dataset" if matters => body.dataset = Some(map.next_value()?),
-                "record" if self.0.is_outcome() => body.record = Some(map.next_value()?),
-                "act" if self.0 == Kind::Intent => body.act = Some(map.next_value()?),
-                "records" if self.0 == Kind::Intent => body.records = map.next_value()?,
-                "counts" if self.0 == Kind::RunFinished => body.counts = map.next_value::<Counts>()?.0,
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
-            seen.push(name);
-        }
-        Ok(body)
+        })
     }
 }
 
 /// The counts of `run-finished`; what is not there is 0, what is not an outcome is not looked at.
-struct Counts([u64; 6]);
-
-impl<'de> Deserialize<'de> for Counts {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Six;
-        impl<'de> Visitor<'de> for Six {
-            type Value = Counts;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of counts")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Counts, A::Error> {
-                let mut counts = [0; 6];
-                while let Some(Text(name)) = map.next_key()? {
-                    match COUNTED.iter().position(|kind| kind.as_str() == name) {
-                        Some(i) => counts[i] = map.next_value()?,
-                        None => drop(map.next_value::<IgnoredAny>()?),
-                    }
-                }
-                Ok(Counts(counts))
-            }
+fn counts(value: &str) -> Result<[u64; 6], String> {
+    let mut counts = [0; 6];
+    scan(value, |name, value| {
+        if let Some(i) = COUNTED.iter().position(|kind| kind.as_str() == name) {
+            counts[i] = read(value)?;
         }
-        deserializer.deserialize_map(Six)
+        Ok(())
+    })?;
+    Ok(counts)
+}
+
+/// Which records and runs are looked at: those whose hash is `part` modulo `of`, a power of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Share {
+    part: u64,
+    of: u64,
+}
+
+impl Share {
+    /// Everything.
+    pub(super) const ALL: Self = Self { part: 0, of: 1 };
+
+    fn has(self, id: &Id) -> bool {
+        // Cut to its lower half.
+        u128::from_le_bytes(*id) as u64 & (self.of - 1) == self.part
     }
 }
 
 /// What is open at a place in the log.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Meaning {
-    /// Records of intents without an outcome: the intent's index, and whether it was to anonymise.
-    open: HashMap<Id, (u64, bool)>,
+    share: Share,
+    /// The shares that were given up because more was open than may be held.
+    left: Vec<Share>,
+    most: usize,
+    /// Records of intents without an outcome, by run and name: the intent's index, and whether it was to anonymise.
+    open: HashMap<(Id, Id), (u64, bool)>,
     /// What has been counted in runs that have not finished.
     counts: HashMap<Id, [u64; 6]>,
+    holds: Holds,
 }
 
 impl Meaning {
+    /// Looks at a share of the records and runs, and holds at most so many of them.
+    pub(super) fn of(share: Share, most: usize) -> Self {
+        Self { share, left: Vec::new(), most, open: HashMap::new(), counts: HashMap::new(), holds: Holds::default() }
+    }
+
     /// Takes the next event; a contradiction is told with the index of its entry.
     pub(super) fn take(&mut self, event: Event) -> Result<(), (u64, String)> {
         match event {
-            Event::Intent { n, group, anonymise, records } => {
-                self.counts.entry(group).or_default();
-                for record in records {
-                    if let Some((earlier, _)) = self.open.insert(record, (n, anonymise)) {
+            Event::Intent { n, context, anonymise, records } => {
+                self.count(context.group, None);
+                for record in records.into_iter().filter(|record| self.share.has(record)) {
+                    if let Some((earlier, _)) = self.open.insert((context.group, record), (n, anonymise)) {
                         return Err((
                             n,
                             format!("a record of this intent is in the intent of entry {earlier} too, which has no outcome for it"),
                         ));
                     }
                 }
+                while self.open.len() + self.counts.len() > self.most {
+                    self.narrow();
+                }
             }
-            Event::Outcome { n, kind, group, record } => {
-                let Some((intent, anonymise)) = self.open.remove(&record) else {
+            Event::Outcome { n, kind, context, record, subject, intent: named } => {
+                self.count(context.group, Some(kind));
+                if !self.share.has(&record) {
+                    return Ok(());
+                }
+                let Some((intent, anonymise)) = self.open.remove(&(context.group, record)) else {
                     return Err((n, format!("{kind} without an intent that names the record in this run before it")));
                 };
+                if let Some(named) = named.filter(|named| *named != intent) {
+                    return Err((n, format!("{kind} under the intent of entry {named}, but the record is in that of entry {intent}")));
+                }
                 if (kind == Kind::Destroyed && anonymise) || (kind == Kind::Anonymised && !anonymise) {
                     return Err((n, format!("{kind}, but the intent of entry {intent} was to do the other thing")));
                 }
-                self.count(group, kind);
+                if matches!(kind, Kind::Destroyed | Kind::Anonymised) {
+                    let facts = Facts { subject, record, class: context.class, dataset: context.dataset, at: context.at };
+                    if let Some(hold) = self.holds.protecting(&facts, intent) {
+                        return Err((n, format!("{kind}, but the hold of entry {hold} was in force before its intent, entry {intent}")));
+                    }
+                }
             }
-            Event::Flagged { group } => self.count(group, Kind::Flagged),
-            Event::Finished { n, group, counts } => {
-                let found = self.counts.remove(&group).unwrap_or_default();
+            Event::Flagged { context } => self.count(context.group, Some(Kind::Flagged)),
+            Event::Finished { n, context, counts } => {
+                if !self.share.has(&context.group) {
+                    return Ok(());
+                }
+                let found = self.counts.remove(&context.group).unwrap_or_default();
                 for (i, kind) in COUNTED.into_iter().enumerate() {
                     if found[i] != counts[i] {
                         return Err((n, format!("the run's counts say {} {kind}, its entries {}", counts[i], found[i])));
                     }
                 }
             }
+            Event::HoldPlaced { n, placed } => self.holds.place(n, *placed),
+            Event::HoldReleased { n, hold } => {
+                if !self.holds.release(&hold) {
+                    let hold = crate::error::escape(hold.as_bytes());
+                    return Err((n, format!("releases the hold \"{hold}\", which is not in force")));
+                }
+            }
         }
         Ok(())
     }
 
-    fn count(&mut self, group: Id, kind: Kind) {
-        if let Some(i) = COUNTED.iter().position(|counted| *counted == kind) {
-            self.counts.entry(group).or_default()[i] += 1;
+    fn count(&mut self, group: Id, kind: Option<Kind>) {
+        if !self.share.has(&group) {
+            return;
+        }
+        let counts = self.counts.entry(group).or_default();
+        if let Some(i) = COUNTED.iter().position(|counted| Some(*counted) == kind) {
+            counts[i] += 1;
         }
     }
 
-    /// How many records have an intent and no outcome, and the index of the first such intent.
+    /// Gives up half of the share, for another reading of the log.
+    fn narrow(&mut self) {
+        let Share { part, of } = self.share;
+        self.left.push(Share { part: part + of, of: 2 * of });
+        self.share = Share { part, of: 2 * of };
+        let share = self.share;
+        self.open.retain(|(_, record), _| share.has(record));
+        self.counts.retain(|group, _| share.has(group));
+    }
+
+    /// The shares that were given up.
+    pub(super) fn left(&self) -> &[Share] {
+        &self.left
+    }
+
+    /// How many records of the share have an intent and no outcome, and the index of the first such intent.
     pub(super) fn open(&self) -> (u64, Option<u64>) {
         (self.open.len() as u64, self.open.values().map(|(n, _)| *n).min())
     }
@@ -278,11 +342,11 @@ mod tests {
 
     /// Writes entries of the given kinds and bodies, reads them back, and returns the first complaint or what is open.
     fn judge(entries: &[(Kind, Value)]) -> Result<u64, (u64, String)> {
-        let (mut meaning, mut groups) = (Meaning::default(), Groups::default());
+        let (mut meaning, mut before) = (Meaning::of(Share::ALL, MOST_OPEN), Before::default());
         for (n, (kind, body)) in (0..).zip(entries) {
             let mut bytes = Vec::new();
             Draft::new(*kind, body).unwrap().write(&mut bytes, n, "2026-11-22T01:02:03.123Z", [0; 16]);
-            let (head, event) = read_entry(n, &bytes, &mut groups).map_err(|what| (n, what))?;
+            let (head, event) = read_entry(n, &bytes, &mut before).map_err(|what| (n, what))?;
             assert_eq!(head.kind, *kind);
             event.map_or(Ok(()), |event| meaning.take(event))?;
         }
@@ -341,6 +405,11 @@ mod tests {
             (vec![a(), a()], 1, "in the intent of entry 0 too"),
             (vec![intent("r", "destroy", &["a", "a"])], 0, "in the intent of entry 0 too"),
             (vec![intent("r", "shred", &["a"])], 0, "expected `act` to be"),
+            (
+                vec![a(), (Kind::Kept, json!({"run": "r", "store": "s", "dataset": "d", "record": "a", "intent": 7}))],
+                1,
+                "under the intent of entry 7, but the record is in that of entry 0",
+            ),
             (vec![finished("r", &json!({"destroyed": 1}))], 0, "counts say 1 destroyed, its entries 0"),
             (vec![a(), outcome(Kind::Kept, "r", "a"), finished("r", &json!({}))], 2, "counts say 0 kept, its entries 1"),
             (vec![(Kind::Kept, json!({"run": "r", "store": "s", "dataset": "d"}))], 0, "expected `record`"),
@@ -352,10 +421,114 @@ mod tests {
         }
     }
 
+    fn placed(scope: &Value, until: Option<&str>) -> (Kind, Value) {
+        (Kind::HoldPlaced, json!({"hold": "h1", "hold_kind": "litigation", "scope": scope, "until": until}))
+    }
+
+    fn released() -> (Kind, Value) {
+        (Kind::HoldReleased, json!({"hold": "h1"}))
+    }
+
+    fn destroyed(record: &str) -> (Kind, Value) {
+        (Kind::Destroyed, json!({"run": "r", "store": "s", "dataset": "d", "record": record, "class": "c", "subject": "2026:s"}))
+    }
+
+    #[test]
+    fn nothing_may_go_whose_hold_stands_before_the_intent() {
+        let gone = |hold: Vec<(Kind, Value)>| {
+            let mut entries = hold;
+            entries.extend([intent("r", "destroy", &["a"]), destroyed("a")]);
+            judge(&entries)
+        };
+        let scopes = [
+            json!({}),
+            json!({"record": "a"}),
+            json!({"subject": "2026:s"}),
+            json!({"class": "c"}),
+            json!({"dataset": "s/d"}),
+            json!({"record": "a", "subject": "2026:s", "class": "c", "dataset": "s/d"}),
+            json!({"record": null, "class": "c"}),
+        ];
+        for scope in scopes {
+            let (n, what) = gone(vec![placed(&scope, None)]).unwrap_err();
+            assert!(n == 2 && what.contains("the hold of entry 0 was in force before its intent, entry 1"), "{n}: {what}");
+            assert!(gone(vec![placed(&scope, None), released()]).is_ok(), "released: {scope}");
+            // The entries of this test are of 22 November 2026.
+            assert!(gone(vec![placed(&scope, Some("2026-11-22"))]).is_err(), "on its last day: {scope}");
+            assert!(gone(vec![placed(&scope, Some("2026-11-21"))]).is_ok(), "over: {scope}");
+            let kept = [placed(&scope, None), intent("r", "destroy", &["a"]), outcome(Kind::Kept, "r", "a")];
+            assert!(judge(&kept).is_ok(), "kept: {scope}");
+            let under_way = [intent("r", "destroy", &["a"]), placed(&scope, None), destroyed("a")];
+            assert!(judge(&under_way).is_ok(), "announced before: {scope}");
+            let again = [placed(&scope, None), intent("r", "destroy", &["a"]), placed(&scope, None), destroyed("a")];
+            assert!(judge(&again).is_err(), "placed again with the same scope: {scope}");
+        }
+        for scope in [
+            json!({"record": "b"}),
+            json!({"subject": "2025:s"}),
+            json!({"class": "d"}),
+            json!({"dataset": "s/e"}),
+            json!({"record": "a", "class": "d"}),
+        ] {
+            assert!(gone(vec![placed(&scope, None)]).is_ok(), "of others: {scope}");
+        }
+    }
+
+    #[test]
+    fn a_hold_that_is_not_understood_is_no_hold() {
+        let cases = [
+            (placed(&json!({"matter": "x"}), None), "found `matter`"),
+            (placed(&json!({"class": 1}), None), "expected a text"),
+            (placed(&json!([]), None), "expected an object"),
+            (placed(&json!({}), Some("tomorrow")), "expected `until` to be a day"),
+            (placed(&json!({}), Some("2026-11-22T00:00")), "expected `until` to be a day"),
+            ((Kind::HoldPlaced, json!({"hold": "h1"})), "expected `scope`"),
+            ((Kind::HoldPlaced, json!({"scope": {}})), "expected `hold`"),
+            ((Kind::HoldReleased, json!({})), "expected `hold`"),
+            (released(), "releases the hold \"h1\", which is not in force"),
+        ];
+        for (entry, words) in cases {
+            let (_, what) = judge(&[entry]).unwrap_err();
+            assert!(what.contains(words), "{what}, expected {words}");
+        }
+    }
+
+    #[test]
+    fn more_open_than_may_be_held_is_looked_at_in_shares() {
+        let records: Vec<String> = (0..1000).map(|n| format!("record-{n}")).collect();
+        let names: Vec<&str> = records.iter().map(String::as_str).collect();
+        let mut entries: Vec<(Kind, Value)> = names.chunks(10).map(|names| intent("r", "destroy", names)).collect();
+        entries.extend(names[..500].iter().map(|name| outcome(Kind::Destroyed, "r", name)));
+        let look = |entries: &[(Kind, Value)]| {
+            let (mut shares, mut open, mut failed, mut readings) = (vec![Share::ALL], 0, Vec::new(), 0);
+            while let Some(share) = shares.pop() {
+                let (mut meaning, mut before) = (Meaning::of(share, 100), Before::default());
+                readings += 1;
+                for (n, (kind, body)) in (0..).zip(entries) {
+                    let mut bytes = Vec::new();
+                    Draft::new(*kind, body).unwrap().write(&mut bytes, n, "2026-11-22T01:02:03.123Z", [0; 16]);
+                    let event = read_entry(n, &bytes, &mut before).unwrap().1.unwrap();
+                    failed.extend(meaning.take(event).err().map(|(n, _)| n));
+                    assert!(meaning.open.len() + meaning.counts.len() <= 100);
+                }
+                shares.extend(meaning.left());
+                open += meaning.open().0;
+            }
+            (open, failed, readings)
+        };
+        let (open, failed, readings) = look(&entries);
+        assert_eq!((open, failed), (500, Vec::new()));
+        assert!((10..60).contains(&readings), "{readings} readings");
+        // An outcome without intent is found, and only in the share that it belongs to.
+        entries.push(outcome(Kind::Destroyed, "r", "nobody"));
+        entries.push(finished("r", &json!({"destroyed": 500})));
+        assert_eq!(look(&entries).1, [600, 601]);
+    }
+
     #[test]
     fn an_entry_in_another_place_or_with_a_name_twice_is_told() {
         let line = r#"{"n":3,"at":"2026-11-22T01:02:03.123Z","kind":"stopped","nonce":"AAAAAAAAAAAAAAAAAAAAAA","x":1}"#;
-        let read = |n, line: &str| read_entry(n, line.as_bytes(), &mut Groups::default()).map(|_| ());
+        let read = |n, line: &str| read_entry(n, line.as_bytes(), &mut Before::default()).map(|_| ());
         assert_eq!(read(3, line), Ok(()));
         assert_eq!(read(4, line).unwrap_err(), "expected n 4, found 3");
         for broken in

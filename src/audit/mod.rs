@@ -5,11 +5,14 @@
 //!
 //! ```text
 //! STATE/lock                       held by the one process that writes
-//! STATE/keys/log.key, log.vkey     the signing key and its public half
+//! STATE/keys/log.key, log.vkey     the signing key and its public half; log.vkeys: all so far
 //! STATE/keys/pseudonym/<YEAR>.key  the keys that records are named with
 //! STATE/audit/journal/<first>      committed, not all of it published yet
 //! STATE/audit/tile/…               published: entries, hashes
 //! STATE/audit/checkpoint           size and root, signed
+//! STATE/audit/handover/<entry>     a checkpoint that two keys signed: where one followed the other
+//! STATE/audit/witnessed/<key>      a checkpoint with the cosignature of a witness
+//! STATE/audit/archived             which entries were moved elsewhere
 //! ```
 //!
 //! The way of an entry: [`Draft`] → [`AuditLog::commit`] → journal → [`Committed`] → tiles → checkpoint. What comes before the journal's fsync
@@ -18,20 +21,36 @@
 //! Entries name records and persons by [`pseudonym`], so that the log itself holds no personal data. [`mod@read`] and [`mod@verify`] need no lock
 //! and no key but the public one, and work on a copy.
 //!
-//! This folder uses nothing of the rest of the program but its error type, so that it can be read and judged alone. It never changes or
-//! removes a published entry, and has no function that could.
+//! Who holds the key and the disk can still put an older copy in place, which [`anchor`] notices. The signing key can be changed ([`rotation`]), old
+//! entries can be moved ([`archive`]), and a log whose key was lost is followed by one that names it ([`anew`]).
+//!
+//! This folder uses nothing of the rest of the program but its error type, so that it can be read and judged alone. It never changes a
+//! published entry, and has no function that could; it removes one only after it has a copy that matches the tree, and has said so in the log.
 
+#[cfg(test)]
+mod acts;
+pub mod anchor;
+pub mod anew;
+pub mod archive;
 pub mod checkpoint;
 mod disk;
 pub mod entry;
+mod entry_proof;
 #[cfg(test)]
 mod faults;
+mod fields;
+mod holds;
 mod journal;
+mod keys;
 pub mod log;
 mod meaning;
+#[cfg(test)]
+mod power;
+pub mod proof;
 pub mod pseudonym;
 mod publish;
 pub mod read;
+pub mod rotation;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -40,9 +59,14 @@ pub mod tree;
 pub mod verify;
 mod writer;
 
+pub use anchor::Anchor;
+pub use anew::Anew;
+pub use archive::Archived;
 pub use checkpoint::{Checkpoint, SigningKey, Verifier};
 pub use entry::{Draft, Entry, Kind, Stem};
-pub use log::{AuditLog, Committed, Opened, Recovery};
+pub use entry_proof::EntryProof;
+pub use log::{AuditLog, Committed, Opened, Recovery, Settings};
 pub use pseudonym::{EpochKey, Pseudonyms, plain_record};
 pub use read::{Entries, Reader};
-pub use verify::{Verified, verify};
+pub use rotation::Chain;
+pub use verify::{Verified, verify, verify_with};

@@ -8,7 +8,7 @@
 //! give the same message. Subjects are told apart from records by a length in front that no store's name can have.
 //!
 //! Keys are 32 random bytes in `STATE/keys/pseudonym/<YEAR>.key`, readable by their owner only, made whole or not at all and never written
-//! over. This module never deletes a key. A dataset whose keys are not personal is named by [`plain_record`] instead.
+//! over, but for [`destroy`]: that is done only after the log has an entry that says so. A dataset whose keys are not personal is named by [`plain_record`] instead.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -85,6 +85,11 @@ impl Pseudonyms {
         Ok(key)
     }
 
+    /// The years that have a key, oldest first.
+    pub fn years(&self) -> impl Iterator<Item = i16> {
+        self.epochs.keys().copied()
+    }
+
     /// The key of the year `year`, if it was made and not destroyed.
     pub fn epoch(&self, year: i16) -> Option<Arc<EpochKey>> {
         self.epochs.get(&year).cloned()
@@ -103,6 +108,11 @@ impl Pseudonyms {
         names.push(plain_record(subject));
         names
     }
+}
+
+/// Destroys the key of the year `year` in `pseudonym/` under the folder `keys_dir`; one that is not there is fine.
+pub(super) fn destroy(keys_dir: &Path, year: i16) -> Result<()> {
+    secret::destroy(&keys_dir.join("pseudonym").join(file_name(year)))
 }
 
 /// The name of the file that holds the key of a year.

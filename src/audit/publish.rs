@@ -14,10 +14,12 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::checkpoint::{Checkpoint, MAX_CHECKPOINT, SigningKey, Verifier};
 use super::disk::Disk;
 use super::journal::{Frame, damaged, lost};
+use super::rotation;
 use super::secret::shown;
 use super::tile::{self, Level};
 use super::tree::{Hash, TILE_WIDTH, Tree, leaf_hash, level_count, width_at};
@@ -50,6 +52,8 @@ pub(super) struct Publisher<D> {
     superseded: Vec<PathBuf>,
     /// Entries covered by the checkpoint on the disk.
     published: u64,
+    /// That checkpoint, word for word; empty if there is none yet.
+    note: Arc<str>,
     /// The leaf hashes of a published tile, to compare entries with that come again.
     compared: Option<(u64, Vec<Hash>)>,
 }
@@ -72,9 +76,12 @@ impl<D: Disk> Publisher<D> {
             partial: BTreeSet::new(),
             superseded: Vec::new(),
             published: 0,
+            note: Arc::default(),
             compared: None,
         };
-        let Some(checkpoint) = read_checkpoint(folder, &this.key.verifier())? else { return Ok(this) };
+        let Some(note) = read_note(folder)? else { return Ok(this) };
+        let checkpoint = this.key.verifier().verify(&note).map_err(|e| e.context(shown(folder)))?;
+        this.note = String::from_utf8_lossy(&note).into();
         let size = checkpoint.size;
         let mut levels = vec![Vec::new(); level_count(size)];
         for (level, index, width) in tile::partial_edge(size) {
@@ -106,6 +113,16 @@ impl<D: Disk> Publisher<D> {
     /// Entries covered by the checkpoint on the disk.
     pub(super) fn published(&self) -> u64 {
         self.published
+    }
+
+    /// The checkpoint on the disk, word for word; empty if there is none yet.
+    pub(super) fn note(&self) -> Arc<str> {
+        Arc::clone(&self.note)
+    }
+
+    /// The key that signs.
+    pub(super) fn signer(&self) -> Verifier {
+        self.key.verifier()
     }
 
     /// Entries in the tree.
@@ -177,11 +194,32 @@ impl<D: Disk> Publisher<D> {
         self.stage(self.folder.join("checkpoint"), note.as_bytes())?;
         self.name_staged()?;
         self.published = size;
+        self.note = note.into();
         for folder in self.superseded.drain(..) {
             // What stays is in nobody's way.
             let _ = self.disk.remove_folder(&folder);
         }
         Ok(size)
+    }
+
+    /// Deletes a segment of the journal that a durable checkpoint covers. What stays is compared and retired at the next start.
+    pub(super) fn delete_segment(&self, path: &Path) {
+        let _ = self.disk.remove(path);
+    }
+
+    /// Hands the log over to the key `next`, as the entry `n` announced: everything is published, the checkpoint gets the new key's signature
+    /// beside that of the old one and is kept as the handover, and from now on the new key signs.
+    pub(super) fn hand_over(&mut self, n: u64, next: SigningKey) -> Result<()> {
+        self.publish()?;
+        let both = next.sign_too(&self.note)?;
+        let handover = rotation::path(&self.folder, n);
+        // A start after a crash finds it there, with the same content: both signatures are a function of key and text.
+        self.stage(handover, both.as_bytes())?;
+        self.name_staged()?;
+        self.stage(self.folder.join("checkpoint"), both.as_bytes())?;
+        self.name_staged()?;
+        (self.note, self.key) = (both.into(), next);
+        Ok(())
     }
 
     /// Compares an entry that is in the log already with what was published.
@@ -330,6 +368,19 @@ pub(super) fn read_note(folder: &Path) -> Result<Option<Vec<u8>>> {
 pub(super) fn read_tile(folder: &Path, level: u8, index: u64, width: usize) -> Result<Vec<Hash>> {
     let path = folder.join(tile::path(Level::Hashes(level), index, width));
     tile::read_tile(&read(&path)?, width).map_err(|what| damaged(&path, what))
+}
+
+/// The first `width` hashes of a tile: a partial one may have made way for the full one.
+pub(super) fn tile_prefix(folder: &Path, level: u8, index: u64, width: usize) -> Result<Vec<Hash>> {
+    let missing = |e: &Error| e.kind() == error::Kind::NotIntact && !folder.join(tile::path(Level::Hashes(level), index, width)).exists();
+    match read_tile(folder, level, index, width) {
+        Err(e) if width < TILE_WIDTH && missing(&e) => {
+            let mut hashes = read_tile(folder, level, index, TILE_WIDTH).map_err(|_| e)?;
+            hashes.truncate(width);
+            Ok(hashes)
+        }
+        other => other,
+    }
 }
 
 /// A file of the log that has to be there.

@@ -4,6 +4,8 @@
 //! ones from the bundles, up to the size in the checkpoint, then those that are only in the journal so far. While a writer is active, what it
 //! commits meanwhile may be seen or not; an entry that is seen is whole.
 //!
+//! Entries that were archived are read from the archive where that can be reached, and passed over where not: [`Reader::absent`] says so.
+//!
 //! Signatures and hashes are not checked here, that is `verify`'s business, nor is an entry's content.
 
 use std::collections::VecDeque;
@@ -11,6 +13,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::archive::Archived;
 use super::checkpoint::Checkpoint;
 use super::journal::{Segment, Step, damaged, segments};
 use super::publish::{read_note, unread};
@@ -26,18 +29,55 @@ const ATTEMPTS: usize = 4;
 #[derive(Clone, Debug)]
 pub struct Reader {
     folder: PathBuf,
+    archived: Archived,
 }
 
 impl Reader {
     /// Opens the log in the folder `log_dir` (`STATE/audit` or a copy of it); one that has neither checkpoint nor journal is
     /// [`error::Kind::Io`].
     pub fn open(log_dir: &Path) -> Result<Self> {
-        let this = Self { folder: log_dir.to_owned() };
+        let this = Self { folder: log_dir.to_owned(), archived: Archived::of(log_dir)? };
         if this.published()? == 0 && segments(&this.folder.join("journal"))?.is_empty() {
             let message = format!("{}: expected an audit log, found neither checkpoint nor journal", super::secret::shown(log_dir));
             return Err(Error::new(error::Kind::Io, message));
         }
         Ok(this)
+    }
+
+    /// The same log with its archive in another folder than it was moved to.
+    #[must_use]
+    pub fn with_archive(mut self, archive: &Path) -> Self {
+        archive.clone_into(&mut self.archived.to);
+        self
+    }
+
+    /// The log without what was archived.
+    #[must_use]
+    pub(super) fn own(mut self) -> Self {
+        self.archived.to = PathBuf::new();
+        self
+    }
+
+    /// The log's folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A sentence about entries that were archived and cannot be read where they went; `None` if there are none such.
+    pub fn absent(&self) -> Option<String> {
+        let Archived { end, to, .. } = &self.archived;
+        if *end == 0 || to.join("tile/entries").is_dir() {
+            return None;
+        }
+        let place = if to.as_os_str().is_empty() { "another folder".to_owned() } else { super::secret::shown(to) };
+        Some(format!(
+            "entries before {end} were archived to {place}, which cannot be read here: they are not shown but where they were kept"
+        ))
+    }
+
+    /// No run that has an entry before this one has one behind it: what was archived may lack half of a run before, and never matters from here on.
+    pub fn settled_before(&self) -> u64 {
+        self.archived.from
     }
 
     /// The number of entries that the checkpoint covers now.
@@ -58,16 +98,27 @@ impl Reader {
     }
 
     /// The entry with the index `n`; `None` if the log is not that long.
+    ///
+    /// [`error::Kind::Io`] if it was archived and cannot be read where it went.
     pub fn get(&self, n: u64) -> Result<Option<Vec<u8>>> {
-        self.from(n).next().transpose().map(|found| found.map(|(_, entry)| entry))
+        match self.from(n).next().transpose()? {
+            Some((found, entry)) if found == n => Ok(Some(entry)),
+            None => Ok(None),
+            Some(_) => {
+                let why = self.absent().unwrap_or_default();
+                Err(Error::new(error::Kind::Io, format!("entry {n} is not here: {why}; name its archive")))
+            }
+        }
     }
 
     /// The bundle that holds the published entry `n`, full or as the checkpoint of `size` entries has it.
     fn bundle(&self, n: u64, size: u64) -> Result<Option<VecDeque<Vec<u8>>>> {
         let (index, _) = tile::place(n);
         let partial = tile::bundle_width(index, size);
-        for width in [TILE_WIDTH, partial] {
-            let path = self.folder.join(tile::path(Level::Entries, index, width));
+        let archive = Some(&self.archived.to).filter(|to| self.archived.covers(index) && !to.as_os_str().is_empty());
+        for (folder, width) in [(Some(&self.folder), TILE_WIDTH), (archive, TILE_WIDTH), (Some(&self.folder), partial)] {
+            let Some(folder) = folder else { continue };
+            let path = folder.join(tile::path(Level::Entries, index, width));
             match fs::read(&path) {
                 Ok(bundle) => {
                     let entries = tile::read_bundle(&bundle, width).map_err(|what| damaged(&path, what))?;
@@ -133,6 +184,11 @@ impl Entries {
                     entries.drain(..tile::place(self.next).1);
                     self.waiting = entries;
                     return Ok(());
+                }
+                let (index, _) = tile::place(self.next);
+                if self.reader.archived.covers(index) {
+                    self.next = (index + 1) * TILE_WIDTH as u64;
+                    return self.fill();
                 }
                 // A partial bundle went while we looked, because the full one is there now.
                 continue;

@@ -46,7 +46,7 @@ pub(super) fn entries(state: &Path) -> Vec<Vec<u8>> {
     entries.into_iter().map(|(_, entry)| entry).collect()
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for file in fs::read_dir(from).unwrap() {
         let file = file.unwrap();
@@ -203,11 +203,11 @@ fn the_time_in_the_log_never_goes_back() {
         let now = Arc::clone(&now);
         Box::new(move || *now.lock().unwrap())
     };
-    let log = AuditLog::open_on(RealDisk, clock(), dir.path(), "hq-1").unwrap().log;
+    let log = AuditLog::open_on(RealDisk, clock(), &Settings::new(dir.path(), "hq-1")).unwrap().log;
     *now.lock().unwrap() = "2026-11-22T09:00:00Z".parse().unwrap();
     assert_eq!(log.commit_blocking(drafts(1, "a")).unwrap().at(), "2026-11-22T10:00:00.000Z");
     drop(log);
-    let log = AuditLog::open_on(RealDisk, clock(), dir.path(), "hq-1").unwrap().log;
+    let log = AuditLog::open_on(RealDisk, clock(), &Settings::new(dir.path(), "hq-1")).unwrap().log;
     assert_eq!(log.newest_at(), Some("2026-11-22T10:00:00Z".parse().unwrap()));
     assert_eq!(log.commit_blocking(drafts(1, "b")).unwrap().at(), "2026-11-22T10:00:00.000Z");
     *now.lock().unwrap() = "2026-11-22T11:00:00.5Z".parse().unwrap();

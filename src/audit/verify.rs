@@ -1,30 +1,35 @@
-//! Verifying a log from a copy of its files, with nothing but the public key.
+//! Verifying a log from a copy of its files, with nothing but a public key: the one that signed last, or one before a rotation.
 //!
 //! What is checked, in the order of the log: the checkpoint's signature; that every bundle is there and its entries have the hashes in the
 //! tiles of level 0; that every tile of every level is what its leaves make it; that the root is the one signed; that every entry is one that
-//! the writer can have written, in its place, and no earlier than the one before; that intents and outcomes belong together and counts add
-//! up. Then the journal: that it is whole and repeats what was published, and that what it adds fits on.
+//! the writer can have written, in its place, and no earlier than the one before; that intents and outcomes belong together, counts add up, and
+//! nothing went that a hold protected. Then the journal: that it is whole and repeats what was published, and that what it adds fits on.
 //!
 //! The first failure ends it, with the index of the entry and the file. Intents that are still open at the end are no failure: that is how
 //! a log looks whose service is running or was killed.
 //!
 //! Workers, one a core, read pieces of the log out of order, and one thread puts their findings in order. Memory is bounded by the pieces in
-//! work. Nothing is written, no lock is taken.
+//! work and what may be open at once; where a log leaves more open than that, it is read several times. Nothing is written, no lock is taken.
+//!
+//! Whether each decision was right by the schedule is not asked here, for this folder knows no schedule: that is what `audit replay` does.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs;
-use std::io;
-use std::path::Path;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use serde::Serialize;
 
+use super::archive::Archived;
 use super::checkpoint::{Checkpoint, Verifier};
 use super::entry::Kind;
 use super::journal::{damaged, replay_all, segments};
-use super::meaning::{Event, Groups, Meaning, read_entry};
-use super::publish::{read_checkpoint, read_tile, unread};
+use super::meaning::{Before, Event, MOST_OPEN, Meaning, Share, read_entry};
+use super::publish::{read_checkpoint, read_tile, tile_prefix, unread};
+use super::read::Reader;
+use super::rotation::Chain;
 use super::secret::shown;
 use super::tile::{self, Level};
 use super::tree::{FullTile, Hash, TILE_WIDTH, Tree, leaf_hash, root};
@@ -62,6 +67,12 @@ pub struct Verified {
     pub open_intents: u64,
     /// Index of the first intent with such a record.
     pub first_open_intent: Option<u64>,
+    /// How often the signing key was changed, each time as the key before it signed.
+    pub rotations: u64,
+    /// Bundles of entries before this one may have been archived; 0 if none was.
+    pub archived: u64,
+    /// Archived entries of which only the hashes were verified.
+    pub absent: u64,
 }
 
 /// Verifies the log in the folder `log_dir` with the public key `vkey` (the line in `log.vkey`).
@@ -69,15 +80,45 @@ pub struct Verified {
 /// `progress` is told how many entries are done and how many there are. [`error::Kind::NotIntact`] with the first bad entry, the file and
 /// the reason; [`error::Kind::Usage`] if the key is none; [`error::Kind::Io`] if a file cannot be read.
 pub fn verify(log_dir: &Path, vkey: &str, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Verified> {
-    let verifier = Verifier::parse(vkey)?;
-    let Some(checkpoint) = read_checkpoint(log_dir, &verifier)? else {
-        return Err(damaged(&log_dir.join("checkpoint"), "expected a checkpoint, found none"));
+    verify_with(log_dir, vkey, None, progress)
+}
+
+/// Verifies a log as [`verify`] does, and its archived bundles in the folder `archive`, all of which must be there.
+///
+/// Without an archive, of archived entries no more is verified than that the tree has their hashes.
+pub fn verify_with(log_dir: &Path, vkey: &str, archive: Option<&Path>, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Verified> {
+    let chain = Chain::open(log_dir, &Verifier::parse(vkey)?)?;
+    verify_within(log_dir, &chain, archive, MOST_OPEN, progress)
+}
+
+/// Verifies the log of a chain of keys while at most so many records are held whose outcome is not known.
+fn verify_within(
+    log_dir: &Path,
+    chain: &Chain,
+    archive: Option<&Path>,
+    most: usize,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Verified> {
+    let shelf = Shelf { archived: Archived::of(log_dir)?, archive };
+    let read = |share| -> Result<_> {
+        let mut fold = Fold::new(log_dir, chain.checkpoint().clone(), &shelf, Meaning::of(share, most));
+        fold.published(progress)?;
+        fold.finish_tree()?;
+        chain.check(fold.kinds[Kind::KeyRotated as usize])?;
+        shelf.archived.check(&Reader::open(log_dir)?.own())?;
+        let tail = fold.tail(chain.signer())?;
+        Ok((fold, tail))
     };
-    let mut fold = Fold::new(log_dir, checkpoint);
-    fold.published(progress)?;
-    fold.finish_tree()?;
-    let tail = fold.tail(&verifier)?;
-    let (open_intents, first_open_intent) = tail.meaning.open();
+    let (fold, tail) = read(Share::ALL)?;
+    let (mut open_intents, mut first_open_intent) = tail.meaning.open();
+    let mut shares = tail.meaning.left().to_vec();
+    while let Some(share) = shares.pop() {
+        let (_, tail) = read(share)?;
+        let (more, first) = tail.meaning.open();
+        open_intents += more;
+        first_open_intent = first_open_intent.into_iter().chain(first).min();
+        shares.extend(tail.meaning.left());
+    }
     let entries_by_kind = Kind::ALL.into_iter().zip(fold.kinds).filter(|(_, count)| *count > 0).collect();
     Ok(Verified {
         size: fold.checkpoint.size,
@@ -90,7 +131,36 @@ pub fn verify(log_dir: &Path, vkey: &str, progress: &(dyn Fn(u64, u64) + Sync)) 
         torn_bytes: tail.torn,
         open_intents,
         first_open_intent,
+        rotations: chain.rotations(),
+        archived: shelf.archived.end,
+        absent: fold.absent,
     })
+}
+
+/// Where bundles lie.
+struct Shelf<'a> {
+    archived: Archived,
+    /// The folder of the archive, if it is verified too.
+    archive: Option<&'a Path>,
+}
+
+impl Shelf<'_> {
+    /// The first entry from which on meaning can be judged.
+    fn from(&self) -> u64 {
+        if self.archive.is_some() { 0 } else { self.archived.from }
+    }
+
+    /// Reads a full bundle that is not in the log from the archive, and answers its path; `None` if it may be absent.
+    fn archived(&self, index: u64, missing: Error, bundle: &mut Vec<u8>) -> Result<Option<PathBuf>> {
+        if !self.archived.covers(index) || missing.kind() != error::Kind::NotIntact {
+            return Err(missing);
+        }
+        let Some(archive) = self.archive else { return Ok(None) };
+        let path = archive.join(tile::path(Level::Entries, index, TILE_WIDTH));
+        bundle.clear();
+        let read = File::open(&path).and_then(|mut file| file.read_to_end(bundle));
+        read.map_err(|e| unread(&path, e)).map(|_| Some(path))
+    }
 }
 
 /// What a worker found in its piece of the log.
@@ -100,9 +170,11 @@ struct Piece {
     /// The leaf hashes behind the last full tile of the log.
     leaves: Vec<Hash>,
     kinds: [u64; Kind::ALL.len()],
+    /// Empty if no entry was read, as all are archived.
     first_at: String,
     last_at: String,
     events: Vec<Event>,
+    absent: u64,
 }
 
 /// Puts the pieces together, in order.
@@ -114,6 +186,8 @@ struct Fold<'a> {
     kinds: [u64; Kind::ALL.len()],
     first_at: Option<String>,
     last_at: Option<String>,
+    shelf: &'a Shelf<'a>,
+    absent: u64,
 }
 
 /// What the journal adds to the published log.
@@ -124,21 +198,21 @@ struct Tail {
 }
 
 impl<'a> Fold<'a> {
-    fn new(folder: &'a Path, checkpoint: Checkpoint) -> Self {
-        let (tree, meaning) = (Tree::new(), Meaning::default());
-        Self { folder, checkpoint, tree, meaning, kinds: Default::default(), first_at: None, last_at: None }
+    fn new(folder: &'a Path, checkpoint: Checkpoint, shelf: &'a Shelf<'a>, meaning: Meaning) -> Self {
+        let tree = Tree::new();
+        Self { folder, checkpoint, tree, meaning, kinds: Default::default(), first_at: None, last_at: None, shelf, absent: 0 }
     }
 
     /// Checks everything that the checkpoint covers but the upper edge of the tree.
     fn published(&mut self, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<()> {
-        let (folder, size) = (self.folder, self.checkpoint.size);
+        let (folder, size, shelf) = (self.folder, self.checkpoint.size, self.shelf);
         let workers = thread::available_parallelism().map_or(1, usize::from);
         let line = Line::new(size.div_ceil(PIECE), workers * AHEAD);
         thread::scope(|scope| {
             for _ in 0..workers {
                 scope.spawn(|| {
                     while let Some(number) = line.take() {
-                        line.put(number, read_piece(folder, number * PIECE, size));
+                        line.put(number, read_piece(folder, shelf, number * PIECE, size));
                     }
                 });
             }
@@ -154,6 +228,7 @@ impl<'a> Fold<'a> {
     fn add(&mut self, piece: Piece) -> Result<()> {
         if let Some(last) = &self.last_at
             && *last > piece.first_at
+            && !piece.first_at.is_empty()
         {
             let n = self.tree.size();
             return Err(bad_entry(self.folder, n, self.checkpoint.size, &goes_back(last, &piece.first_at)));
@@ -177,8 +252,11 @@ impl<'a> Fold<'a> {
         for (sum, count) in self.kinds.iter_mut().zip(piece.kinds) {
             *sum += count;
         }
-        self.first_at.get_or_insert(piece.first_at);
-        self.last_at = Some(piece.last_at);
+        self.absent += piece.absent;
+        if !piece.first_at.is_empty() {
+            self.first_at.get_or_insert(piece.first_at);
+            self.last_at = Some(piece.last_at);
+        }
         Ok(())
     }
 
@@ -223,7 +301,7 @@ impl<'a> Fold<'a> {
         if found.first().is_none_or(|(first, _)| *first > size) {
             return Ok(tail);
         }
-        let (mut groups, mut last_at) = (Groups::default(), self.last_at.clone().unwrap_or_default());
+        let (mut before, mut last_at) = (Before::default(), self.last_at.clone().unwrap_or_default());
         let mut tile: (u64, Vec<Hash>) = (u64::MAX, Vec::new());
         let replayed = replay_all(&found, size, |frame| {
             for (n, entry) in (frame.first()..).zip(frame.entries()) {
@@ -238,7 +316,7 @@ impl<'a> Fold<'a> {
                     }
                     continue;
                 }
-                let (head, event) = read_entry(n, entry, &mut groups).map_err(|what| bad(&what))?;
+                let (head, event) = read_entry(n, entry, &mut before).map_err(|what| bad(&what))?;
                 if *head.at < *last_at {
                     return Err(bad(&goes_back(&last_at, head.at)));
                 }
@@ -254,36 +332,49 @@ impl<'a> Fold<'a> {
 }
 
 /// Reads and checks the entries from `first` on, at most [`PIECE`] of them.
-fn read_piece(folder: &Path, first: u64, size: u64) -> Result<Piece> {
+fn read_piece(folder: &Path, shelf: &Shelf<'_>, first: u64, size: u64) -> Result<Piece> {
     let (roots, leaves) = (Vec::new(), Vec::new());
-    let mut piece = Piece { roots, leaves, kinds: Default::default(), first_at: String::new(), last_at: String::new(), events: Vec::new() };
-    let mut groups = Groups::default();
+    let mut piece =
+        Piece { roots, leaves, kinds: Default::default(), first_at: String::new(), last_at: String::new(), events: Vec::new(), absent: 0 };
+    let (mut before, mut bundle) = (Before::default(), Vec::new());
     let mut n = first;
     let end = size.min(first + PIECE);
     while n < end {
         let (index, _) = tile::place(n);
         let width = tile::bundle_width(index, end);
-        let (bundle, stored) = read_bundle(folder, index, width)?;
-        let path = || folder.join(tile::path(Level::Entries, index, stored));
-        let entries = tile::read_bundle(&bundle, stored).map_err(|what| damaged(&path(), format!("from entry {n} on: {what}")))?;
         let hashes = tile_prefix(folder, 0, index, width)?;
+        let (stored, elsewhere) = match read_bundle(folder, index, width, &mut bundle) {
+            Ok(stored) => (stored, None),
+            Err(missing) => {
+                let Some(path) = shelf.archived(index, missing, &mut bundle)? else {
+                    // Of these the tree has the hashes, and that is all that can be said.
+                    piece.absent += width as u64;
+                    n += width as u64;
+                    piece.roots.push(root(&hashes));
+                    continue;
+                };
+                (TILE_WIDTH, Some(path))
+            }
+        };
+        let path = || elsewhere.clone().unwrap_or_else(|| folder.join(tile::path(Level::Entries, index, stored)));
+        let entries = tile::read_bundle(&bundle, stored).map_err(|what| damaged(&path(), format!("from entry {n} on: {what}")))?;
         for (entry, hash) in entries[..width].iter().zip(&hashes) {
             if leaf_hash(entry) != *hash {
                 let tile = tile::path(Level::Hashes(0), index, width);
                 return Err(damaged(&path(), format!("entry {n} has another hash than in {tile}")));
             }
-            let (head, event) = read_entry(n, entry, &mut groups).map_err(|what| bad_entry(folder, n, size, &what))?;
+            let (head, event) = read_entry(n, entry, &mut before).map_err(|what| bad_entry(folder, n, size, &what))?;
             if *head.at < *piece.last_at {
                 return Err(bad_entry(folder, n, size, &goes_back(&piece.last_at, head.at)));
             }
-            if n == first {
+            if piece.first_at.is_empty() {
                 head.at.clone_into(&mut piece.first_at);
             }
             if piece.last_at != head.at {
                 head.at.clone_into(&mut piece.last_at);
             }
             piece.kinds[head.kind as usize] += 1;
-            piece.events.extend(event);
+            piece.events.extend(event.filter(|event| n >= shelf.from() || event.stands_alone()));
             n += 1;
         }
         if width == TILE_WIDTH {
@@ -295,31 +386,20 @@ fn read_piece(folder: &Path, first: u64, size: u64) -> Result<Piece> {
     Ok(piece)
 }
 
-/// The bundle that holds `width` entries or more, and how many it holds: a partial one may have made way for the full one.
-fn read_bundle(folder: &Path, index: u64, width: usize) -> Result<(Vec<u8>, usize)> {
-    let path = folder.join(tile::path(Level::Entries, index, width));
-    match fs::read(&path) {
-        Ok(bundle) => Ok((bundle, width)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound && width < TILE_WIDTH => {
-            let full = fs::read(folder.join(tile::path(Level::Entries, index, TILE_WIDTH)));
-            full.map(|bundle| (bundle, TILE_WIDTH)).map_err(|_| unread(&path, e))
-        }
-        Err(e) => Err(unread(&path, e)),
-    }
-    .map_err(|e| e.context(format_args!("from entry {} on", index * TILE_WIDTH as u64)))
-}
-
-/// The first `width` hashes of a tile: a partial one may have made way for the full one.
-fn tile_prefix(folder: &Path, level: u8, index: u64, width: usize) -> Result<Vec<Hash>> {
-    let missing = |e: &Error| e.kind() == error::Kind::NotIntact && !folder.join(tile::path(Level::Hashes(level), index, width)).exists();
-    match read_tile(folder, level, index, width) {
-        Err(e) if width < TILE_WIDTH && missing(&e) => {
-            let mut hashes = read_tile(folder, level, index, TILE_WIDTH).map_err(|_| e)?;
-            hashes.truncate(width);
-            Ok(hashes)
-        }
+/// Reads the bundle that holds `width` entries or more, and answers how many it holds: a partial one may have made way for the full one.
+fn read_bundle(folder: &Path, index: u64, width: usize, bundle: &mut Vec<u8>) -> Result<usize> {
+    // Into the same memory each time: what the system would have to make anew costs as much as hashing it.
+    let mut read = |width| {
+        bundle.clear();
+        let mut file = File::open(folder.join(tile::path(Level::Entries, index, width)))?;
+        file.read_to_end(bundle).map(|_| width)
+    };
+    match read(width) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound && width < TILE_WIDTH => read(TILE_WIDTH).map_err(|_| e),
         other => other,
     }
+    .map_err(|e| unread(&folder.join(tile::path(Level::Entries, index, width)), e))
+    .map_err(|e| e.context(format_args!("from entry {} on", index * TILE_WIDTH as u64)))
 }
 
 /// An entry that is signed and wrong.
@@ -417,5 +497,42 @@ struct StopOnDrop<'a>(&'a Line);
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::wait;
+    use super::super::{AuditLog, Draft};
+    use super::*;
+
+    #[test]
+    fn a_log_with_more_open_than_may_be_held_is_verified_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = AuditLog::open(dir.path(), "hq-1").unwrap().log;
+        let body = |more: serde_json::Value| {
+            let mut body = json!({"run": "r", "store": "s", "dataset": "d"});
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            body
+        };
+        let names: Vec<String> = (0..600).map(|n| format!("record-{n}")).collect();
+        let mut drafts: Vec<Draft> =
+            names.chunks(20).map(|names| Draft::new(Kind::Intent, &body(json!({"act": "destroy", "records": names}))).unwrap()).collect();
+        drafts.extend(names[100..].iter().map(|name| Draft::new(Kind::Destroyed, &body(json!({"record": name}))).unwrap()));
+        log.commit_blocking(drafts).unwrap();
+        wait(log.publish()).unwrap();
+        let folder = dir.path().join("audit");
+        let verifier = log.verifier().clone();
+        let look = |most| verify_within(&folder, &Chain::open(&folder, &verifier).unwrap(), None, most, &|_, _| {});
+        let whole = look(MOST_OPEN).unwrap();
+        assert_eq!((whole.size, whole.open_intents, whole.first_open_intent), (531, 100, Some(1)));
+        assert_eq!(look(30).unwrap(), whole);
+        // What does not fit is found in whichever share it lies.
+        log.commit_blocking(vec![Draft::new(Kind::Destroyed, &body(json!({"record": names[599]}))).unwrap()]).unwrap();
+        wait(log.publish()).unwrap();
+        assert!(look(30).unwrap_err().to_string().contains("entry 531: destroyed without an intent"));
+        wait(log.close()).unwrap();
     }
 }

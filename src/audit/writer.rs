@@ -4,7 +4,6 @@
 //! the frame on. The publisher thread owns the tree. Between them is a short queue: a publisher that falls behind slows commits down, it never
 //! makes memory grow. Neither thread knows what an entry means, but for one thing: intents are refused when what follows them might not fit.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -14,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::anchor::Anchors;
 use super::disk::Disk;
 use super::entry::{Draft, Kind, stamp};
 use super::journal::{Frame, Journal};
@@ -86,13 +86,14 @@ impl<D: Disk> Writer<D> {
         publisher: Publisher<D>,
         requests: mpsc::Receiver<Request>,
         queue: mpsc::WeakSender<Request>,
+        anchors: Anchors,
     ) -> Result<Vec<JoinHandle<()>>> {
         let (work, works) = sync_channel(BACKLOG);
         let (used, buffers) = sync_channel(BACKLOG);
         self.buffers = Some(buffers);
         let broken = Arc::clone(&self.broken);
         let fail = |e: io::Error| Error::with_source(error::Kind::Io, "audit log: a thread cannot be started", e);
-        let publishing = Publishing { publisher, used, queue, broken };
+        let publishing = Publishing { publisher, used, queue, broken, anchors };
         let publishing = thread::Builder::new().name("audit-publish".to_owned()).spawn(move || publishing.run(&works)).map_err(fail)?;
         let writing = thread::Builder::new().name("audit-write".to_owned()).spawn(move || self.run(requests, &work)).map_err(fail)?;
         Ok(vec![writing, publishing])
@@ -216,8 +217,7 @@ impl<D: Disk> Writer<D> {
         let mut result = result.recv().unwrap_or_else(|_| gone());
         if let (Ok(size), None) = (&result, self.journal.poison()) {
             for path in self.journal.retire(*size) {
-                // What stays is compared and retired at the next start.
-                let _ = fs::remove_file(path);
+                self.journal.delete_segment(&path);
             }
         }
         if let Some(why) = self.journal.poison() {
@@ -235,6 +235,7 @@ struct Publishing<D> {
     used: SyncSender<Vec<u8>>,
     queue: mpsc::WeakSender<Request>,
     broken: Arc<OnceLock<String>>,
+    anchors: Anchors,
 }
 
 impl<D: Disk> Publishing<D> {
@@ -263,13 +264,14 @@ impl<D: Disk> Publishing<D> {
                     let _ = reply.send(self.publish());
                 }
                 Ok(Work::Close(done)) => {
-                    let _ = done.send(self.publish());
+                    let result = self.publish();
+                    self.anchors.finish();
+                    let _ = done.send(result);
                     return;
                 }
                 Ok(Work::Delete(segments)) => {
                     for path in segments {
-                        // What stays is compared and retired at the next start.
-                        let _ = fs::remove_file(path);
+                        self.publisher.delete_segment(&path);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -288,8 +290,13 @@ impl<D: Disk> Publishing<D> {
         if let Some(why) = self.broken.get() {
             return Err(Error::new(error::Kind::LogLost, why.clone()));
         }
+        let before = self.publisher.published();
         match self.publisher.publish() {
             Ok(size) => {
+                // It is durable here, so it may go elsewhere.
+                if size > before {
+                    self.anchors.publish(size, &self.publisher.note());
+                }
                 // If its queue is full the writer hears of the next one.
                 if let Some(queue) = self.queue.upgrade() {
                     let _ = queue.try_send(Request::Published(size));

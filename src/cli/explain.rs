@@ -66,6 +66,7 @@ pub(super) fn find_dataset(config: &Config, text: &str) -> Result<(Address, Arc<
 fn as_json(address: &Address, found: &Found, assessment: Option<&Assessment>, entries: &[Entry]) -> serde_json::Value {
     let state = match found {
         Found::Present(_) => "present",
+        Found::Anonymised(_) => "anonymised",
         Found::Absent => "absent",
         Found::Remains => "remains",
         Found::Outside(_) => "outside",

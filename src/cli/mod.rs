@@ -13,12 +13,13 @@ mod pause;
 mod plan;
 mod progress;
 mod register;
+mod report;
 mod resume;
 mod run;
 mod schedule;
 mod status;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -76,6 +77,9 @@ enum Verb {
     /// Read, search and verify the audit log
     #[command(subcommand)]
     Audit(audit::Verb),
+    /// Make a certificate of destruction, or the deletion log for the monthly review
+    #[command(subcommand)]
+    Report(report::Verb),
     /// The register, a projection of the audit log
     #[command(subcommand)]
     Register(register::Verb),
@@ -108,7 +112,8 @@ impl Cli {
             Verb::Resume(options) => resume::execute(common, &options).await,
             Verb::Schedule(verb) => schedule::execute(common, &verb).await,
             Verb::Explain(options) => explain::execute(common, &options).await,
-            Verb::Audit(verb) => audit::execute(common, verb),
+            Verb::Audit(verb) => audit::execute(common, verb).await,
+            Verb::Report(verb) => report::execute(common, verb),
             Verb::Register(verb) => register::execute(common, &verb).await,
             Verb::Generate(verb) => generate::execute(&verb),
         }
@@ -119,6 +124,39 @@ impl Common {
     fn load(&self) -> Result<Arc<Config>> {
         Ok(Arc::new(Config::load(&self.config)?))
     }
+}
+
+/// Standard output, for what is too long for one [`print`]. A reader that went away ends the program quietly.
+pub(crate) struct Output;
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match std::io::stdout().lock().write(bytes) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+            other => other,
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match std::io::stdout().lock().flush() {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+            other => other,
+        }
+    }
+}
+
+/// Asks the person at the terminal to type `word`, unless it is said already that the act is meant.
+pub(crate) fn confirm(yes: bool, act: &str, word: &str) -> Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::new(Kind::Usage, format!("{act} cannot be undone; say --yes if it is meant")));
+    }
+    tell_line(&format!("{act} cannot be undone. Type {word} to go on:"))?;
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).map_err(|error| Error::with_source(Kind::Io, "standard input cannot be read", error))?;
+    if line.trim() == word { Ok(()) } else { Err(Error::new(Kind::Refused, "nothing was done")) }
 }
 
 /// Prints to standard output. A reader that went away (`| head`) ends the program quietly, as it does for any other tool.

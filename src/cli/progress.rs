@@ -1,4 +1,4 @@
-//! What a person at a terminal sees while a scan or a run goes on. In a pipe: nothing.
+//! What a person at a terminal sees while a scan, a run or a verification goes on. In a pipe: nothing.
 
 use std::io::IsTerminal;
 use std::sync::atomic::Ordering;
@@ -51,5 +51,38 @@ impl Drop for Shown {
     fn drop(&mut self) {
         self.task.abort();
         self.bar.finish_and_clear();
+    }
+}
+
+/// Shows how many of a known number of entries are done, until it is dropped.
+pub(crate) struct Counted(Option<ProgressBar>);
+
+impl Counted {
+    /// Begins to show on standard error, if that is a terminal.
+    pub(crate) fn show(what: &'static str) -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self(None);
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("  {wide_bar} {human_pos} of {human_len} entries {prefix} ({per_sec}, {eta} left)");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_prefix(what);
+        Self(Some(bar))
+    }
+
+    /// So many are done of so many.
+    pub(crate) fn set(&self, done: u64, total: u64) {
+        if let Some(bar) = &self.0 {
+            bar.set_length(total);
+            bar.set_position(done);
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::control::{Client, Reply, Request, peer};
 use crate::dispose::Brake;
 use crate::error::Result;
 use crate::report;
-use crate::session::{Progress, Ran, Session, exit_code, waits_for};
+use crate::session::{Progress, Ran, Session, anchor_findings, exit_code, waits_for};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -32,7 +32,7 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     if let Some(service) = Client::connect(&config)? {
         return ask(common, options, service);
     }
-    let session = Session::open(config, options.trust_clock).await?;
+    let mut session = Session::open(config, options.trust_clock).await?;
     Brake::pull_on_signals(&session.stop)?;
     if !common.json {
         for finding in &session.recovered {
@@ -42,12 +42,19 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     let mut rans = Vec::new();
     let result = run_all(common, options, &session, &datasets, &mut rans).await;
     let rows: Vec<Value> = rans.iter().map(report::ran_json).collect();
+    let (recovered, anchors) = (std::mem::take(&mut session.recovered), session.log.anchors());
+    let closed = session.close().await;
+    let anchors = anchors.states();
+    let anchored = anchor_findings(&anchors);
     if common.json {
-        tell_line(&json!({"runs": rows, "recovered": session.recovered}).to_string())?;
+        tell_line(&json!({"runs": rows, "recovered": recovered, "anchors": anchors}).to_string())?;
+    } else {
+        for finding in &anchored {
+            tell_line(&report::finding(finding))?;
+        }
     }
     let cut_short = options.allow.is_none() && rans.len() < datasets.len();
-    let attention = cut_short || session.recovered.iter().any(|finding| finding.severity != crate::finding::Severity::Note);
-    let closed = session.close().await;
+    let attention = cut_short || recovered.iter().chain(&anchored).any(|finding| finding.severity != crate::finding::Severity::Note);
     result?;
     closed?;
     Ok(exit_code(&rans, attention))

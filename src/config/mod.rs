@@ -8,6 +8,7 @@
 
 mod dataset;
 mod limits;
+mod log;
 mod places;
 mod service;
 
@@ -17,8 +18,10 @@ use std::sync::Arc;
 
 pub use dataset::{ClassChoice, Dataset, EventSource, KeyNames, Lookup};
 pub use limits::Limits;
+pub use log::LogRules;
 pub use service::{DEFAULT_CONTROL, Service};
 
+use crate::audit::{Anchor, Settings};
 use crate::error::{Error, Kind, Result, escape};
 use crate::finding::Finding;
 use crate::schedule::{Disposition, Period, RecordClass, Schedules, Timetable, Window};
@@ -41,6 +44,10 @@ pub struct Config {
     pub state: PathBuf,
     /// How the service goes about it.
     pub service: Service,
+    /// Where checkpoints of the log go, besides the journal of the system.
+    pub anchors: Vec<Anchor>,
+    /// What becomes of the log.
+    pub log: LogRules,
     /// The schedules in force.
     pub schedules: Schedules,
     /// The stores in the order of the file.
@@ -116,6 +123,9 @@ impl Config {
             }
             Err(error) => (None, vec![error.to_string()]),
         };
+        let mut named = Vec::new();
+        let anchors = log::anchors(&mut fields, base, &mut named, &mut problems);
+        let log = log::rules(&mut fields, base, schedules.as_ref(), &mut named, &mut problems);
         let mut reader = StoresReader { base, schedules: schedules.as_ref(), stores: Vec::new(), datasets: Vec::new() };
         if let Some(node) = fields.need("stores", "a configuration", &mut problems)
             && let Some(list) = node.fields("the stores: a mapping from name to store", &mut problems)
@@ -133,7 +143,12 @@ impl Config {
         fields.finish("configuration", &mut problems);
         let StoresReader { stores, datasets, .. } = reader;
         dataset::check_lookups(&datasets, &mut problems);
-        places::refuse_meetings(&stores, (&state, state_mark), (&schedules_path, schedules_mark), &mut problems);
+        let mut own = vec![
+            (log::Named { what: "the state folder", path: state.clone(), mark: state_mark }, "the audit log"),
+            (log::Named { what: "the place of the schedules", path: schedules_path, mark: schedules_mark }, "them"),
+        ];
+        own.extend(named.into_iter().map(|named| (named, "what it holds")));
+        places::refuse_meetings(&stores, &own, &mut problems);
         let mut lines = schedule_lines;
         lines.extend(problems.lines());
         join(&lines)?;
@@ -142,7 +157,16 @@ impl Config {
         };
         let datasets = datasets.into_iter().map(|(dataset, _)| Arc::new(dataset)).collect();
         let stores = stores.into_iter().map(|(store, _)| store).collect();
-        Ok(Self { file: document.name.clone(), node, state, service, schedules, stores, datasets })
+        Ok(Self { file: document.name.clone(), node, state, service, anchors, log, schedules, stores, datasets })
+    }
+
+    /// The audit log that this configuration describes.
+    pub fn log_settings(&self) -> Settings {
+        let mut settings = Settings::new(&self.state, &self.node);
+        settings.credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join(&self.log.credential));
+        settings.anchors.push(Anchor::Journald);
+        settings.anchors.extend(self.anchors.iter().cloned());
+        settings
     }
 
     /// What a person should know about how schedule and stores fit together; opens nothing.
@@ -150,7 +174,8 @@ impl Config {
         let mut findings = Vec::new();
         for schedule in &self.schedules.all {
             let used = |class: &&Arc<RecordClass>| {
-                self.datasets.iter().any(|dataset| dataset.rules().iter().any(|rule| rule.class.id == class.id))
+                let of_log = self.log.rule.as_ref().is_some_and(|rule| rule.class.id == class.id);
+                of_log || self.datasets.iter().any(|dataset| dataset.rules().iter().any(|rule| rule.class.id == class.id))
             };
             let unused: Vec<&str> = schedule.classes.values().filter(|class| !used(class)).map(|class| class.id.as_str()).collect();
             if !unused.is_empty() {

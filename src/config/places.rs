@@ -1,4 +1,4 @@
-//! Places that may not meet: those of two stores, and state folder or schedules with any store.
+//! Places that may not meet: those of two stores, and state folder, schedules, anchors or archive with any store.
 //!
 //! Two stores on one place, or one inside the other, would each believe to be alone: a record that two datasets match could not be seen as
 //! one, and might go while the other dataset still keeps it; a database could be taken for a file. And a store that holds the state folder, or
@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::log::Named;
 use crate::error::escape;
 use crate::store::Store;
 use crate::yaml::{Mark, Problems};
@@ -62,7 +63,7 @@ impl Relation {
 }
 
 /// Notes a problem for each pair of places that meet.
-pub(super) fn refuse_meetings(stores: &[(Arc<dyn Store>, Mark)], state: (&Path, Mark), schedules: (&Path, Mark), problems: &mut Problems) {
+pub(super) fn refuse_meetings(stores: &[(Arc<dyn Store>, Mark)], own: &[(Named, &str)], problems: &mut Problems) {
     let places: Vec<Option<Place>> = stores.iter().map(|(store, _)| store.path().map(Place::new)).collect();
     for (at, (store, mark)) in stores.iter().enumerate() {
         for (before, (other, _)) in stores[..at].iter().enumerate() {
@@ -88,12 +89,12 @@ pub(super) fn refuse_meetings(stores: &[(Arc<dyn Store>, Mark)], state: (&Path, 
             );
         }
     }
-    for (what, (path, mark), loss) in [("the state folder", state, "the audit log"), ("the place of the schedules", schedules, "them")] {
+    for (Named { what, path, mark }, loss) in own {
         let own = Place::new(path);
         for ((store, _), place) in stores.iter().zip(&places) {
             let Some(relation) = place.as_ref().and_then(|place| own.to(place)) else { continue };
             problems.add(
-                mark,
+                *mark,
                 format!(
                     "{what} ({}) {} store \"{}\" ({}), which could destroy {loss}; give each a place of its own",
                     own.shown(),

@@ -12,7 +12,7 @@ use crate::schedule::Disposition;
 use crate::store::{Act, BATCH};
 
 /// An entry of the log holds at most 65,535 bytes; an intent stays well below that however long its keys are.
-const INTENT_BYTES: usize = 48 * 1024;
+const INTENT_BYTES: usize = 56 * 1024;
 
 /// Records of a plan to which the same is to be done, under one intent; the lists run in step.
 pub(super) struct Batch {

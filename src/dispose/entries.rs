@@ -62,6 +62,10 @@ impl Run {
                         body.found = Some("gone");
                         EntryKind::Recovered
                     }
+                    (super::FOUND_ANONYMISED, _) => {
+                        body.found = Some("anonymised");
+                        EntryKind::Recovered
+                    }
                     (_, Act::Destroy) => EntryKind::Destroyed,
                     (_, Act::Anonymise) => EntryKind::Anonymised,
                 }

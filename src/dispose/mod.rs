@@ -22,6 +22,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -43,6 +44,12 @@ use crate::store::{Act, Evidence, Fate, Found, Guard, Kept, Order};
 /// Batches under way for each lane: one in the store's hands, two whose intent or outcomes wait for the log, which a slow disk makes long. The
 /// log keeps room for the outcomes of all of them.
 const AHEAD: usize = 3;
+
+/// What was looked up in other places is relied upon for this long. A store that waits, for a server to come to rest for instance, takes longer.
+const FACTS_LAST: Duration = Duration::from_secs(5);
+
+/// Why a record was kept that has to be assessed anew.
+const OLD_FACTS: &str = "what was looked up elsewhere for it had become old";
 
 /// Leave to destroy one batch of records, given out only here once the intent to do so is durable in the audit log.
 #[derive(Debug)]
@@ -227,10 +234,28 @@ impl Run {
         Ok(spent)
     }
 
-    /// Assesses the batch again and lets the store remove what is still due.
+    /// Lets the store remove what is still due. Records that were kept because the store waited until what was looked up elsewhere had become old are
+    /// assessed anew and tried again.
     async fn remove(&self, permit: &Permit, act: Act, records: &[Record], ending: &Ending) -> Vec<Fate> {
+        let mut fates = self.remove_by_facts(permit, act, records, ending).await;
+        for _ in 0..2 {
+            let old = |at: &usize| matches!(&fates[*at], Fate::Kept(Kept::Changed(why)) if why == OLD_FACTS);
+            let again: Vec<usize> = (0..records.len()).filter(old).collect();
+            if again.is_empty() {
+                break;
+            }
+            let records: Vec<Record> = again.iter().map(|at| records[*at].clone()).collect();
+            let tried = self.remove_by_facts(permit, act, &records, ending).await;
+            again.into_iter().zip(tried).for_each(|(at, fate)| fates[at] = fate);
+        }
+        fates
+    }
+
+    /// Assesses the batch again and lets the store remove what is still due.
+    async fn remove_by_facts(&self, permit: &Permit, act: Act, records: &[Record], ending: &Ending) -> Vec<Fate> {
         let dataset = self.dataset();
         // Where nothing has to be asked elsewhere, the guard judges each record anew when the store has just re-read it; once is enough.
+        let asked = Instant::now();
         let assessments = if self.assessor.asks_elsewhere() { self.assessor.assess(records).await } else { Vec::new() };
         let mut fates: Vec<Option<Fate>> = assessments.iter().map(|one| why_kept(&one.verdict).map(Fate::Kept)).collect();
         fates.resize(records.len(), None);
@@ -247,6 +272,9 @@ impl Run {
             let Some(at) = positions.get(position).copied() else {
                 return Some(Kept::Changed("the store asked about a record that is not in the batch".into()));
             };
+            if !assessments.is_empty() && asked.elapsed() > FACTS_LAST {
+                return Some(Kept::Changed(OLD_FACTS.into()));
+            }
             let looked_up = assessments.get(at).map_or(&[][..], |assessment| &assessment.looked_up);
             self.assessor.still_due(fresh, &records[at], looked_up)
         };
@@ -307,9 +335,15 @@ impl Run {
                         Evidence { method: "found-gone", grade: "unknown", verified: true, caveats: vec!["grade-unknown"], parts: 0 };
                     (Fate::Done(evidence), Some(error))
                 }
-                Some(Found::Present(fresh)) if untouched(&fresh) => (Fate::Failed { error, uncertain: false }, None),
+                Some(Found::Anonymised(fresh)) if act == Act::Anonymise && fresh.fingerprint != records[at].fingerprint => {
+                    let caveats = vec!["grade-unknown"];
+                    (Fate::Done(Evidence { method: FOUND_ANONYMISED, grade: "unknown", verified: true, caveats, parts: 0 }), Some(error))
+                }
+                Some(Found::Present(fresh) | Found::Anonymised(fresh)) if untouched(&fresh) => {
+                    (Fate::Failed { error, uncertain: false }, None)
+                }
                 Some(Found::Outside(_)) if act == Act::Destroy => (Fate::Failed { error, uncertain: false }, None),
-                Some(Found::Present(_) | Found::Outside(_) | Found::Remains | Found::Unknown(_)) | None => {
+                Some(Found::Present(_) | Found::Anonymised(_) | Found::Outside(_) | Found::Remains | Found::Unknown(_)) | None => {
                     (Fate::Failed { error, uncertain: true }, None)
                 }
             }
@@ -317,6 +351,9 @@ impl Run {
         fates.into_iter().enumerate().map(&mut settled).collect()
     }
 }
+
+/// How a record was anonymised of which only a look told.
+const FOUND_ANONYMISED: &str = "found-anonymised";
 
 /// Who destroys: the program and its version.
 pub const BY: &str = concat!("retentiond ", env!("CARGO_PKG_VERSION"));

@@ -116,7 +116,7 @@ impl Spent {
         let trouble = match fate {
             Fate::Done(evidence) => {
                 match (evidence.method, act) {
-                    ("found-gone", _) => counts.recovered += 1,
+                    ("found-gone" | super::FOUND_ANONYMISED, _) => counts.recovered += 1,
                     (_, Act::Destroy) => counts.destroyed += 1,
                     (_, Act::Anonymise) => counts.anonymised += 1,
                 }

@@ -196,6 +196,21 @@ impl Register {
         Ok(found)
     }
 
+    /// What rests on pseudonyms of the year `year`, in words: holds in force by their ids, and how many records are flagged.
+    pub async fn names_of(&self, year: i16) -> Result<Vec<String>> {
+        let pattern = format!("{year:04}:%");
+        let query = sqlx::query("SELECT id FROM holds WHERE subject LIKE ?1 OR record LIKE ?1 ORDER BY entry").bind(&pattern);
+        let rows = query.fetch_all(&self.pool).await.map_err(fail(&self.path))?;
+        let mut found: Vec<String> =
+            rows.iter().map(|row| format!("the hold {}", crate::error::escape(row.get::<String, _>(0).as_bytes()))).collect();
+        let query = sqlx::query("SELECT COUNT(*) FROM flags WHERE record LIKE ?").bind(&pattern);
+        let flags: i64 = query.fetch_one(&self.pool).await.map_err(fail(&self.path))?.get(0);
+        if flags > 0 {
+            found.push(format!("{flags} flagged records"));
+        }
+        Ok(found)
+    }
+
     /// How many records of the dataset are flagged with each disposition.
     pub async fn count_flags(&self, dataset: &str) -> Result<HashMap<String, u64>> {
         let query = sqlx::query("SELECT disposition, COUNT(*) FROM flags WHERE dataset = ? GROUP BY disposition").bind(dataset);

@@ -71,7 +71,11 @@ impl Register {
         for item in reader.from(from) {
             let (index, bytes) = item?;
             let entry = Entry::parse(&bytes).map_err(|error| error.context(format!("entry {index} of the audit log")))?;
-            walk.see(&entry)?;
+            walk.entries = entry.n + 1;
+            // Of runs before, all have ended; some of their entries may have been archived, and the rest would look interrupted.
+            if entry.n >= reader.settled_before() {
+                walk.see(&entry)?;
+            }
             if is_projected(entry.kind) {
                 chunk.push(entry);
             }
@@ -196,7 +200,6 @@ struct Walk {
 
 impl Walk {
     fn see(&mut self, entry: &Entry) -> Result<()> {
-        self.entries = entry.n + 1;
         let need = |name: &str| {
             let missing =
                 || Error::new(Kind::NotIntact, format!("entry {} of the audit log ({}) has no `{name}`", entry.n, entry.kind.as_str()));

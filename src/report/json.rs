@@ -89,5 +89,8 @@ pub fn verified(verified: &Verified) -> Value {
         "last_at": verified.last_at,
         "unpublished": verified.unpublished,
         "open_intents": verified.open_intents,
+        "rotations": verified.rotations,
+        "archived": verified.archived,
+        "absent": verified.absent,
     })
 }

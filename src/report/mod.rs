@@ -1,16 +1,28 @@
-//! What people read: one place that turns results into text for a terminal, and one that turns them into JSON.
+//! What people read: results as text for a terminal and as JSON, the certificate of destruction, and the deletion log.
 //!
 //! Reasons are data everywhere else ([`crate::judge::Reason`], [`crate::store::Kept`], [`crate::plan::Tally`]); here they become words. Names from
 //! outside are escaped before they reach a terminal.
 
+mod certificate;
+mod deletion_log;
 mod json;
+mod markup;
+mod selection;
+mod signed;
 mod status;
 mod text;
+mod words;
+
+pub use certificate::Certificate;
+pub use deletion_log::{Form, write as write_deletion_log};
 
 pub use json::{planned as planned_json, ran as ran_json, verdict as verdict_json, verified as verified_json};
+pub use selection::Selection;
+pub use signed::Signed;
 pub use status::status;
 pub use text::{
-    allow_command, changed, check, compared, entry, entry_heading, explained, finding, flush, listed, planned, ran, verified, waiting,
+    allow_command, changed, check, compared, entry, entry_heading, explained, finding, flush, listed, mismatch, planned, ran, replayed,
+    verified, waiting,
 };
 
 use crate::dispose::Stop;

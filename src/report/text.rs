@@ -13,6 +13,7 @@ use crate::finding::{Finding, Severity};
 use crate::judge::Standing;
 use crate::plan::Tally;
 use crate::record::{Address, Record};
+use crate::replay::{Mismatch, Replayed};
 use crate::scan::Planned;
 use crate::session::{Edit, End, Ran};
 use crate::store::Found;
@@ -327,6 +328,7 @@ pub fn explained(address: &Address, dataset: &Dataset, found: &Found, assessment
             }
         }
         (Found::Present(_), None) => line(&mut out, &format!("{address} is there, but could not be judged.")),
+        (Found::Anonymised(_), _) => line(&mut out, &format!("{address} is there, anonymised.")),
         (Found::Outside(why), _) => {
             line(&mut out, &format!("{address} is no record of this dataset at present: {}.", escape(why.as_bytes())));
         }
@@ -461,7 +463,61 @@ pub fn verified(log: &Path, verified: &Verified) -> String {
             ),
         );
     }
+    if verified.rotations > 0 {
+        line(&mut out, &format!("  the signing key was changed {}, each time signed by the one before", count(verified.rotations, "time")));
+    }
+    if verified.archived > 0 {
+        let what = if verified.absent > 0 {
+            format!("of {} of them no more than the hashes was verified; --archive names where they are", verified.absent)
+        } else {
+            "all of them were verified".to_owned()
+        };
+        line(&mut out, &format!("  entries before {} were archived: {what}", verified.archived));
+    }
     line(&mut out, "  this shows that the log is whole and signed by its key; that nobody restored an older copy, anchors must show");
+    line(&mut out, "  whether each decision follows from the schedule in the log is shown by `audit replay`");
+    out.truncate(out.trim_end().len());
+    out
+}
+
+/// A decision that does not follow from the log.
+pub fn mismatch(mismatch: &Mismatch) -> String {
+    let Mismatch { entry, at, kind, says, derived } = mismatch;
+    format!("entry {entry} ({kind}, {at}): the log says {says}; derived: {derived}")
+}
+
+/// What replaying the log brought.
+pub fn replayed(log: &Path, replayed: &Replayed) -> String {
+    let mut out = String::new();
+    let verdict = if replayed.mismatches == 0 {
+        "intact, and every decision follows from it"
+    } else {
+        "intact, but not every decision follows from it"
+    };
+    line(&mut out, &format!("{}: {verdict}", escape(log.as_os_str().as_encoded_bytes())));
+    line(
+        &mut out,
+        &format!(
+            "  {} derived again, of {} under {}",
+            count(replayed.decisions, "decision"),
+            count(replayed.runs, "run"),
+            count(replayed.schedules, "schedule text")
+        ),
+    );
+    if replayed.without_rule > 0 {
+        let text = format!(
+            "  {} after a crash in which the plan was lost say of no rule why the record was due",
+            count(replayed.without_rule, "outcome")
+        );
+        line(&mut out, &text);
+    }
+    if replayed.unjudged > 0 {
+        let text = format!(
+            "  {} not derived: this version does not read the schedule; use the one that wrote the entries",
+            count(replayed.unjudged, "decision")
+        );
+        line(&mut out, &text);
+    }
     out.truncate(out.trim_end().len());
     out
 }

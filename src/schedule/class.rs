@@ -103,6 +103,16 @@ impl Disposition {
         }
     }
 
+    /// How much of what cannot be undone it does: of several dispositions the one with the least reach is the most careful.
+    pub fn reach(self) -> u8 {
+        match self {
+            Self::Flag => 0,
+            Self::Review => 1,
+            Self::Anonymise => 2,
+            Self::Destroy => 3,
+        }
+    }
+
     /// All words, for messages and parsing.
     pub const ALL: [Self; 4] = [Self::Destroy, Self::Review, Self::Flag, Self::Anonymise];
 }

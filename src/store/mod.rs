@@ -40,10 +40,10 @@ pub mod sql;
 
 /// Records that are assessed, announced, removed and looked up at once: large enough that one sync for all of them costs little, small enough that
 /// a crash leaves few to look for.
-pub const BATCH: usize = 512;
+pub const BATCH: usize = 1024;
 
 /// Records of a scan in one message at most: so many that waking who judges them costs nothing, few enough to hold some messages in memory.
-pub const MESSAGE: usize = 8 * BATCH;
+pub const MESSAGE: usize = 4 * BATCH;
 
 /// Every kind of store: the key that names it in the configuration, and what reads the rest.
 pub const KINDS: &[Kind] = &[files::KIND, sql::SQLITE, sql::POSTGRES, sql::MYSQL];
@@ -146,6 +146,8 @@ pub struct Scanned {
 pub enum Found {
     /// It is there.
     Present(Box<Record>),
+    /// It is there, and holds already what anonymising writes into it.
+    Anonymised(Box<Record>),
     /// Something is there under the key, so the record is not gone; but it is not one of the dataset's records now, and why.
     Outside(String),
     /// It is not there, nor any part of it.

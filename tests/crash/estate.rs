@@ -23,6 +23,7 @@ pub const KEEP: i64 = 23;
 const CHILDREN: i64 = 2;
 
 pub const FOOTAGE: &str = "media/footage";
+pub const TAPES: &str = "media/tapes";
 pub const LETTERS: &str = "media/letters";
 pub const SCANS: &str = "documents/scans";
 pub const APPLICANTS: &str = "housing/applicants";
@@ -50,6 +51,7 @@ stores:
         companions: ["{stem}.jpg"]
         keys: plain
         prune-empty: true
+      tapes: { class: short, path: "tapes/{ended:%Y-%m-%d}-*.wav", events: { ended: path }, erase: overwrite }
       letters:
         class: short
         path: "letters/{tenancy}/*.txt"
@@ -108,7 +110,7 @@ pub struct Known {
     pub key: String,
     pub due: bool,
     /// Its name in the log; found when the keys exist.
-    name: Option<String>,
+    pub name: Option<String>,
     /// Seen gone, with its outcome in the log, and nothing of it left.
     settled: bool,
 }
@@ -155,21 +157,28 @@ impl Estate {
 
     pub fn in_folder(folder: TempDir, state: Option<&Path>) -> Self {
         let state = state.map_or_else(|| folder.path().join("state"), Path::to_owned);
-        for place in ["media/footage", "media/letters", "media/nothing", "media/inbox", "documents/scans"] {
+        for place in ["media/footage", "media/tapes", "media/letters", "media/nothing", "media/inbox", "documents/scans"] {
             fs::create_dir_all(folder.path().join(place)).unwrap();
         }
         fs::write(folder.path().join("schedule.yaml"), SCHEDULE).unwrap();
-        let root = folder.path().to_str().unwrap();
-        let config = CONFIG.replace("STATE", state.to_str().unwrap()).replace("ROOT", root);
-        fs::write(folder.path().join("retentiond.yaml"), config).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         // Should the test run past midnight, what is due on "today" must not become destroyable meanwhile.
         let today = (jiff::Timestamp::now() + 15.minutes()).to_zoned(jiff::tz::TimeZone::UTC).date();
         let this = Self { folder, state, known: Vec::new(), today, serial: 0, runtime, said: HashMap::new(), read: 0, runs_stopped: 0 };
+        this.configure(CONFIG);
         this.in_database(async |db| {
             sqlx::raw_sql(TABLES).execute(db).await.unwrap();
         });
         this
+    }
+
+    /// Writes the configuration; `STATE` and `ROOT` are replaced. Nothing is overwritten where the program would warn that this has no meaning:
+    /// anywhere but on ext4 and XFS.
+    pub fn configure(&self, config: &str) {
+        let in_place = matches!(rustix::fs::statfs(self.folder.path()).unwrap().f_type, 0xef53 | 0x5846_5342);
+        let config = if in_place { config.to_owned() } else { config.replace("erase: overwrite", "erase: unlink") };
+        let config = config.replace("STATE", self.state.to_str().unwrap()).replace("ROOT", self.folder.path().to_str().unwrap());
+        fs::write(self.config(), config).unwrap();
     }
 
     pub fn path(&self, below: &str) -> PathBuf {
@@ -281,6 +290,15 @@ impl Estate {
         self.note(FOOTAGE, key, due);
     }
 
+    /// Adds recordings that are written over before they go: so many that are due, and one on its last day of keeping.
+    pub fn add_tapes(&mut self, due: i64) {
+        for days in (0..due).map(|n| KEEP + 1 + n).chain([KEEP]) {
+            let key = format!("tapes/{}-{}.wav", self.ago(days), self.next());
+            fs::write(self.path("media").join(&key), &key).unwrap();
+            self.note(TAPES, key, days > KEEP);
+        }
+    }
+
     fn add_letters(&mut self, tenancy: &str, due: bool) {
         for n in 0..3 {
             let key = format!("letters/{tenancy}/{n}.txt");
@@ -384,7 +402,8 @@ impl Estate {
         }
     }
 
-    fn name_records(&mut self) {
+    /// Finds out what the records are named in the log.
+    pub fn name_records(&mut self) {
         let pseudonyms = Pseudonyms::open(&self.state.join("keys")).unwrap();
         for known in self.known.iter_mut().filter(|known| known.name.is_none()) {
             let (store, dataset) = known.dataset.split_once('/').unwrap();
@@ -402,12 +421,7 @@ impl Estate {
         let rows = self.rows();
         let mut known = std::mem::take(&mut self.known);
         for one in known.iter_mut().filter(|one| !one.settled) {
-            let there = match one.dataset {
-                FOOTAGE => self.footage_is_there(one),
-                LETTERS => file_is_there(&self.path("media").join(&one.key), &one.key),
-                SCANS => self.scan_is_there(one),
-                _ => rows.contains(&one.key),
-            };
+            let there = self.is_there(one, &rows);
             let name = one.name.clone().unwrap_or_default();
             let place = format!("{}:{} (due: {})", one.dataset, one.key, one.due);
             let said = self.said.get(&(one.dataset.to_owned(), name));
@@ -422,6 +436,18 @@ impl Estate {
             one.settled = !there;
         }
         self.known = known;
+    }
+
+    /// Looks whether a record is in its store; what is there must be whole.
+    pub fn is_there(&self, one: &Known, rows: &HashSet<String>) -> bool {
+        match one.dataset {
+            FOOTAGE => self.footage_is_there(one),
+            // One that is due may be written over already.
+            TAPES if one.due => self.path("media").join(&one.key).exists(),
+            LETTERS | TAPES => file_is_there(&self.path("media").join(&one.key), &one.key),
+            SCANS => self.scan_is_there(one),
+            _ => rows.contains(&one.key),
+        }
     }
 
     /// Everything due is gone with all that goes with it, everything else is there, and nothing is left lying about.
@@ -476,7 +502,7 @@ impl Estate {
     }
 
     /// Ids of all rows. A row without all its children, or children without their row, fail the test.
-    fn rows(&self) -> HashSet<String> {
+    pub fn rows(&self) -> HashSet<String> {
         self.in_database(async |db| {
             let odd = "SELECT a.id FROM applicants a LEFT JOIN interviews i ON i.applicant_id = a.id GROUP BY a.id HAVING count(i.id) <> ?
                 UNION ALL SELECT applicant_id FROM interviews WHERE applicant_id NOT IN (SELECT id FROM applicants)";

@@ -52,6 +52,7 @@ fn life(seed: u64, kills: u64) -> u64 {
     let mut dice = Dice::new(seed);
     let mut estate = Estate::new();
     estate.add(FIRST);
+    estate.add_tapes(30);
     // The very first start, which makes keys and log, is killed too.
     let mut hits = 0;
     for _ in 0..3 {
@@ -63,6 +64,7 @@ fn life(seed: u64, kills: u64) -> u64 {
     estate.check_done();
     for round in 0..kills {
         estate.add(MORE);
+        estate.add_tapes(2);
         let child = estate.start(&["run"]);
         hits += match dice.below(8) {
             0..=3 => kill_after(child, &mut dice, whole),

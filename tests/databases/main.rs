@@ -4,9 +4,12 @@
 //! Each test goes through [`program::ENGINES`]. Where a server is missing, a line says so and the engine is left out.
 
 mod canary;
+mod estate;
+mod kills;
 mod program;
 mod runs;
 mod secrets;
 #[path = "../servers/mod.rs"]
 mod servers;
+mod throttle;
 mod tls;

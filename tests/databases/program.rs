@@ -7,13 +7,13 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::servers::{self, Engine, Server};
+use crate::servers::{self, Database, Engine, Role, Server};
 
 /// The engines that stores can be on.
-pub const ENGINES: [Engine; 1] = [Engine::Postgres];
+pub const ENGINES: [Engine; 2] = Engine::BOTH;
 
 const SCHEDULE: &str = "schedule: test\ntime-zone: Europe/London\nclasses:\n  \
-    short: { title: Short, keep: 1 year, after: ended, then: destroy }\n  long: { title: Long, keep: 80 years, after: ended, then: destroy }\n";
+    short: { title: Short, keep: 1 year, after: ended, then: destroy }\n  blank: { title: Blank, keep: 1 year, after: ended, then: anonymise }\n  long: { title: Long, keep: 80 years, after: ended, then: destroy }\n";
 
 /// The servers that there are.
 pub fn servers() -> impl Iterator<Item = &'static Server> {
@@ -26,6 +26,21 @@ pub fn key(engine: Engine) -> &'static str {
         Engine::Postgres => "postgres",
         Engine::MariaDb => "mysql",
     }
+}
+
+/// What a role needs to keep the records of one table, in the words of its engine. MariaDB tells only who may use them of triggers, and who has
+/// PROCESS of the tables that refer to others.
+pub fn rights(engine: Engine, table: &str) -> Vec<String> {
+    match engine {
+        Engine::Postgres => vec![format!("SELECT, DELETE, UPDATE ON {table}")],
+        Engine::MariaDb => vec![format!("SELECT, DELETE, UPDATE, TRIGGER ON {table}"), "PROCESS ON *.*".to_owned()],
+    }
+}
+
+/// A role with these rights and a password.
+pub async fn keeper(database: &Database, password: &str) -> Role {
+    let rights = rights(database.engine(), "people");
+    database.role("keeper", Some(password), &rights.iter().map(String::as_str).collect::<Vec<_>>()).await
 }
 
 pub struct Program {
@@ -92,9 +107,15 @@ impl Program {
         said.text
     }
 
-    /// Runs everything in the background.
-    pub fn start(&self) -> Child {
-        self.command(&["run"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    /// Runs in the background.
+    pub fn start(&self, words: &[&str]) -> Child {
+        self.command(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// Runs in the background, and what it says stands in a file.
+    pub fn start_telling(&self, file: &str, words: &[&str]) -> Child {
+        let file = std::fs::File::create(self.path(file)).unwrap();
+        self.command(words).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap()
     }
 
     /// The entries of the log of one kind.

@@ -1,6 +1,4 @@
-//! Whole runs: checked, planned, carried out, verified; with dates from everywhere; killed in the middle.
-
-use std::time::Duration;
+//! Whole runs: checked, planned, carried out, verified; with dates from everywhere.
 
 use crate::program::{Program, key, servers};
 use crate::servers::Database;
@@ -94,76 +92,5 @@ async fn records_go_by_dates_that_lie_in_databases_and_files_in_every_direction(
         // There is nothing more to do.
         program.run(&["run"]);
         assert_eq!(program.entries("destroyed").len(), 6);
-    }
-}
-
-#[tokio::test]
-async fn a_run_that_is_killed_at_any_moment_is_settled_by_the_next() {
-    const ROWS: i64 = 6000;
-    for server in servers() {
-        let database = server.database().await;
-        database.run(TABLES).await;
-        let program = Program::new(&stores(&database));
-        in_sqlite(
-            &program,
-            "CREATE TABLE contracts (id TEXT PRIMARY KEY, ended_on TEXT); CREATE TABLE keys (id INTEGER PRIMARY KEY, tenancy TEXT)",
-        )
-        .await;
-        std::fs::create_dir_all(program.path("media")).unwrap();
-        let mut session = database.admin().await;
-        session.run("BEGIN").await.unwrap();
-        // Plain SQL of every engine. One in five is not due.
-        for first in (0..ROWS).step_by(1000) {
-            let ids = first..first + 1000;
-            let date = |id: i64| if id % 5 == 0 { "NULL" } else { "'2019-01-01'" };
-            let rows: Vec<String> = ids.clone().map(|id| format!("({id}, 'no', {}, 'n')", date(id))).collect();
-            session.run(&format!("INSERT INTO applicants VALUES {}", rows.join(", "))).await.unwrap();
-            let rows: Vec<String> = ids.map(|id| format!("({id}, {id}, 'n')")).collect();
-            session.run(&format!("INSERT INTO interviews VALUES {}", rows.join(", "))).await.unwrap();
-        }
-        session.run("COMMIT").await.unwrap();
-        session.close().await;
-        let mut hits = 0;
-        for round in 0..8_u64 {
-            let before = database.number("SELECT count(*) FROM applicants").await;
-            let mut child = program.start();
-            // The first batch is on its way when the first row is gone; then a little later each time.
-            let begun = std::time::Instant::now();
-            while database.number("SELECT count(*) FROM applicants").await == before && begun.elapsed() < Duration::from_secs(20) {
-                if child.try_wait().unwrap().is_some() {
-                    break;
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(round * 3)).await;
-            hits += u32::from(child.try_wait().unwrap().is_none());
-            let _ = child.kill();
-            child.wait().unwrap();
-            assert_eq!(
-                database
-                    .number("SELECT count(*) FROM applicants a WHERE NOT EXISTS (SELECT 1 FROM interviews i WHERE i.applicant_id = a.id)")
-                    .await,
-                0
-            );
-        }
-        assert!(hits >= 3, "only {hits} kills hit a program at work");
-        let said = program.run(&["run"]);
-        assert!(matches!(said.code, Some(0 | 1)), "{}", said.text);
-        assert_eq!(database.number("SELECT count(*) FROM applicants").await, ROWS / 5);
-        assert_eq!(database.number("SELECT count(*) FROM interviews").await, ROWS / 5);
-        assert_eq!(
-            database.number("SELECT count(*) FROM applicants WHERE outcome_date IS NULL").await,
-            ROWS / 5,
-            "none went that was not due"
-        );
-        program.must(0, &["audit", "verify"]);
-        // Every row that is gone has its outcome, and only one that says so.
-        let gone = |entry: &&serde_json::Value| entry["kind"] == "destroyed" || entry["found"] == "gone";
-        let (destroyed, recovered) = (program.entries("destroyed"), program.entries("recovered"));
-        let mut told: Vec<&str> = destroyed.iter().chain(&recovered).filter(gone).map(|entry| entry["record"].as_str().unwrap()).collect();
-        told.sort_unstable();
-        let all = told.len();
-        told.dedup();
-        assert_eq!((told.len(), all), ((ROWS - ROWS / 5) as usize, (ROWS - ROWS / 5) as usize), "{} recovered", recovered.len());
-        assert!(!recovered.is_empty(), "no kill left anything to settle");
     }
 }

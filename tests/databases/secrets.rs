@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::program::{Program, key, servers};
+use crate::program::{Program, keeper, key, servers};
 use crate::servers::Server;
 
 const PASSWORD: &str = "CanaryPassword8391";
@@ -22,7 +22,7 @@ async fn a_password_is_taken_from_a_file_or_from_the_service_and_stands_in_nothi
     for server in servers() {
         let database = server.database().await;
         database.run("CREATE TABLE people (id INT PRIMARY KEY, ended_on DATE)").await;
-        let role = database.role("keeper", Some(PASSWORD), &["SELECT, DELETE, UPDATE ON people"]).await;
+        let role = keeper(&database, PASSWORD).await;
         for source in ["password-file: password", "credential: password"] {
             database.run("INSERT INTO people VALUES (1, '2019-01-01'), (2, NULL)").await;
             let mut program = Program::new(&stores(server, &role.name, database.name(), source));

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::program::{ENGINES, Program, key};
+use crate::program::{ENGINES, Program, keeper, key};
 use crate::servers::{Engine, Options, Server};
 
 const PASSWORD: &str = "Password7264";
@@ -65,6 +65,15 @@ fn settings(engine: Engine, server: &Server) -> Vec<String> {
     }
 }
 
+/// What a server wrote down when it let this user in.
+fn logins(server: &Server, user: &str) -> Vec<String> {
+    let (log, line) = match server.engine() {
+        Engine::Postgres => (server.log(), format!("connection authorized: user={user}")),
+        Engine::MariaDb => (std::fs::read_to_string(server.data().join("logins")).unwrap(), format!("Connect\t{user}@")),
+    };
+    log.lines().filter(|one| one.contains(&line)).map(str::to_owned).collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_whose_certificate_is_not_right_is_refused_before_anything_is_read() {
     let Some(authority) = Authority::new() else {
@@ -72,12 +81,15 @@ async fn a_server_whose_certificate_is_not_right_is_refused_before_anything_is_r
         return;
     };
     for engine in ENGINES {
-        let Some(mut server) = Server::private(engine, Options { unsynced: true, ..Options::default() }) else { return };
+        let settings_from_the_start =
+            if engine == Engine::MariaDb { vec!["general_log = ON".into(), "general_log_file = logins".into()] } else { vec![] };
+        let options = Options { unsynced: true, settings: settings_from_the_start, ..Options::default() };
+        let Some(mut server) = Server::private(engine, options) else { return };
         let database = server.database().await;
         database
             .run("CREATE TABLE people (id INT PRIMARY KEY, ended_on DATE); INSERT INTO people VALUES (1, '2019-01-01'), (2, NULL)")
             .await;
-        let role = database.role("keeper", Some(PASSWORD), &["SELECT, DELETE, UPDATE ON people"]).await;
+        let role = keeper(&database, PASSWORD).await;
         let program = Program::new("");
         let password = program.write("password", PASSWORD);
         std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
@@ -91,7 +103,7 @@ async fn a_server_whose_certificate_is_not_right_is_refused_before_anything_is_r
                 database.name()
             ));
         };
-        let let_in = |server: &Server| server.log().matches(&format!("connection authorized: user={}", role.name)).count();
+        let let_in = |server: &Server| logins(server, &role.name).len();
         let refused = async |server: &Server, what: &str, words: &str| {
             let before = let_in(server);
             let said = program.run(&["check", "--connect"]).text;
@@ -140,12 +152,9 @@ async fn a_server_whose_certificate_is_not_right_is_refused_before_anything_is_r
         assert!(!said.contains("blocks:"), "{said}");
         program.run(&["run"]);
         assert_eq!(database.texts("SELECT id FROM people").await, ["2"]);
-        if engine == Engine::Postgres {
-            assert!(let_in(&server) > before);
-            let log = server.log();
-            let ours = log.lines().filter(|line| line.contains(&format!("connection authorized: user={}", role.name)));
-            assert!(ours.clone().all(|line| line.contains("SSL enabled")), "{log}");
-        }
+        assert!(let_in(&server) > before);
+        let encrypted = if engine == Engine::Postgres { "SSL enabled" } else { "using SSL/TLS" };
+        assert!(logins(&server, &role.name).iter().all(|line| line.contains(encrypted)), "{:?}", logins(&server, &role.name));
         assert_eq!(program.betrays(PASSWORD, &password), Vec::<String>::new());
     }
 }

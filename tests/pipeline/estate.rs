@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::civil::Date;
 use retentiond::audit::{Entry, Pseudonyms, Reader, verify};
 use retentiond::clock::Today;
-use retentiond::config::{ClassChoice, Config, Dataset, EventSource, KeyNames, Limits, Lookup, Mode};
+use retentiond::config::{ClassChoice, Config, Dataset, EventSource, KeyNames, Limits, LogRules, Lookup, Mode};
 use retentiond::error::Result;
 use retentiond::record::{Doubt, Reading};
 use retentiond::register::Register;
@@ -120,11 +120,14 @@ impl Estate {
         let source = if self.lookup { EventSource::Lookup(lookup) } else { EventSource::Here };
         let datasets = vec![Arc::new(dataset(DATASET, source)), Arc::new(dataset("dates", EventSource::Here))];
         let service = retentiond::config::Service::default();
+        let (anchors, log) = (Vec::new(), LogRules::default());
         Arc::new(Config {
             file: "test".into(),
             node: "test".into(),
             state: self.state(),
             service,
+            anchors,
+            log,
             schedules,
             stores: vec![store],
             datasets,

@@ -126,11 +126,28 @@ impl Program {
         std::fs::rename(new, self.path("clock")).unwrap();
     }
 
+    /// Starts it at this time, in UTC. The library that sets the clock says the true time now and then while several threads make it read its file
+    /// anew, so there is a file only where the clock is to change.
+    fn start_at(&self, time: &str) -> Child {
+        let mut command = Command::new("faketime");
+        command.env("TZ", "UTC").env("FAKETIME_DONT_FAKE_MONOTONIC", "1").args([
+            "-f",
+            &format!("@{time}"),
+            env!("CARGO_BIN_EXE_retentiond"),
+        ]);
+        self.run(command)
+    }
+
+    /// Starts it with the clock that [`Program::set_clock`] sets.
     fn start(&self) -> Child {
         let mut command = Command::new("faketime");
         // The wrapper knows where its library is; the time comes from the file, which may change.
         command.args(["-f", "+0d", "env", "-u", "FAKETIME", "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "TZ=UTC"]);
         command.arg(format!("FAKETIME_TIMESTAMP_FILE={}", self.path("clock").display())).arg(env!("CARGO_BIN_EXE_retentiond"));
+        self.run(command)
+    }
+
+    fn run(&self, mut command: Command) -> Child {
         command.arg("--config").arg(self.path("retentiond.yaml")).args(["--json", "run", "--trust-clock"]);
         command.stdout(Stdio::piped()).spawn().unwrap()
     }
@@ -158,8 +175,7 @@ fn the_window_is_of_the_schedules_zone_and_runs_through_midnight() {
         ("2031-01-02 05:30:00", true),
     ] {
         let Some(program) = Program::new("[22:00-02:00, 03:00-06:00]", 3) else { return };
-        program.set_clock(time);
-        let (code, run) = Program::end(program.start());
+        let (code, run) = Program::end(program.start_at(time));
         assert_eq!((program.left(), code), if inside { (0, Some(0)) } else { (3, Some(1)) }, "{time}: {run}");
         let sentence = "outside its window 22:00-02:00, 03:00-06:00 (Europe/London); nothing was disposed of";
         assert_eq!(run["stopped"].as_str(), (!inside).then_some(sentence), "{time}: {run}");
@@ -188,7 +204,6 @@ fn a_run_that_meets_the_end_of_its_window_keeps_the_rest_for_the_next() {
     let reasons: Vec<&str> = run["troubles"].as_array().unwrap().iter().filter_map(|trouble| trouble["what"].as_str()).collect();
     assert!(if kept == 0 { reasons.is_empty() } else { reasons == ["its turn did not come: its window ended"] }, "{run}");
     // Back at work in the next night, and to the end.
-    program.set_clock("2031-07-02 21:30:00");
-    let (code, run) = Program::end(program.start());
+    let (code, run) = Program::end(program.start_at("2031-07-02 21:30:00"));
     assert_eq!((program.left(), code), (0, Some(0)), "{run}");
 }

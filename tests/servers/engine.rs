@@ -29,6 +29,16 @@ pub struct Programs {
     pub user: User,
 }
 
+impl Programs {
+    /// Copies the data of a server of PostgreSQL that runs, so that a server with the copy replicates from it.
+    pub fn copy(&self, to: &Place, from: &Place) -> Command {
+        let mut command = self.user.command(&self.install.with_file_name("pg_basebackup"));
+        command.args(["--write-recovery-conf", "--checkpoint", "fast", "--no-sync", "--username", TESTER, "--pgdata"]).arg(&to.data);
+        command.arg("--host").arg(&from.home).args(["--port", &from.port.to_string()]).current_dir(&to.home);
+        command
+    }
+}
+
 /// Where a server lives.
 pub struct Place {
     /// Settings, socket and what it says.

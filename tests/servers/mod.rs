@@ -178,6 +178,22 @@ impl Server {
         Database::create(database::Address::new(self.engine, &self.place), name).await
     }
 
+    /// The superuser's way to one of its databases, over the socket.
+    pub fn url(&self, database: &str) -> String {
+        database::Address::new(self.engine, &self.place).url(engine::TESTER, database)
+    }
+
+    /// Becomes a replica of this one, from now on; PostgreSQL only, for which that means other data.
+    pub fn follow(&mut self, primary: &Self) {
+        assert_eq!((self.engine, primary.engine), (Engine::Postgres, Engine::Postgres));
+        self.stop();
+        std::fs::remove_dir_all(&self.place.data).unwrap();
+        self.programs.user.make_folder(&self.place.data, 0o700).unwrap();
+        let copied = self.programs.copy(&self.place, &primary.place).output().unwrap();
+        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+        self.start_again();
+    }
+
     /// Puts a file into the server's folder that only the server may read, such as the key of a certificate.
     pub fn keep(&self, name: &str, content: &[u8]) -> PathBuf {
         let path = self.place.home.join(name);

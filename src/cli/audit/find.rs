@@ -9,7 +9,7 @@ use crate::audit::{Entry, Pseudonyms, Reader};
 use crate::cli::explain::find_dataset;
 use crate::cli::{Common, DONE, print_line};
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::report;
 
 #[derive(Args)]
@@ -40,13 +40,27 @@ pub(crate) fn execute(common: &Common, options: &Options) -> Result<u8> {
     Ok(DONE)
 }
 
+/// The indices of the entries in the log `log` that name the record with this address; one that the log does not know is a usage error.
+pub(super) fn indices_about(common: &Common, log: &Path, address: &str) -> Result<Vec<u64>> {
+    let config = common.load()?;
+    let (address, _) = find_dataset(&config, address)?;
+    let pseudonyms = Pseudonyms::open(&config.state.join("keys"))?;
+    let entries = entries_about(log, &pseudonyms.all_for(&address.store, &address.dataset, address.key.as_bytes()))?;
+    if entries.is_empty() {
+        return Err(Error::new(Kind::Usage, format!("{address}: the log says nothing about this record")));
+    }
+    Ok(entries.iter().map(|entry| entry.n).collect())
+}
+
 /// Every entry that names one of these pseudonyms. An absent log has none.
 pub(crate) fn entries_about(log: &Path, names: &[String]) -> Result<Vec<Entry>> {
     let mut found = Vec::new();
     if !log.is_dir() {
         return Ok(found);
     }
-    for item in Reader::open(log)?.entries() {
+    let reader = Reader::open(log)?;
+    super::warn_of_absent(&reader);
+    for item in reader.entries() {
         let (_, bytes) = item?;
         // Most entries are about others: the text is searched before it is parsed.
         let text = String::from_utf8_lossy(&bytes);

@@ -60,7 +60,9 @@ pub(crate) fn execute(common: &Common, options: &Options) -> Result<u8> {
     }
     // With --last only so many lines are held; without, entries are printed as they are read.
     let mut last: std::collections::VecDeque<Vec<u8>> = std::collections::VecDeque::new();
-    for item in Reader::open(&log)?.entries() {
+    let reader = Reader::open(&log)?;
+    super::warn_of_absent(&reader);
+    for item in reader.entries() {
         let (_, bytes) = item?;
         let entry = Entry::parse(&bytes)?;
         if !matches(&entry) {

@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection};
 
 use super::SQLITE;
-use super::value::{Cell, key_of, parts_of};
+use super::value::{Seen, key_of, parts_of};
 use crate::record::Key;
 use crate::store::Store;
 use crate::store::conformance::{Abilities, Harness, When, configure, suite};
@@ -158,7 +158,7 @@ impl Harness for Composite {
 
     async fn put(&self, group: &str, name: &str, when: When) -> Key {
         self.0.run(PUT, group, name, written(when).as_deref()).await;
-        key_of(&[Cell::Text(group.into()), Cell::Text(name.into())])
+        key_of(&[Seen::Text(group), Seen::Text(name)])
     }
 
     async fn change(&self, key: &Key) {

@@ -2,12 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
+use jiff::civil::{Date, Time};
+
 use super::config::Dataset;
 use super::layout::{Column, Layout, Sort};
 use super::session::{Failure, Outcome, Session};
 use super::shape::{Shape, deepest_first, read, whether};
 use super::statement::{Bind, Dialect, Name, Statement};
-use super::value::{Cell, key_of, parts_of, typed_key};
+use super::value::{Cell, Seen, key_of, parts_of, typed_key};
 use crate::record::{Doubt, Key, Moment, Reading, Record};
 use crate::schedule::EventName;
 use crate::store::Found;
@@ -25,8 +27,11 @@ async fn shape<'a>(session: &mut Session, dataset: &'a Dataset) -> Outcome<Shape
 pub(super) async fn fetch(session: &mut Session, dataset: &Dataset, keys: &[Key]) -> Outcome<Vec<Found>> {
     let shape = shape(session, dataset).await?;
     let columns: Vec<usize> = shape.unique.terms.iter().map(|term| term.at).collect();
-    let mut member = Statement::default();
+    let (mut member, mut done) = (Statement::default(), Statement::default());
     member.condition(dataset.filter.as_ref());
+    if !shape.anonymised(&mut done) {
+        done = Statement::new("1 = 0");
+    }
     let mut out = Vec::with_capacity(keys.len());
     for keys in keys.chunks(ASKED) {
         let asked: Vec<_> = keys.iter().filter_map(|key| parts_of(key.as_bytes(), columns.len())).collect();
@@ -35,22 +40,46 @@ pub(super) async fn fetch(session: &mut Session, dataset: &Dataset, keys: &[Key]
         } else {
             let mut statement = shape.select();
             whether(&mut statement, &member);
+            whether(&mut statement, &done);
             shape.from(&mut statement).sql(" WHERE ");
             any_of(&mut statement, &shape.layout, &columns, &asked);
-            session.map(&statement, |row| (shape.record(&row), row.last().is_some_and(Cell::is_true))).await?
+            let truth = |row: &[Seen<'_>], at: usize| row.get(at).is_some_and(|cell| cell.is_true());
+            let (member, done) = (shape.width(), shape.width() + 1);
+            session.map(&statement, |row| (shape.record(row), truth(row, member), truth(row, done))).await?
         };
+        let respelled = rows.iter().any(|(record, _, _)| !keys.contains(&record.key));
         for key in keys {
-            let mut matching = rows.iter().filter(|(record, _)| record.key == *key);
+            let mut matching = rows.iter().filter(|(record, _, _)| record.key == *key);
             out.push(match (matching.next(), matching.next()) {
                 _ if std::str::from_utf8(key.as_bytes()).is_err() => Found::Unknown("the key is not UTF-8 text".into()),
+                (None, _) if respelled && is_respelled(session, &shape, &columns, key).await? => {
+                    Found::Outside("a row is there whose key the database finds the same, and which is written otherwise".into())
+                }
                 (None, _) => Found::Absent,
-                (Some((_, false)), None) => Found::Outside("the row is there, but does not satisfy the dataset's `where`".into()),
-                (Some((one, true)), None) => Found::Present(Box::new(one.clone())),
+                (Some((_, false, _)), None) => Found::Outside("the row is there, but does not satisfy the dataset's `where`".into()),
+                (Some((one, true, false)), None) => Found::Present(Box::new(one.clone())),
+                (Some((one, true, true)), None) => Found::Anonymised(Box::new(one.clone())),
                 (Some(_), Some(_)) => Found::Unknown("several rows have keys that are written alike".into()),
             });
         }
     }
     Ok(out)
+}
+
+/// Whether a row is there whose key is this one but for the writing of its texts: capitals, accents, blanks, as far as the column's collation
+/// passes over them.
+async fn is_respelled(session: &mut Session, shape: &Shape<'_>, columns: &[usize], key: &Key) -> Outcome<bool> {
+    let Some(parts) = parts_of(key.as_bytes(), columns.len()) else { return Ok(false) };
+    let mut statement = Statement::new("SELECT ");
+    statement.list(", ", columns, |statement, at| read(statement, &shape.layout.columns[*at].name, shape.layout.columns[*at].read));
+    shape.from(&mut statement).sql(" WHERE ");
+    any_of(&mut statement, &shape.layout, columns, std::slice::from_ref(&parts));
+    let rows = session.rows(&statement).await?;
+    let same = |((at, part), cell): ((&usize, &String), &Cell)| {
+        matches!((shape.layout.columns[*at].sort, cell), (Sort::Text | Sort::Loose, Cell::Text(_)))
+            || cell.text().is_some_and(|text| text == *part)
+    };
+    Ok(rows.iter().any(|row| columns.iter().zip(&parts).zip(row).all(same)))
 }
 
 /// Adds: the columns hold values that are written like one of `asked`. May be true for more rows than that, because the engine compares by
@@ -92,6 +121,15 @@ fn is_written(statement: &mut Statement, dialect: Dialect, column: &Column, text
             return;
         }
         Sort::Text => vec![Cell::Text(text.into())],
+        // What is no UUID as PostgreSQL writes it stands in no such column.
+        Sort::Other if dialect == Dialect::Postgres && column.equal == Bind::Cast("uuid".into()) && !is_canonical(&column.equal, text) => {
+            Vec::new()
+        }
+        Sort::Date | Sort::Local | Sort::Instant | Sort::Other if dialect == Dialect::Postgres && is_canonical(&column.equal, text) => {
+            // As its type compares it, which an index serves.
+            statement.name(&column.name).sql(" = ").typed(&Cell::Text(text.into()), &column.equal);
+            return;
+        }
         Sort::Date | Sort::Local | Sort::Instant | Sort::Label | Sort::Other | Sort::Digest => {
             // Compared as it is read: whatever the text is, it is no error to ask for it.
             statement.sql(column.read.0).name(&column.name).sql(column.read.1).sql(" = ").value(&Cell::Text(text.into()));
@@ -102,6 +140,35 @@ fn is_written(statement: &mut Statement, dialect: Dialect, column: &Column, text
         statement.sql("1 = 0");
     } else {
         statement.name(&column.name).sql(" IN (").bind(&candidates).sql(")");
+    }
+}
+
+/// Whether PostgreSQL reads this text as a value of the type, for certain: to hand it one that it does not read is an error. What is not known here
+/// is compared as text.
+fn is_canonical(of: &Bind, text: &str) -> bool {
+    let Bind::Cast(kind) = of else { return false };
+    let date = |text: &str| text.len() == 10 && text.parse::<Date>().is_ok_and(|date| date.year() > 0);
+    let time = |text: &str| {
+        let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = !part.is_empty() && part.len() <= 6 && part.bytes().all(|byte| byte.is_ascii_digit());
+        digits && whole.len() == 8 && whole.as_bytes()[2] == b':' && whole.parse::<Time>().is_ok()
+    };
+    let both = |text: &str| text.split_once(' ').is_some_and(|(day, hour)| date(day) && time(hour));
+    match &**kind {
+        "uuid" => {
+            let hyphen = |at: usize| matches!(at, 8 | 13 | 18 | 23);
+            text.len() == 36 && text.bytes().enumerate().all(|(at, b)| if hyphen(at) { b == b'-' } else { b.is_ascii_hexdigit() })
+        }
+        "date" => date(text),
+        "timestamp without time zone" => both(text),
+        "timestamp with time zone" => text.strip_suffix("+00").is_some_and(both),
+        "numeric" => {
+            let digits = |text: &str| !text.is_empty() && text.len() < 100 && text.bytes().all(|byte| byte.is_ascii_digit());
+            let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+            digits(whole.strip_prefix('-').unwrap_or(whole)) && digits(part)
+        }
+        // It finds what differs in capitals as well, and the caller tells.
+        kind => kind == "citext" || kind.ends_with(".citext"),
     }
 }
 
@@ -159,14 +226,14 @@ async fn readings(session: &mut Session, shape: &Shape<'_>, event: usize, column
         shape.from(&mut statement).sql(" WHERE ");
         any_of(&mut statement, &shape.layout, columns, &asked);
         found = session
-            .map(&statement, |mut row| {
-                let member = row.pop().is_some_and(|cell| cell.is_true());
-                let date = row.pop().unwrap_or(Cell::Null);
+            .map(&statement, |row| {
+                let (key, rest) = row.split_at(columns.len().min(row.len()));
+                let member = rest.last().is_some_and(|cell| cell.is_true());
                 let reading = match &shape.dataset.events[event].when {
-                    Some(when) => when.read(&date),
+                    Some(when) => when.read(rest.first().copied().unwrap_or(Seen::Null)),
                     None => Reading::Doubt(Doubt::Failed("the date itself lies in a third dataset".into())),
                 };
-                (key_of(&row), member, reading)
+                (key_of(key), member, reading)
             })
             .await?;
     }
@@ -257,7 +324,7 @@ pub(super) async fn elsewhere(
                 statement.sql(")");
             }
             statement.sql(")");
-            let found = session.map(&statement, |row| theirs.record(&row)).await?;
+            let found = session.map(&statement, |row| theirs.record(row)).await?;
             out.extend(found.into_iter().map(|record| (other.name.clone(), record)));
         }
     }

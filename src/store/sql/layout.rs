@@ -25,6 +25,11 @@ pub(super) struct Layout {
     pub(super) indexes: Vec<Index>,
     /// Columns that the engine appends to every index by itself, in this order.
     pub(super) appended: Vec<String>,
+    /// What the engine says of each version of a row and of no other version of the same row: so that whether a row changed is told without reading
+    /// all of it. `None` where it says nothing of the kind.
+    pub(super) version: Option<&'static str>,
+    /// About how many rows there are, by the engine's statistics, where it has any.
+    pub(super) rows: Option<u64>,
 }
 
 /// One column.

@@ -5,7 +5,7 @@
 //! anything into the database but those removals.
 //!
 //! In pipeline order: [`config`] what the administrator wrote, [`check`] whether the database fits it, [`shape`] the two joined, [`scan`],
-//! [`find`], [`remove`]. Below them: [`statement`] the one place that assembles SQL, [`layout`] what a table is, [`push`] what the database is
+//! [`find`], [`remove`] in one [`transaction`] after the other. Below them: [`statement`] the one place that assembles SQL, [`layout`] what a table is, [`push`] what the database is
 //! asked to leave out, [`value`] typed values, [`when`] reading dates, [`pace`] and [`throttle`] keeping out of production's way, [`session`] a
 //! connection of any engine, [`server`] how one is reached. The engines' own ways are in [`sqlite`], [`postgres`] and [`mysql`].
 //!
@@ -36,6 +36,7 @@ mod statement;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod transaction;
 mod value;
 mod when;
 
@@ -51,7 +52,7 @@ use self::config::{Dataset, Purge};
 use self::pace::Pace;
 use self::remove::Removal;
 use self::server::Engine;
-use self::session::{Failure, Outcome, Place, Session};
+use self::session::{Failure, Outcome, Place, Session, Trouble};
 use self::statement::Dialect;
 use self::throttle::Throttle;
 use crate::dispose::Permit;
@@ -72,7 +73,7 @@ pub const POSTGRES: Kind = Kind { key: "postgres", configure: configure_postgres
 pub const MYSQL: Kind = Kind { key: "mysql", configure: configure_mysql };
 
 /// Transactions that delete side by side on one server.
-const SERVER_LANES: usize = 2;
+const SERVER_LANES: usize = 3;
 
 /// How long sessions of a process that is no more are waited for: their server notices sooner or later.
 const UNDER_WAY: Duration = Duration::from_secs(10);
@@ -106,12 +107,14 @@ fn configure_sqlite(head: &StoreHead<'_>, place: &Node, _: &mut Fields<'_>, prob
 
 fn configure_postgres(head: &StoreHead<'_>, place: &Node, fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Box<dyn Configure>> {
     let server = server::read(Engine::Postgres, place, fields, head.base, problems)?;
-    Some(Configuring::begin(head, Place::Postgres(server), Throttle::read(fields, problems)))
+    let throttle = Throttle::read(head, &server, fields, problems);
+    Some(Configuring::begin(head, Place::Postgres(server), throttle))
 }
 
 fn configure_mysql(head: &StoreHead<'_>, place: &Node, fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Box<dyn Configure>> {
     let server = server::read(Engine::MySql, place, fields, head.base, problems)?;
-    Some(Configuring::begin(head, Place::MySql(server), Throttle::read(fields, problems)))
+    let throttle = Throttle::read(head, &server, fields, problems);
+    Some(Configuring::begin(head, Place::MySql(server), throttle))
 }
 
 struct Configuring {
@@ -165,26 +168,26 @@ impl Store for Sql {
     }
 
     async fn mark(&self) -> String {
-        // The others say nothing that stays the same when a replica takes over; what an SQLite file is, its path tells.
-        let Place::Postgres(_) = &self.place else { return String::new() };
-        match self.place.open_read().await {
-            Ok(mut session) => {
-                let mark = postgres::mark(&mut session).await;
-                session.close().await;
-                mark.unwrap_or_else(|failure| failure.text)
-            }
-            Err(failure) => failure.text,
+        // What an SQLite file is, its path tells. Of a server that cannot be asked nothing is known, and a plan or an intent of its is not touched.
+        if let Place::Sqlite(_) = &self.place {
+            return String::new();
         }
+        let Ok(mut session) = self.place.open_read().await else { return String::new() };
+        let mark = session.mark().await.unwrap_or_default();
+        session.close().await;
+        mark
     }
 
     async fn at_rest(&self) -> std::result::Result<(), String> {
-        let (Place::Postgres(server) | Place::MySql(server)) = &self.place else { return Ok(()) };
+        if let Place::Sqlite(_) = &self.place {
+            return Ok(());
+        }
         let began = Instant::now();
         let mut session = self.place.open_read().await.map_err(|failure| failure.text)?;
         let rest = loop {
             let under_way = match session.dialect() {
-                Dialect::MySql => mysql::under_way(&mut session, server).await,
-                _ => postgres::under_way(&mut session, server).await,
+                Dialect::MySql => mysql::under_way(&mut session).await,
+                _ => postgres::under_way(&mut session).await,
             };
             match under_way {
                 Ok(false) => break Ok(()),
@@ -237,6 +240,7 @@ impl Store for Sql {
         if let Place::Postgres(server) | Place::MySql(server) = &self.place {
             out.extend(server.weaknesses().into_iter().map(|weak| Finding::warning(self.name.as_str(), weak)));
         }
+        out.extend(self.throttle.weaknesses().into_iter().map(|weak| Finding::warning(self.name.as_str(), weak)));
         self.check_throttle(&mut session, &mut out).await;
         for dataset in &self.datasets {
             let about = self.about(&dataset.name);
@@ -257,9 +261,11 @@ impl Store for Sql {
 
     async fn scan(&self, dataset: &str, query: Query, out: mpsc::Sender<Vec<Record>>) -> Result<Scanned> {
         let dataset = self.dataset(dataset)?;
-        let mut session = self.place.open_read().await?;
-        let scanned = scan::scan(&mut session, &self.about(&dataset.name), dataset, &query, &out).await;
-        session.close().await;
+        let mut sessions = [self.place.open_read().await?, self.place.open_read().await?];
+        let scanned = scan::scan(&mut sessions, &self.about(&dataset.name), dataset, &query, &out).await;
+        let [one, other] = sessions;
+        one.close().await;
+        other.close().await;
         scanned
     }
 
@@ -334,7 +340,7 @@ impl Sql {
         if !self.throttle.is_set() {
             return;
         }
-        let unknown = match throttle::load(session).await {
+        let unknown = match self.throttle.load(session).await {
             Ok(load) if self.throttle.lag.is_some() && load.lag == Duration::MAX => self.throttle.exceeded(load),
             Ok(_) => None,
             Err(failure) => Some(failure.text),
@@ -356,24 +362,39 @@ impl Sql {
             return all(Fate::Kept(Kept::CannotMeetGrade(why)));
         }
         let kept = self.writing.lock().await.pop();
-        let mut one = match self.writing(kept, removal.dataset).await {
-            Ok(one) => one,
-            Err(failure) => return all(Fate::Failed { error: failure.text, uncertain: false }),
-        };
-        let mut fates = removal.spend(&mut one.session).await;
+        let may_be_closed = kept.is_some();
+        let mut fates = self.spend_over(kept, removal).await;
+        // A server that was restarted has closed the connections that were kept: where nothing of the order has happened, it is given once more.
+        if may_be_closed && fates.as_ref().is_err_and(|failure| failure.trouble == Trouble::Gone) {
+            fates = self.spend_over(None, removal).await;
+        }
+        let mut fates = fates.unwrap_or_else(|failure| all(Fate::Failed { error: failure.text, uncertain: false }));
         for fate in &mut fates {
             if let Fate::Done(evidence) = fate {
                 evidence.grade = grade;
                 evidence.caveats = caveats.to_vec();
             }
         }
+        fates
+    }
+
+    /// Removes over this connection, or over a new one. A failure means that nothing has happened, to none of the records.
+    async fn spend_over(&self, kept: Option<Writing>, removal: &Removal<'_>) -> Outcome<Vec<Fate>> {
+        let mut one = self.writing(kept, removal.dataset).await?;
+        let fates = removal.spend(&mut one.session).await;
         // After a failure the connection may be in a state that nobody knows.
         if one.session.is_lost() || fates.iter().any(|fate| matches!(fate, Fate::Failed { .. })) {
+            let lost = one.session.is_lost();
             one.session.close().await;
+            let certain = |fate: &Fate| if let Fate::Failed { error, uncertain: false } = fate { Some(error.clone()) } else { None };
+            let failures: Option<Vec<String>> = fates.iter().map(certain).collect();
+            if let Some(text) = failures.filter(|_| lost).and_then(|texts| texts.into_iter().next()) {
+                return Err(Failure::gone(text));
+            }
         } else {
             self.writing.lock().await.push(one);
         }
-        fates
+        Ok(fates)
     }
 
     /// A connection that may remove records of the dataset now.

@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn slow_transactions_make_the_next_smaller_and_quick_ones_larger_within_bounds() {
         let pace = Pace::new();
-        for expected in [256, 128, 64, 32, 16, 16] {
+        for expected in [512, 256, 128, 64, 32, 16, 16] {
             pace.took(pace.size(), Duration::from_millis(80));
             assert_eq!(pace.size(), expected);
         }
@@ -62,7 +62,7 @@ mod tests {
         pace.took(3, Duration::from_millis(1));
         pace.took(16, Duration::from_millis(30));
         assert_eq!(pace.size(), 16);
-        for expected in [32, 64, 128, 256, 512, 512] {
+        for expected in [32, 64, 128, 256, 512, 1024, 1024] {
             pace.took(pace.size(), Duration::from_millis(5));
             assert_eq!(pace.size(), expected);
         }

@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 
 use super::layout::{Column, Sort};
 use super::sqlite::push as loose;
-use super::statement::{Bind, Statement};
+use super::statement::{Bind, Dialect, Statement};
 use super::value::Cell;
 use super::when::{Form, When};
 
@@ -59,7 +59,7 @@ pub(super) fn future(out: &mut Statement, column: &Column, form: &Form, now: Tim
 }
 
 /// Adds: the value is surely a date of the form. Null is plain: it says that the event has not happened.
-pub(super) fn plain(out: &mut Statement, column: &Column, when: &When) {
+pub(super) fn plain(out: &mut Statement, dialect: Dialect, column: &Column, when: &When) {
     if column.sort == Sort::Loose {
         return loose::plain(out, &column.name, when);
     }
@@ -70,7 +70,7 @@ pub(super) fn plain(out: &mut Statement, column: &Column, when: &When) {
             out.sql("1 = 0");
         }
         (Sort::Date, Form::Undeclared | Form::Date | Form::DateTime) | (Sort::Local | Sort::Instant, Form::Undeclared | Form::DateTime) => {
-            calendar(out, column, "1001-01-01", "9998-12-31");
+            calendar(out, dialect, column);
         }
         (Sort::Text, Form::Date) => matches(out, column, &format!("^{CIVIL}{END}")),
         (Sort::Text, Form::Undeclared | Form::DateTime) => {
@@ -104,7 +104,7 @@ fn day(out: &mut Statement, column: &Column, compare: &'static str, date: Option
     match date.filter(|date| date.year() > 1000) {
         Some(date) => {
             let bind = if column.bind == Bind::Utc { &Bind::Bare } else { &column.bind };
-            out.name(&column.name).sql(compare).typed(&Cell::Text(date.to_string().into()), bind);
+            out.name(&column.name).sql(compare).once(&Cell::Text(date.to_string().into()), bind);
         }
         None => present(out, column),
     }
@@ -113,7 +113,7 @@ fn day(out: &mut Statement, column: &Column, compare: &'static str, date: Option
 /// Compares with an instant, in the second.
 fn instant(out: &mut Statement, column: &Column, compare: &'static str, at: Timestamp) {
     let at = Timestamp::new(at.as_second() + i64::from(compare.contains('<')), 0).unwrap_or(at);
-    out.name(&column.name).sql(compare).typed(&Cell::Text(at.to_string().into()), &column.bind);
+    out.name(&column.name).sql(compare).once(&Cell::Text(at.to_string().into()), &column.bind);
 }
 
 /// Compares text byte by byte.
@@ -135,11 +135,14 @@ fn between(out: &mut Statement, column: &Column, first: i64, last: i64) {
     out.name(&column.name).sql(" BETWEEN ").value(&Cell::Int(first)).sql(" AND ").value(&Cell::Int(last));
 }
 
-fn calendar(out: &mut Statement, column: &Column, first: &str, last: &str) {
+fn calendar(out: &mut Statement, dialect: Dialect, column: &Column) {
     let bind = if column.bind == Bind::Utc { &Bind::Bare } else { &column.bind };
     let bound = |text: &str| Cell::Text(text.into());
-    out.name(&column.name).sql(" BETWEEN ").typed(&bound(first), bind).sql(" AND ").typed(&bound(last), bind);
-    // MySQL may hold the 0th of a month, and 30 February.
+    out.name(&column.name).sql(" BETWEEN ").once(&bound("1001-01-01"), bind).sql(" AND ").once(&bound("9998-12-31"), bind);
+    // MySQL may hold the 0th of a month, and 30 February. Others would pay for the question with every row.
+    if dialect != Dialect::MySql {
+        return;
+    }
     let part = |out: &mut Statement, before: &'static str, after: &'static str| {
         out.sql(before).name(&column.name).sql(after);
     };

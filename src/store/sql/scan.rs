@@ -2,13 +2,13 @@
 //!
 //! **One walk, in one order, in short reads.** The table is cut into stretches of [`STRETCH`] rows along a unique order: the key's, or (event,
 //! key) where an index gives that order for free. For each stretch one statement counts and one or more fetch what may be due or is in
-//! doubt. No read transaction spans two statements, so an application's writers and WAL checkpoints wait for one stretch at the most.
+//! doubt; the next stretches are measured and counted over a second connection meanwhile. No read transaction spans two statements, so an application's writers and WAL checkpoints wait for one stretch at the most.
 //!
 //! **Rows that change meanwhile.** In key order the cursor only moves up and a row has one place, so a row is seen at most once unless its key
 //! is changed, and a row that exists throughout is seen. In (event, key) order a row whose date moves *up* past the cursor is seen again,
 //! with another fingerprint: that is counted, never destroyed twice, for removal takes only the row as it is at that moment, and the
 //! stale sighting is reported as changed. A row whose date moves *down* behind the cursor is found by the next scan, a day later. The event
-//! order is taken only where the dataset is the whole table, because otherwise counting would read the rows anyway.
+//! order is taken only where the dataset is the whole table, because otherwise counting would read the rows anyway, and where few rows are due.
 //!
 //! **What is sent**: rows within the bound; rows whose date is not plainly of the declared form; rows of the future; rows whose date lies in
 //! another store and that name nothing to look it up by. Null dates are counted and not sent, unless everything is asked for.
@@ -21,34 +21,48 @@ use super::push;
 use super::session::{Outcome, Session, Trouble};
 use super::shape::{Shape, compare, not_null, order_by, read};
 use super::statement::Statement;
-use super::value::Cell;
+use super::value::{Cell, Seen};
 use crate::error::{Error, Kind, Result};
 use crate::finding::Finding;
 use crate::judge::Bound;
 use crate::record::{Moment, Reading, Record};
-use crate::store::{BATCH, Query, Scanned};
+use crate::store::{MESSAGE, Query, Scanned};
 
 /// Rows looked at in one statement: some tens of milliseconds.
 const STRETCH: i64 = 10_000;
 
+/// Where more than one row in so many is due, a table is walked in the order of its key although an index gives the order of events: rows are then
+/// read, and removed, as they lie.
+const MANY: u64 = 10;
+
+/// Stretches that may be measured before they are fetched.
+const AHEAD: usize = 2;
+
+/// Records fetched by one statement at the most: few enough to hold in memory, many enough that finding the place again costs nothing.
+const FETCHED: usize = MESSAGE;
+
 /// How often a statement is tried again when another connection holds the lock; each try waits for the connection's own time-out.
 const TRIES: usize = 3;
 
-/// Scans one dataset.
+/// Scans one dataset, over two sessions.
 pub(super) async fn scan(
-    session: &mut Session,
+    sessions: &mut [Session; 2],
     about: &str,
     dataset: &Dataset,
     query: &Query,
     out: &mpsc::Sender<Vec<Record>>,
 ) -> Result<Scanned> {
+    let [session, other] = sessions;
     let shape = match Shape::find(session, dataset).await? {
         Ok(shape) => shape,
         Err(problems) => return Err(Error::new(Kind::Store, format!("{about}: {}", problems.join("; ")))),
     };
     let mut scanned = Scanned::default();
     let mut walk = Walk::new(&shape, query);
-    match walk.run(session, query, out, &mut scanned).await {
+    if walk.by_event && query.bound.is_some() && walk.many_due(session).await? {
+        walk.by_key();
+    }
+    match walk.run([session, other], query, out, &mut scanned).await {
         Ok(true) => {}
         Ok(false) => scanned.incomplete = Some("the scan was stopped".into()),
         Err(failure) => scanned.incomplete = Some(format!("{about}: {failure}")),
@@ -82,17 +96,22 @@ struct Walk<'s> {
     wanted: Option<Statement>,
     /// The condition for being a row of the dataset.
     member: Statement,
+    /// Whether every row of the table is one.
+    whole: bool,
 }
 
 impl<'s> Walk<'s> {
     fn new(shape: &'s Shape<'s>, query: &Query) -> Self {
         let mut member = Statement::default();
-        member.condition(shape.dataset.filter.as_ref().filter(|_| !query.whole));
+        let filter = shape.dataset.filter.as_ref().filter(|_| !query.whole);
+        member.condition(filter);
+        let mut whole = filter.is_none();
         // With `class-by` some rows may be due for destruction, and those are wanted whether anonymised or not.
         if shape.dataset.anonymises && shape.dataset.class_by.is_none() && !query.whole {
             let mut done = Statement::default();
             if shape.anonymised(&mut done) {
                 member.sql(" AND NOT ").part(&done);
+                whole = false;
             }
         }
         let wanted = query.bound.as_ref().map(|bound| wanted(shape, bound, query));
@@ -101,50 +120,102 @@ impl<'s> Walk<'s> {
             .and_then(|()| shape.layout.event_order(shape.event_at(0), &shape.unique));
         let by_event = by_event.filter(|_| shape.dataset.events[0].when.is_some());
         let (order, by_event) = by_event.map_or_else(|| (shape.unique.walk.clone(), false), |order| (order, true));
-        Self { shape, order, by_event, wanted, member }
+        Self { shape, order, by_event, wanted, member, whole }
     }
 
-    /// Walks to the end; `false` when nobody listens any more.
-    async fn run(&mut self, session: &mut Session, query: &Query, out: &mpsc::Sender<Vec<Record>>, scanned: &mut Scanned) -> Outcome<bool> {
+    /// Whether so many rows may be due that to look each of them up by its key, as the order of events demands, costs more than to read the whole table.
+    async fn many_due(&self, session: &mut Session) -> Outcome<bool> {
+        let (Some(wanted), Some(rows)) = (&self.wanted, self.shape.layout.rows) else { return Ok(false) };
+        let many = rows / MANY;
+        let mut statement = Statement::new("SELECT count(*) FROM (SELECT 1 AS retentiond_ ");
+        self.shape.from(&mut statement).sql(" WHERE ").part(wanted).sql(" LIMIT ");
+        statement.value(&Cell::Int(i64::try_from(many).unwrap_or(i64::MAX))).sql(") AS retentiond_due");
+        Ok(patient(session, &statement, number).await?.into_iter().sum::<u64>() >= many.max(1))
+    }
+
+    /// Walks in the order of the key after all.
+    fn by_key(&mut self) {
+        (self.order, self.by_event) = (self.shape.unique.walk.clone(), false);
+    }
+
+    /// Walks to the end; `false` when nobody listens any more. Stretches are measured and counted over one session while the one before is fetched over
+    /// the other.
+    async fn run(
+        &self,
+        sessions: [&mut Session; 2],
+        query: &Query,
+        out: &mpsc::Sender<Vec<Record>>,
+        scanned: &mut Scanned,
+    ) -> Outcome<bool> {
+        let [measuring, fetching] = sessions;
         if self.by_event {
             // Nulls stand before every date in the index and are never sent here.
             let mut statement = Statement::new("SELECT count(*)");
             self.shape.from(&mut statement).sql(" WHERE ").name(&self.order[0].column).sql(" IS NULL");
-            let nulls = patient(session, &statement, |row| number(&row)).await?.into_iter().sum();
+            let nulls = patient(measuring, &statement, number).await?.into_iter().sum();
             scanned.population += nulls;
             query.count(nulls);
         }
-        let mut cursor: Option<Vec<Cell>> = None;
-        loop {
-            let end = self.stretch(session, cursor.as_deref()).await?;
-            let counted = match &self.wanted {
-                None => 0,
-                Some(_) => self.count(session, cursor.as_deref(), end.as_deref()).await?,
-            };
-            let mut sent = 0;
+        let (measured, mut stretches) = mpsc::channel(AHEAD);
+        let measure = async move {
+            let mut cursor: Option<Vec<Cell>> = None;
             loop {
-                let rows = self.fetch(session, cursor.as_deref(), end.as_deref()).await?;
-                let full = rows.len() == BATCH;
-                sent += rows.len() as u64;
-                if full {
-                    cursor = rows.last().map(|(_, place)| place.clone());
+                let end = self.stretch(measuring, cursor.as_deref()).await?;
+                let counted = match (&self.wanted, &end) {
+                    (None, _) => 0,
+                    // Its last row was found by counting.
+                    (Some(_), Some(_)) if self.whole => u64::try_from(STRETCH).unwrap_or(0),
+                    (Some(_), _) => self.count(measuring, cursor.as_deref(), end.as_deref()).await?,
+                };
+                if measured.send((end.clone(), counted)).await.is_err() || end.is_none() {
+                    return Ok(());
                 }
-                let due: Vec<Record> =
-                    rows.into_iter().map(|(record, _)| record).filter(|record| possibly(self.shape, query, record)).collect();
-                if !due.is_empty() && out.send(due).await.is_err() {
-                    return Ok(false);
-                }
-                if !full {
-                    break;
-                }
+                cursor = end;
             }
-            // Rows may come and go between the two statements; what was sent was there.
-            let seen = counted.max(sent);
-            scanned.population += seen;
-            query.count(seen);
-            match end {
-                None => return Ok(true),
-                end => cursor = end,
+        };
+        let fetch = async move {
+            let mut cursor: Option<Vec<Cell>> = None;
+            while let Some((end, counted)) = stretches.recv().await {
+                let Some(sent) = self.send(fetching, cursor, end.as_deref(), query, out).await? else { return Ok(false) };
+                // Rows may come and go between the two statements; what was sent was there.
+                let seen = counted.max(sent);
+                scanned.population += seen;
+                query.count(seen);
+                if end.is_none() {
+                    return Ok(true);
+                }
+                cursor = end;
+            }
+            // The reason is the other's.
+            Ok(false)
+        };
+        // Whichever ends first lets go of the channel, so that the other does not wait for it.
+        tokio::try_join!(measure, fetch).map(|((), whole)| whole)
+    }
+
+    /// Sends what is wanted of one stretch; answers how many rows that were, or nothing when nobody listens any more.
+    async fn send(
+        &self,
+        session: &mut Session,
+        mut cursor: Option<Vec<Cell>>,
+        end: Option<&[Cell]>,
+        query: &Query,
+        out: &mpsc::Sender<Vec<Record>>,
+    ) -> Outcome<Option<u64>> {
+        let mut sent = 0;
+        loop {
+            let (rows, last) = self.fetch(session, cursor.as_deref(), end).await?;
+            let full = rows.len() == FETCHED;
+            sent += rows.len() as u64;
+            if full {
+                cursor = Some(last);
+            }
+            let due: Vec<Record> = rows.into_iter().filter(|record| possibly(self.shape, query, record)).collect();
+            if !due.is_empty() && out.send(due).await.is_err() {
+                return Ok(None);
+            }
+            if !full {
+                return Ok(Some(sent));
             }
         }
     }
@@ -157,7 +228,8 @@ impl<'s> Walk<'s> {
         self.range(&mut statement, cursor, None);
         order_by(&mut statement, &self.order);
         statement.sql(" LIMIT 1 OFFSET ").value(&Cell::Int(STRETCH - 1));
-        Ok(patient(session, &statement, |row| row).await?.into_iter().next())
+        let kept = |row: &[Seen<'_>]| row.iter().map(|cell| cell.kept()).collect();
+        Ok(patient(session, &statement, kept).await?.into_iter().next())
     }
 
     async fn count(&self, session: &mut Session, cursor: Option<&[Cell]>, end: Option<&[Cell]>) -> Outcome<u64> {
@@ -165,11 +237,11 @@ impl<'s> Walk<'s> {
         self.shape.from(&mut statement).sql(" WHERE ");
         self.range(&mut statement, cursor, end);
         statement.sql(" AND ").part(&self.member);
-        Ok(patient(session, &statement, |row| number(&row)).await?.into_iter().sum())
+        Ok(patient(session, &statement, number).await?.into_iter().sum())
     }
 
-    /// Up to [`BATCH`] records of the stretch, each with its place.
-    async fn fetch(&self, session: &mut Session, cursor: Option<&[Cell]>, end: Option<&[Cell]>) -> Outcome<Vec<(Record, Vec<Cell>)>> {
+    /// Up to [`FETCHED`] records of the stretch, and the place of the last.
+    async fn fetch(&self, session: &mut Session, cursor: Option<&[Cell]>, end: Option<&[Cell]>) -> Outcome<(Vec<Record>, Vec<Cell>)> {
         let mut statement = self.shape.select();
         self.shape.from(&mut statement).sql(" WHERE ");
         self.range(&mut statement, cursor, end);
@@ -178,12 +250,15 @@ impl<'s> Walk<'s> {
             statement.sql(" AND (").part(wanted).sql(")");
         }
         order_by(&mut statement, &self.order);
-        statement.sql(" LIMIT ").value(&Cell::Int(i64::try_from(BATCH).unwrap_or(i64::MAX)));
-        patient(session, &statement, |row| {
-            let place = self.order.iter().map(|term| row.get(term.at).cloned().unwrap_or(Cell::Null)).collect();
-            (self.shape.record(&row), place)
-        })
-        .await
+        statement.sql(" LIMIT ").value(&Cell::Int(i64::try_from(FETCHED).unwrap_or(i64::MAX)));
+        let mut last = Vec::with_capacity(self.order.len());
+        let records = patient(session, &statement, |row| {
+            last.clear();
+            last.extend(self.order.iter().map(|term| self.shape.cell(row, term.at).kept()));
+            self.shape.record(row)
+        });
+        let records = records.await?;
+        Ok((records, last))
     }
 
     fn range(&self, statement: &mut Statement, cursor: Option<&[Cell]>, end: Option<&[Cell]>) {
@@ -203,7 +278,7 @@ impl<'s> Walk<'s> {
 async fn patient<T: Send + Unpin>(
     session: &mut Session,
     statement: &Statement,
-    mut each: impl FnMut(Vec<Cell>) -> T + Send,
+    mut each: impl FnMut(&[Seen<'_>]) -> T + Send,
 ) -> Outcome<Vec<T>> {
     let mut tries = 1;
     loop {
@@ -214,8 +289,8 @@ async fn patient<T: Send + Unpin>(
     }
 }
 
-fn number(row: &[Cell]) -> u64 {
-    if let Some(Cell::Int(number)) = row.first() { u64::try_from(*number).unwrap_or(0) } else { 0 }
+fn number(row: &[Seen<'_>]) -> u64 {
+    if let Some(Seen::Int(number)) = row.first() { u64::try_from(*number).unwrap_or(0) } else { 0 }
 }
 
 /// The one event bound that a bound comes down to, if it does.
@@ -235,7 +310,7 @@ fn wanted(shape: &Shape<'_>, bound: &Bound, query: &Query) -> Statement {
         match (&event.when, column(shape, at)) {
             (Some(when), column) => {
                 out.sql(" OR NOT ");
-                push::plain(&mut out, column, when);
+                push::plain(&mut out, shape.layout.dialect, column, when);
                 out.sql(" OR ");
                 push::future(&mut out, column, &when.form, query.now);
             }

@@ -16,7 +16,11 @@
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod engines;
 mod password;
+#[cfg(test)]
+mod races;
 #[cfg(test)]
 mod tests;
 mod url;
@@ -33,6 +37,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use self::password::{Source, private, source};
 use self::url::parse;
+use super::statement::Dialect;
 use crate::error::escape;
 use crate::yaml::{Fields, Node, Problems, suggest};
 
@@ -103,6 +108,26 @@ pub(super) fn read(engine: Engine, place: &Node, fields: &mut Fields<'_>, base: 
 }
 
 impl Server {
+    /// Another server of the same engine, to which the same password is the way.
+    pub(super) fn another(&self, place: &Node, base: &Path, problems: &mut Problems) -> Option<Self> {
+        let text = place.text(&format!("where the server is, such as {}", self.engine.example()), problems)?;
+        match parse(self.engine, text, base) {
+            Ok(server) => Some(Self { source: self.source.clone(), ..server }),
+            Err(wrong) => {
+                wrong.into_iter().for_each(|wrong| problems.add(place.mark, wrong));
+                None
+            }
+        }
+    }
+
+    /// Which SQL is spoken there.
+    pub(super) fn dialect(&self) -> Dialect {
+        match self.engine {
+            Engine::Postgres => Dialect::Postgres,
+            Engine::MySql => Dialect::MySql,
+        }
+    }
+
     /// The place as a person would name it.
     pub(super) fn shown(&self) -> String {
         let user = utf8_percent_encode(&self.user, ENCODED);

@@ -13,7 +13,7 @@ use super::layout::Layout;
 use super::server::Server;
 use super::shape::Shape;
 use super::statement::{Dialect, Statement};
-use super::value::Cell;
+use super::value::{Cell, Seen};
 use super::{mysql, postgres, sqlite};
 use crate::error::{Error, Kind, escape};
 
@@ -34,7 +34,8 @@ pub(super) enum Place {
 /// A statement that has no answer after this time has lost its server: servers end them sooner.
 const PATIENCE: Duration = Duration::from_mins(6);
 
-/// Sessions of this process by server and the number that it gave them. What they have begun is theirs to end.
+/// Sessions of this process by what their server says of itself and the number that it gave them, so that they are known under whatever name the
+/// server was reached. What they have begun is theirs to end.
 static LIVE: Mutex<BTreeSet<(String, i64)>> = Mutex::new(BTreeSet::new());
 
 /// One of [`LIVE`], for as long as it is held.
@@ -143,9 +144,15 @@ impl Session {
     }
 
     /// Takes a session of a server, which gave it this number, for one of this process.
-    pub(super) fn numbered(mut self, server: &Server, number: i64) -> Self {
-        self.live = Some(Live::new(server.identity(), number));
+    pub(super) fn numbered(mut self, server: String, number: i64) -> Self {
+        self.live = Some(Live::new(server, number));
         self
+    }
+
+    /// Whether the session of this number on the same server is one of this process.
+    pub(super) fn is_ours(&self, number: i64) -> bool {
+        let live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+        self.live.as_ref().is_some_and(|own| live.contains(&(own.0.clone(), number)))
     }
 
     /// Lets statements take as long as they need.
@@ -153,11 +160,29 @@ impl Session {
         self.patience = Duration::from_hours(24);
     }
 
-    /// Whether this is still the session that it was: a go-between may hand each transaction to another one, with other settings.
-    pub(super) async fn is_itself(&mut self) -> Outcome<bool> {
+    /// Begins a transaction in the session that was prepared for it, and in no other: a go-between may hand each transaction to another one, with
+    /// other settings.
+    pub(super) async fn begin(&mut self, text: &'static str) -> Outcome<()> {
+        self.usable()?;
+        let answer = match &mut self.connection {
+            Connection::Sqlite(_) => return self.run(text).await,
+            Connection::Postgres(connection) => soon(self.patience, connection.begin(text)).await,
+            Connection::MySql(connection) => soon(self.patience, connection.begin(text)).await,
+        };
+        if self.noted(answer)? {
+            return Ok(());
+        }
+        let _ = self.run("ROLLBACK").await;
+        let text = "transactions reach the server through a pool that mixes sessions; connect to the server itself, or pool by session";
+        self.noted(Err(Failure::gone(text)))
+    }
+
+    /// What tells the database from any other; empty when nothing does.
+    pub(super) async fn mark(&mut self) -> Outcome<String> {
         match &mut self.connection {
-            Connection::Postgres(connection) => connection.is_itself().await,
-            Connection::Sqlite(_) | Connection::MySql(_) => Ok(true),
+            Connection::Sqlite(_) => Ok(String::new()),
+            Connection::Postgres(_) => postgres::mark(self).await,
+            Connection::MySql(connection) => connection.mark().await,
         }
     }
 
@@ -207,7 +232,11 @@ impl Session {
     }
 
     /// Runs a query and maps each row as it arrives, so that only what the mapping keeps is held in memory.
-    pub(super) async fn map<T: Send + Unpin>(&mut self, statement: &Statement, each: impl FnMut(Vec<Cell>) -> T + Send) -> Outcome<Vec<T>> {
+    pub(super) async fn map<T: Send + Unpin>(
+        &mut self,
+        statement: &Statement,
+        each: impl FnMut(&[Seen<'_>]) -> T + Send,
+    ) -> Outcome<Vec<T>> {
         self.usable()?;
         let patience = self.patience;
         let answer = match &mut self.connection {
@@ -234,7 +263,7 @@ impl Session {
 
     /// All rows of a query whose result is known to be small.
     pub(super) async fn rows(&mut self, statement: &Statement) -> Outcome<Vec<Vec<Cell>>> {
-        self.map(statement, |row| row).await
+        self.map(statement, |row| row.iter().map(|cell| cell.kept()).collect()).await
     }
 
     /// The first value of the first row as a number, 0 when there is none.
@@ -330,11 +359,6 @@ impl Drop for Live {
     fn drop(&mut self) {
         LIVE.lock().unwrap_or_else(PoisonError::into_inner).remove(&(std::mem::take(&mut self.0), self.1));
     }
-}
-
-/// Whether the server's session of this number is one of this process.
-pub(super) fn is_ours(server: &Server, number: i64) -> bool {
-    LIVE.lock().unwrap_or_else(PoisonError::into_inner).contains(&(server.identity(), number))
 }
 
 impl Failure {

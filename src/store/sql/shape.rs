@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::config::{Child, Dataset, Table};
 use super::layout::{Layout, Sort, Term, Unique, layout_of, strange_words};
 use super::session::{Outcome, Session};
-use super::statement::{Dialect, Name, Statement};
-use super::value::{Cell, fingerprint, key_of};
+use super::statement::{Bind, Dialect, Name, Statement};
+use super::value::{Cell, Seen, SeenRow, fingerprint, key_of, state_of, state_of_version};
 use crate::record::{Doubt, Reading, Record};
 
 /// The name that computed columns of a result bear, so that none of them hides a column of the table.
@@ -23,6 +23,10 @@ pub(super) struct Shape<'a> {
     events: Vec<usize>,
     subject: Option<usize>,
     class_by: Option<usize>,
+    /// The columns that are read, by their positions in the layout: all of them, or those that matter and the row's version.
+    read: Vec<usize>,
+    /// What the engine says of the row's version, where that is read.
+    version: Option<&'static str>,
 }
 
 impl<'a> Shape<'a> {
@@ -51,21 +55,47 @@ impl<'a> Shape<'a> {
         problems.extend(strange_words(dataset, &layout));
         let unique = layout.unique(&dataset.key).map_err(|problem| problems.push(problem)).ok();
         match unique {
-            Some(unique) if problems.is_empty() => Ok(Self { dataset, layout, unique, events, subject, class_by }),
+            Some(unique) if problems.is_empty() => {
+                // That values were changed as ordered, only the whole row shows.
+                let version = layout.version.filter(|_| dataset.changes.is_empty());
+                let mut read: Vec<usize> = if version.is_some() {
+                    unique.terms.iter().map(|term| term.at).chain(events.iter().copied()).chain(subject).chain(class_by).collect()
+                } else {
+                    (0..layout.columns.len()).collect()
+                };
+                read.sort_unstable();
+                read.dedup();
+                Ok(Self { dataset, layout, unique, events, subject, class_by, read, version })
+            }
             _ => Err(problems),
         }
     }
 
-    /// Begins `SELECT` with every column of the table.
+    /// Begins `SELECT` with all that is read of a row.
     pub(super) fn select(&self) -> Statement {
         let mut statement = Statement::new("SELECT ");
         self.columns(&mut statement);
         statement
     }
 
-    /// Adds every column of the table, as it is read.
+    /// Adds all that is read of a row: columns as they are read, and behind them its version and its size where not every column is.
     pub(super) fn columns(&self, statement: &mut Statement) {
-        statement.list(", ", &self.layout.columns, |statement, column| read(statement, &column.name, column.read));
+        statement.list(", ", &self.read, |statement, at| {
+            let column = &self.layout.columns[*at];
+            read(statement, &column.name, column.read);
+        });
+        if let Some(version) = self.version {
+            statement.sql(", ").sql(version).sql(COMPUTED).sql(", CAST(").list(" + ", &self.layout.columns, |statement, column| {
+                statement.sql("coalesce(pg_column_size(").name(&column.name).sql("), 0)");
+            });
+            statement.sql(" AS int8)").sql(COMPUTED);
+        }
+    }
+
+    /// What a row of [`Shape::select`] holds in a column of the layout.
+    pub(super) fn cell<'r>(&self, row: &[Seen<'r>], column: usize) -> Seen<'r> {
+        let place = if self.version.is_some() { self.read.binary_search(&column).ok() } else { Some(column) };
+        place.and_then(|place| row.get(place)).copied().unwrap_or(Seen::Null)
     }
 
     /// Adds `FROM table`.
@@ -73,14 +103,37 @@ impl<'a> Shape<'a> {
         table(statement.sql(" FROM "), &self.dataset.table)
     }
 
-    /// How many columns [`Shape::select`] names.
+    /// How many values [`Shape::select`] gives.
     pub(super) fn width(&self) -> usize {
-        self.layout.columns.len()
+        self.read.len() + if self.version.is_some() { 2 } else { 0 }
     }
 
     /// Adds: the key is one of these, at least one.
     pub(super) fn key_in(&self, statement: &mut Statement, keys: &[&[Cell]]) {
         self.columns_in(statement, &self.unique.terms, keys);
+    }
+
+    /// Whether the engine tells versions of a row apart.
+    pub(super) fn has_versions(&self) -> bool {
+        self.version.is_some()
+    }
+
+    /// Adds, for PostgreSQL: `FROM` the table, and the conditions by which each of these keys is found in this version and in no other.
+    pub(super) fn versions_in<'s>(&self, statement: &'s mut Statement, keys: &[&[Cell]], versions: Vec<Cell>) -> &'s mut Statement {
+        self.from(statement).sql(" USING (SELECT * FROM unnest(").list(
+            ", ",
+            self.unique.terms.iter().enumerate(),
+            |statement, (at, term)| {
+                statement.array(keys.iter().filter_map(|key| key.get(at).cloned()).collect(), &term.bind);
+            },
+        );
+        let names: Vec<Name> = (0..=self.unique.terms.len()).filter_map(|at| Name::new(&format!("retentiond_{at}")).ok()).collect();
+        statement.sql(", ").array(versions, &Bind::Cast("xid".into())).sql(")) AS retentiond_asked(").names(&names).sql(") WHERE ");
+        for (name, term) in names.iter().zip(&self.unique.terms) {
+            term.add(statement);
+            statement.sql(" = ").name(name).sql(" AND ");
+        }
+        statement.sql("xmin = ").names(names.last())
     }
 
     /// Adds: these columns, in the order of the key, hold one of these keys.
@@ -104,7 +157,13 @@ impl<'a> Shape<'a> {
             }
             (_, [only]) => {
                 only.add(statement);
-                statement.sql(" IN (").list(", ", part(0), |statement, value| {
+                let mut values: Vec<Cell> = part(0).collect();
+                if self.layout.dialect == Dialect::MySql {
+                    // A list of another length is another statement, to be prepared anew: so there are only a few lengths, and the last key fills them up.
+                    let last = values.last().cloned();
+                    values.resize(values.len().next_power_of_two(), last.unwrap_or(Cell::Null));
+                }
+                statement.sql(" IN (").list(", ", values, |statement, value| {
                     statement.typed(&value, &self.unique.terms[0].bind);
                 });
                 statement.sql(")");
@@ -127,13 +186,13 @@ impl<'a> Shape<'a> {
     }
 
     /// The key values of a row.
-    pub(super) fn key(&self, row: &[Cell]) -> Vec<Cell> {
-        self.unique.terms.iter().map(|term| row.get(term.at).cloned().unwrap_or(Cell::Null)).collect()
+    pub(super) fn key<'r>(&self, row: &[Seen<'r>]) -> SeenRow<'r> {
+        self.unique.terms.iter().map(|term| self.cell(row, term.at)).collect()
     }
 
     /// What a row of [`Shape::select`] says about one event.
-    pub(super) fn reading(&self, row: &[Cell], event: usize) -> Reading {
-        let cell = self.events.get(event).and_then(|at| row.get(*at)).unwrap_or(&Cell::Null);
+    pub(super) fn reading(&self, row: &[Seen<'_>], event: usize) -> Reading {
+        let cell = self.events.get(event).map_or(Seen::Null, |at| self.cell(row, *at));
         match self.dataset.events.get(event) {
             None => Reading::Doubt(Doubt::Failed("the dataset has no such event".into())),
             Some(event) => match &event.when {
@@ -149,17 +208,24 @@ impl<'a> Shape<'a> {
     }
 
     /// The record that a row of [`Shape::select`] is.
-    pub(super) fn record(&self, row: &[Cell]) -> Record {
+    pub(super) fn record(&self, row: &[Seen<'_>]) -> Record {
         let row = &row[..row.len().min(self.width())];
         let key = self.key(row);
-        let text = |at: Option<usize>| at.and_then(|at| row.get(at)?.text().map(Into::into));
+        let text = |at: Option<usize>| at.and_then(|at| self.cell(row, at).text().map(Into::into));
+        // Version and size stand last. Of a version that cannot be read, what was read of the row has to do.
+        let (size, state) = match row.split_last_chunk() {
+            Some((_, [version, Seen::Int(size)])) if self.version.is_some() => {
+                (u64::try_from(*size).unwrap_or(0), state_of_version(*version).unwrap_or_else(|| state_of(row)))
+            }
+            _ => (row.iter().map(|cell| cell.size()).sum(), state_of(row)),
+        };
         Record {
             key: key_of(&key),
             class_value: text(self.class_by),
             readings: (0..self.dataset.events.len()).map(|event| self.reading(row, event)).collect(),
             subject: text(self.subject),
-            size: row.iter().map(Cell::size).sum(),
-            fingerprint: fingerprint(row, &self.events, &key),
+            size,
+            fingerprint: fingerprint(&state, &key),
         }
     }
 

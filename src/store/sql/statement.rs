@@ -63,6 +63,8 @@ enum Part {
     Raw(Box<str>),
     /// The next value.
     Value(Bind),
+    /// The next value, read once for the whole statement.
+    Once(Bind),
     /// The next value, which is a list, as an array of this type; PostgreSQL only.
     Array(Bind),
     /// Both sides are the same value, or both are null.
@@ -95,6 +97,16 @@ pub(super) enum Token {
     Comment,
     /// A quote that is not closed.
     Open,
+}
+
+impl Value {
+    /// A list that holds whole numbers and nothing else.
+    pub(super) fn integers(&self) -> Option<Vec<i64>> {
+        let Self::Many(cells) = self else { return None };
+        // Of an empty list nobody knows of what.
+        cells.first()?;
+        cells.iter().map(|cell| if let Cell::Int(number) = cell { Some(*number) } else { None }).collect()
+    }
 }
 
 impl Name {
@@ -227,6 +239,15 @@ impl Statement {
         self
     }
 
+    /// Adds a bound value that every row is compared with. PostgreSQL would read the text of a date again for each row otherwise, because settings
+    /// might have changed in between. Not for what an index is searched by: the planner does not know what it will be.
+    pub(super) fn once(&mut self, value: &Cell, bind: &Bind) -> &mut Self {
+        self.typed(value, bind);
+        self.parts.pop();
+        self.parts.push(Part::Once(bind.clone()));
+        self
+    }
+
     /// Adds a list of values as one array; PostgreSQL only.
     pub(super) fn array(&mut self, values: Vec<Cell>, bind: &Bind) -> &mut Self {
         self.parts.push(Part::Array(bind.clone()));
@@ -302,9 +323,12 @@ impl Statement {
                     Dialect::MySql => " <=> ",
                 }),
                 Part::Matches => out.push_str(if dialect == Dialect::Postgres { " ~ " } else { " REGEXP " }),
-                Part::Value(bind) | Part::Array(bind) => {
+                Part::Value(bind) | Part::Array(bind) | Part::Once(bind) => {
                     if let Some((value, number)) = values.next() {
+                        let query = matches!(part, Part::Once(_)) && dialect == Dialect::Postgres;
+                        out.push_str(if query { "(SELECT " } else { "" });
                         dialect.place(value, number, bind, &mut out);
+                        out.push_str(if query { ")" } else { "" });
                     }
                 }
             }
@@ -336,6 +360,11 @@ impl Dialect {
     /// Writes the place that a value takes.
     fn place(self, value: &Value, number: usize, bind: &Bind, out: &mut String) {
         if self == Self::Postgres {
+            // Numbers are sent as such; to write and read them as text would cost more than to find their rows.
+            if let (Bind::Cast(kind), Some(_)) = (bind, value.integers()) {
+                out.push_str(&format!("CAST(CAST(${number} AS int8[]) AS {kind}[])"));
+                return;
+            }
             let (kind, array) = match (bind, value) {
                 (Bind::Cast(kind), Value::One(_)) => (&**kind, ""),
                 (Bind::Cast(kind), Value::Many(_)) => (&**kind, "[]"),
@@ -442,7 +471,7 @@ mod tests {
         let mut statement = Statement::new("");
         statement.name(&Name::new("a\"b").unwrap()).same().typed(&Cell::Text("7".into()), &Bind::Cast("integer".into()));
         statement.sql(" AND x = ANY(").array(vec![Cell::Int(1)], &Bind::Cast("bigint".into())).sql(")");
-        let text = "\"a\"\"b\" IS NOT DISTINCT FROM CAST($1 AS integer) AND x = ANY(CAST($2 AS bigint[]))";
+        let text = "\"a\"\"b\" IS NOT DISTINCT FROM CAST($1 AS integer) AND x = ANY(CAST(CAST($2 AS int8[]) AS bigint[]))";
         assert_eq!(statement.text(Dialect::Postgres), text);
         assert_eq!(statement.values(), [Value::One(Cell::Text("7".into())), Value::Many(vec![Cell::Int(1)])]);
         assert!(Name::new("").is_err() && Name::new("a\nb").is_err() && Name::new("a\0").is_err());

@@ -3,12 +3,13 @@
 //! Types are kept apart everywhere: the integer 1 and the text `1` are different keys, and a row whose 1 became `1` has changed. A record's
 //! [`Key`] is text for people and logs and may lose the type; the exact key travels inside the fingerprint, which only this store reads.
 //!
-//! **Fingerprint**: version byte 1, 16 bytes of SHA-256 over all columns of the row, 8 bytes of SHA-256 over the event columns (so that a
-//! change can be named without keeping a value), then the encoded key values.
+//! **Fingerprint**: version byte 2, 16 bytes that differ whenever the row does (of SHA-256 over all its columns, or the number that the engine gave
+//! this version of it), then the encoded key values.
 
 use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
 
 use crate::record::{Fingerprint, Key};
 
@@ -29,16 +30,37 @@ pub(super) enum Cell {
     Blob(Box<[u8]>),
 }
 
-const VERSION: u8 = 1;
-const ROW: usize = 16;
-const EVENTS: usize = 8;
+const VERSION: u8 = 2;
+const STATE: usize = 16;
 
-impl Cell {
+/// One value of a row as the driver holds it, for as long as the row is looked at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Seen<'r> {
+    /// No value.
+    Null,
+    /// An integer.
+    Int(i64),
+    /// An integer above those that have a sign; kept as text.
+    Large(u64),
+    /// A floating-point number.
+    Real(f64),
+    /// Text.
+    Text(&'r str),
+    /// Something stored as text that is not UTF-8.
+    Mangled(&'r [u8]),
+    /// Bytes.
+    Blob(&'r [u8]),
+}
+
+/// A row as it is looked at; that of most tables needs no allocation.
+pub(super) type SeenRow<'r> = SmallVec<[Seen<'r>; 16]>;
+
+impl<'r> Seen<'r> {
     /// What stands here in one word, for messages: never the value.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(super) fn kind(self) -> &'static str {
         match self {
             Self::Null => "nothing",
-            Self::Int(_) => "an integer",
+            Self::Int(_) | Self::Large(_) => "an integer",
             Self::Real(_) => "a real number",
             Self::Text(_) => "text",
             Self::Mangled(_) => "text that is not UTF-8",
@@ -47,10 +69,11 @@ impl Cell {
     }
 
     /// The value as text: what a person would write to find it again. `None` for no value.
-    pub(super) fn text(&self) -> Option<Cow<'_, str>> {
+    pub(super) fn text(self) -> Option<Cow<'r, str>> {
         match self {
             Self::Null => None,
             Self::Int(value) => Some(value.to_string().into()),
+            Self::Large(value) => Some(value.to_string().into()),
             Self::Real(value) => Some(format!("{value:?}").into()),
             Self::Text(text) => Some(Cow::Borrowed(text)),
             Self::Mangled(bytes) => Some(String::from_utf8_lossy(bytes)),
@@ -59,22 +82,78 @@ impl Cell {
     }
 
     /// Whether a condition that gave this value holds. SQL takes every number but zero for true.
-    pub(super) fn is_true(&self) -> bool {
+    pub(super) fn is_true(self) -> bool {
         match self {
-            Self::Int(number) => *number != 0,
-            Self::Real(number) => *number != 0.0,
+            Self::Int(number) => number != 0,
+            Self::Real(number) => number != 0.0,
             _ => false,
         }
     }
 
     /// How many bytes the value takes, roughly.
-    pub(super) fn size(&self) -> u64 {
+    pub(super) fn size(self) -> u64 {
         match self {
             Self::Null => 0,
-            Self::Int(_) | Self::Real(_) => 8,
+            Self::Int(_) | Self::Large(_) | Self::Real(_) => 8,
             Self::Text(text) => text.len() as u64,
             Self::Mangled(bytes) | Self::Blob(bytes) => bytes.len() as u64,
         }
+    }
+
+    /// The value to be kept when the row is gone.
+    pub(super) fn kept(self) -> Cell {
+        match self {
+            Self::Null => Cell::Null,
+            Self::Int(value) => Cell::Int(value),
+            Self::Large(value) => Cell::Text(value.to_string().into()),
+            Self::Real(value) => Cell::Real(value),
+            Self::Text(text) => Cell::Text(text.into()),
+            Self::Mangled(bytes) => Cell::Mangled(bytes.into()),
+            Self::Blob(bytes) => Cell::Blob(bytes.into()),
+        }
+    }
+
+    /// Tag, length, bytes: no two different lists of values encode alike.
+    fn encode(self, out: &mut impl FnMut(&[u8])) {
+        let mut put = |tag: u8, bytes: &[u8]| {
+            let mut head = [tag; 9];
+            head[1..].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+            out(&head);
+            out(bytes);
+        };
+        match self {
+            Self::Null => put(0, &[]),
+            Self::Int(value) => put(1, &value.to_le_bytes()),
+            Self::Large(value) => put(3, value.to_string().as_bytes()),
+            Self::Real(value) => put(2, &value.to_bits().to_le_bytes()),
+            Self::Text(text) => put(3, text.as_bytes()),
+            Self::Mangled(bytes) => put(4, bytes),
+            Self::Blob(bytes) => put(5, bytes),
+        }
+    }
+}
+
+impl Cell {
+    /// The value, to be looked at.
+    pub(super) fn seen(&self) -> Seen<'_> {
+        match self {
+            Self::Null => Seen::Null,
+            Self::Int(value) => Seen::Int(*value),
+            Self::Real(value) => Seen::Real(*value),
+            Self::Text(text) => Seen::Text(text),
+            Self::Mangled(bytes) => Seen::Mangled(bytes),
+            Self::Blob(bytes) => Seen::Blob(bytes),
+        }
+    }
+
+    /// See [`Seen::text`].
+    pub(super) fn text(&self) -> Option<Cow<'_, str>> {
+        self.seen().text()
+    }
+
+    /// See [`Seen::is_true`].
+    pub(super) fn is_true(&self) -> bool {
+        self.seen().is_true()
     }
 
     /// Every typed value whose text is exactly `text`: what a typed column must be asked for when only the text is known.
@@ -85,23 +164,6 @@ impl Cell {
         all.extend(text.strip_prefix("x'").and_then(|rest| rest.strip_suffix('\'')).and_then(unhex).map(Self::Blob));
         all.retain(|cell| cell.text().as_deref() == Some(text));
         all
-    }
-
-    /// Tag, length, bytes: no two different lists of values encode alike.
-    fn encode(&self, out: &mut impl FnMut(&[u8])) {
-        let mut put = |tag: u8, bytes: &[u8]| {
-            out(&[tag]);
-            out(&(bytes.len() as u64).to_le_bytes());
-            out(bytes);
-        };
-        match self {
-            Self::Null => put(0, &[]),
-            Self::Int(value) => put(1, &value.to_le_bytes()),
-            Self::Real(value) => put(2, &value.to_bits().to_le_bytes()),
-            Self::Text(text) => put(3, text.as_bytes()),
-            Self::Mangled(bytes) => put(4, bytes),
-            Self::Blob(bytes) => put(5, bytes),
-        }
     }
 
     fn decode(rest: &mut &[u8]) -> Option<Self> {
@@ -123,11 +185,15 @@ impl Cell {
 }
 
 /// A list of values as bytes that no other list has.
-pub(super) fn encoded(cells: &[Cell]) -> Vec<u8> {
-    let size: usize = cells.iter().map(|cell| 9 + usize::try_from(cell.size()).unwrap_or(0)).sum();
-    let mut out = Vec::with_capacity(size);
-    cells.iter().for_each(|cell| cell.encode(&mut |bytes| out.extend_from_slice(bytes)));
+pub(super) fn encoded<'r>(cells: impl IntoIterator<Item = Seen<'r>>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(32);
+    cells.into_iter().for_each(|cell| cell.encode(&mut |bytes| out.extend_from_slice(bytes)));
     out
+}
+
+/// The values, to be looked at.
+pub(super) fn seen(cells: &[Cell]) -> SeenRow<'_> {
+    cells.iter().map(Cell::seen).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -141,10 +207,11 @@ fn unhex(text: &str) -> Option<Box<[u8]>> {
 }
 
 /// The key that people see: the parts joined by `,`, with `,` and `%` percent-encoded where there are several parts.
-pub(super) fn key_of(parts: &[Cell]) -> Key {
+pub(super) fn key_of(parts: &[Seen<'_>]) -> Key {
     if let [one] = parts {
         return match one {
-            Cell::Mangled(bytes) => Key::new(bytes.clone()),
+            Seen::Mangled(bytes) => Key::new(*bytes),
+            Seen::Int(number) => Key::new(number.to_string().into_bytes()),
             other => Key::new(other.text().unwrap_or_default().as_bytes()),
         };
     }
@@ -162,41 +229,57 @@ pub(super) fn parts_of(key: &[u8], parts: usize) -> Option<Vec<String>> {
     (found.len() == parts).then_some(found)
 }
 
+/// What a row is at a moment: it differs whenever the row does.
+pub(super) type State = [u8; STATE];
+
+/// The state of a row of which everything was read.
+pub(super) fn state_of(row: &[Seen<'_>]) -> State {
+    // In one piece, and mostly without allocation: this is done twice for every row that goes.
+    let mut bytes: SmallVec<[u8; 512]> = SmallVec::new();
+    row.iter().for_each(|cell| cell.encode(&mut |part| bytes.extend_from_slice(part)));
+    let mut state = [0; STATE];
+    state.copy_from_slice(&Sha256::digest(&bytes)[..STATE]);
+    state
+}
+
+/// The state of a row whose version the engine names by a number; nothing when it names none.
+pub(super) fn state_of_version(version: Seen<'_>) -> Option<State> {
+    let Seen::Text(version) = version else { return None };
+    let mut state = [0; STATE];
+    state[..4].copy_from_slice(&version.parse::<u32>().ok()?.to_le_bytes());
+    Some(state)
+}
+
+/// The number of the version in a fingerprint; `None` when there is something else.
+pub(super) fn version_of(fingerprint: &[u8]) -> Option<u32> {
+    let state = fingerprint.strip_prefix(&[VERSION])?.first_chunk::<STATE>()?;
+    let (number, rest) = state.split_at(4);
+    rest.iter().all(|byte| *byte == 0).then(|| number.try_into().map(u32::from_le_bytes).ok())?
+}
+
 /// Makes the fingerprint of a row.
-pub(super) fn fingerprint(row: &[Cell], events: &[usize], key: &[Cell]) -> Fingerprint {
+pub(super) fn fingerprint(state: &State, key: &[Seen<'_>]) -> Fingerprint {
     let mut out = Fingerprint::new();
     out.push(VERSION);
-    out.extend_from_slice(&Sha256::digest(encoded(row))[..ROW]);
-    let mut dates = Vec::with_capacity(64);
-    events.iter().filter_map(|at| row.get(*at)).for_each(|cell| cell.encode(&mut |bytes| dates.extend_from_slice(bytes)));
-    out.extend_from_slice(&Sha256::digest(dates)[..EVENTS]);
-    for cell in key {
-        cell.encode(&mut |bytes| out.extend_from_slice(bytes));
-    }
+    out.extend_from_slice(state);
+    key.iter().for_each(|cell| cell.encode(&mut |bytes| out.extend_from_slice(bytes)));
     out
+}
+
+/// The part of a fingerprint in which the exact key stands: no two keys have the same. `None` when it was not made here.
+pub(super) fn key_bytes(fingerprint: &[u8]) -> Option<&[u8]> {
+    let (version, rest) = fingerprint.split_first()?;
+    rest.get(STATE..).filter(|_| *version == VERSION)
 }
 
 /// The exact key values in a fingerprint; `None` when it was not made here or has another number of parts.
 pub(super) fn typed_key(fingerprint: &[u8], parts: usize) -> Option<Vec<Cell>> {
-    let (version, rest) = fingerprint.split_first()?;
-    let (_, mut rest) = rest.split_at_checked(ROW + EVENTS)?;
+    let mut rest = key_bytes(fingerprint)?;
     let mut key = Vec::with_capacity(parts);
     while !rest.is_empty() {
         key.push(Cell::decode(&mut rest)?);
     }
-    (*version == VERSION && key.len() == parts && !key.contains(&Cell::Null)).then_some(key)
-}
-
-/// What kind of thing differs between two fingerprints of one row, in words; `None` when nothing does.
-pub(super) fn difference(was: &[u8], is: &[u8]) -> Option<&'static str> {
-    let events = 1 + ROW..1 + ROW + EVENTS;
-    if was == is {
-        None
-    } else if was.get(events.clone()) == is.get(events) {
-        Some("a column other than those of its events")
-    } else {
-        Some("a column that holds the date of an event")
-    }
+    (key.len() == parts && !key.contains(&Cell::Null)).then_some(key)
 }
 
 #[cfg(test)]
@@ -205,11 +288,17 @@ mod tests {
 
     #[test]
     fn an_integer_and_the_same_digits_as_text_are_different_keys_with_the_same_name() {
-        let (one, two) = ([Cell::Int(1)], [Cell::Text("1".into())]);
+        let (one, two) = ([Seen::Int(1)], [Seen::Text("1")]);
         assert_eq!(key_of(&one), key_of(&two));
-        assert_ne!(fingerprint(&one, &[], &one), fingerprint(&two, &[], &two));
-        assert_eq!(typed_key(&fingerprint(&one, &[], &one), 1).unwrap(), one);
-        assert_eq!(typed_key(&fingerprint(&one, &[], &one), 2), None);
+        let print = |row: &[Seen<'_>]| fingerprint(&state_of(row), row);
+        assert_ne!(state_of(&one), state_of(&two));
+        assert_eq!(typed_key(&print(&one), 1).unwrap(), [Cell::Int(1)]);
+        assert_eq!(key_bytes(&print(&one)).unwrap(), encoded(one));
+        assert_eq!(typed_key(&print(&one), 2), None);
+        assert_eq!(state_of_version(Seen::Null), None);
+        assert_eq!(version_of(&fingerprint(&state_of_version(Seen::Text("4294967295")).unwrap(), &one)), Some(u32::MAX));
+        assert_eq!(version_of(&print(&one)), None);
+        assert_ne!(state_of_version(Seen::Text("7")), state_of_version(Seen::Text("8")));
         assert_eq!(typed_key(b"hostile", 1), None);
         assert_eq!(typed_key(&[1; 200], 1), None);
     }
@@ -217,7 +306,7 @@ mod tests {
     #[test]
     fn a_composite_key_is_read_back_whatever_its_parts_hold() {
         for parts in [["a", "b"], ["a,b", "c"], ["%2C", ",%25"], ["", ""]] {
-            let key = key_of(&parts.map(|part| Cell::Text(part.into())));
+            let key = key_of(&parts.map(Seen::Text));
             assert_eq!(parts_of(key.as_bytes(), 2).unwrap(), parts);
         }
         assert_eq!(parts_of(b"a,b,c", 2), None);

@@ -9,7 +9,7 @@ use jiff::civil::{Date, DateTime};
 use jiff::fmt::strtime::BrokenDownTime;
 use jiff::tz::TimeZone;
 
-use super::value::Cell;
+use super::value::Seen;
 use crate::record::{Doubt, Moment, Reading};
 use crate::yaml::near;
 
@@ -104,26 +104,26 @@ impl Form {
 
 impl When {
     /// Reads one value. No value means that the event has not happened yet.
-    pub(super) fn read(&self, cell: &Cell) -> Reading {
+    pub(super) fn read(&self, cell: Seen<'_>) -> Reading {
         let wrong = || Reading::Doubt(Doubt::Unparsable(format!("{} where {} is expected", cell.kind(), self.form.describe())));
         let moment = match (&self.form, cell) {
-            (_, Cell::Null) => return Reading::NotYet,
-            (Form::Undeclared, Cell::Int(_) | Cell::Real(_)) => {
+            (_, Seen::Null) => return Reading::NotYet,
+            (Form::Undeclared, Seen::Int(_) | Seen::Real(_)) => {
                 return Reading::Doubt(Doubt::Unparsable("a number of undeclared meaning; write `as: unix` or `as: julian`".into()));
             }
-            (Form::Date, Cell::Text(text)) => iso_date(text.as_bytes()).map(Moment::Date),
-            (Form::Undeclared | Form::DateTime, Cell::Text(text)) => match iso(text.as_bytes()) {
+            (Form::Date, Seen::Text(text)) => iso_date(text.as_bytes()).map(Moment::Date),
+            (Form::Undeclared | Form::DateTime, Seen::Text(text)) => match iso(text.as_bytes()) {
                 Some(Iso::Local(local)) => return self.local(local),
                 Some(Iso::Moment(moment)) => Some(moment),
                 None => None,
             },
-            (Form::Unix, Cell::Int(seconds)) => instant(i128::from(*seconds) * 1_000_000_000),
-            (Form::Unix, Cell::Real(seconds)) => whole(seconds * 1000.0).and_then(|ms| instant(ms * 1_000_000)),
-            (Form::UnixMs, Cell::Int(ms)) => instant(i128::from(*ms) * 1_000_000),
-            (Form::UnixMs, Cell::Real(ms)) => whole(*ms).and_then(|ms| instant(ms * 1_000_000)),
-            (Form::Julian, Cell::Int(day)) => julian(f64_of(*day)),
-            (Form::Julian, Cell::Real(day)) => julian(*day),
-            (Form::Pattern(pattern), Cell::Text(text)) => return self.by_pattern(pattern, text).unwrap_or_else(wrong),
+            (Form::Unix, Seen::Int(seconds)) => instant(i128::from(seconds) * 1_000_000_000),
+            (Form::Unix, Seen::Real(seconds)) => whole(seconds * 1000.0).and_then(|ms| instant(ms * 1_000_000)),
+            (Form::UnixMs, Seen::Int(ms)) => instant(i128::from(ms) * 1_000_000),
+            (Form::UnixMs, Seen::Real(ms)) => whole(ms).and_then(|ms| instant(ms * 1_000_000)),
+            (Form::Julian, Seen::Int(day)) => julian(f64_of(day)),
+            (Form::Julian, Seen::Real(day)) => julian(day),
+            (Form::Pattern(pattern), Seen::Text(text)) => return self.by_pattern(pattern, text).unwrap_or_else(wrong),
             _ => None,
         };
         moment.filter(plausible).map_or_else(wrong, Reading::At)
@@ -248,13 +248,13 @@ fn f64_of(number: i64) -> f64 {
 mod tests {
     use super::*;
 
-    fn read(form: &str, zone: Option<&str>, cell: &Cell) -> Reading {
+    fn read(form: &str, zone: Option<&str>, cell: &Seen<'_>) -> Reading {
         let form = if form.is_empty() { Form::Undeclared } else { Form::parse(form).unwrap() };
-        When { form, zone: zone.map(|name| TimeZone::get(name).unwrap()) }.read(cell)
+        When { form, zone: zone.map(|name| TimeZone::get(name).unwrap()) }.read(*cell)
     }
 
     fn text(form: &str, zone: Option<&str>, value: &str) -> Reading {
-        read(form, zone, &Cell::Text(value.into()))
+        read(form, zone, &Seen::Text(value))
     }
 
     fn at(instant: &str) -> Reading {
@@ -283,10 +283,10 @@ mod tests {
             assert_eq!(text(form, london, "2026-03-29 01:30:00"), at("2026-03-29T01:30:00Z"));
         }
         for (seconds, instant) in [(0, "1970-01-01T00:00:00Z"), (-1, "1969-12-31T23:59:59Z"), (1_772_323_199, "2026-02-28T23:59:59Z")] {
-            assert_eq!(read("unix", None, &Cell::Int(seconds)), at(instant));
-            assert_eq!(read("unix", None, &Cell::Real(f64_of(seconds))), at(instant));
-            assert_eq!(read("unix-ms", None, &Cell::Int(seconds * 1000)), at(instant));
-            assert_eq!(read("julian", None, &Cell::Real(JULIAN_1970 + f64_of(seconds) / 86_400.0)), at(instant));
+            assert_eq!(read("unix", None, &Seen::Int(seconds)), at(instant));
+            assert_eq!(read("unix", None, &Seen::Real(f64_of(seconds))), at(instant));
+            assert_eq!(read("unix-ms", None, &Seen::Int(seconds * 1000)), at(instant));
+            assert_eq!(read("julian", None, &Seen::Real(JULIAN_1970 + f64_of(seconds) / 86_400.0)), at(instant));
         }
         assert_eq!(text("%d/%m/%Y", None, "28/02/2026"), on("2026-02-28"));
         assert_eq!(text("%d/%m/%Y %H:%M", london, "01/07/2026 00:30"), at("2026-06-30T23:30:00Z"));
@@ -331,20 +331,15 @@ mod tests {
             assert!(matches!(text("%d/%m/%Y", None, value), Reading::Doubt(_)), "{value}");
         }
         for form in ["unix", "unix-ms", "julian"] {
-            for cell in [
-                Cell::Int(i64::MAX),
-                Cell::Int(i64::MIN),
-                Cell::Real(f64::INFINITY),
-                Cell::Real(1e300),
-                Cell::Text("1".into()),
-                Cell::Blob([1].into()),
-            ] {
+            for cell in
+                [Seen::Int(i64::MAX), Seen::Int(i64::MIN), Seen::Real(f64::INFINITY), Seen::Real(1e300), Seen::Text("1"), Seen::Blob(&[1])]
+            {
                 assert!(matches!(read(form, None, &cell), Reading::Doubt(_)), "{form}");
             }
         }
-        assert!(matches!(read("", None, &Cell::Int(1_700_000_000)), Reading::Doubt(_)), "a number is never guessed at");
+        assert!(matches!(read("", None, &Seen::Int(1_700_000_000)), Reading::Doubt(_)), "a number is never guessed at");
         assert!(matches!(text("datetime", None, "2026-02-01 10:00"), Reading::Doubt(Doubt::NoZone(_))));
-        assert_eq!(read("date", None, &Cell::Null), Reading::NotYet);
+        assert_eq!(read("date", None, &Seen::Null), Reading::NotYet);
     }
 
     #[test]
@@ -365,7 +360,7 @@ mod tests {
         #[test]
         fn no_value_makes_the_reader_panic(text in "[0-9TZ:.+\\- /]{0,30}|\\PC{0,30}", number: i64, real: f64) {
             for form in ["", "date", "datetime", "unix", "unix-ms", "julian", "%d/%m/%Y %H:%M"] {
-                for cell in [Cell::Text(text.clone().into()), Cell::Int(number), Cell::Real(real)] {
+                for cell in [Seen::Text(&text), Seen::Int(number), Seen::Real(real)] {
                     let _ = read(form, Some("Europe/London"), &cell);
                 }
             }

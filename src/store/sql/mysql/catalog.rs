@@ -41,6 +41,8 @@ pub(super) struct Found {
     pub(super) engine: String,
     /// Whether the server is MariaDB.
     pub(super) maria: bool,
+    /// About how many rows it has, by the server's statistics.
+    pub(super) rows: Option<u64>,
 }
 
 /// One column as the server describes it.
@@ -58,14 +60,17 @@ struct Described {
 /// The table that a name stands for: as it is written, or where the server does not tell capitals apart in another case.
 pub(super) async fn find(session: &mut Session, table: &Table) -> Outcome<Option<Found>> {
     let mut statement = Statement::new(
-        "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, ENGINE, VERSION() LIKE '%MariaDB%', @@lower_case_table_names <> 0 \
+        "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, ENGINE, VERSION() LIKE '%MariaDB%', @@lower_case_table_names <> 0, \
+         CAST(TABLE_ROWS AS SIGNED) \
          FROM information_schema.TABLES WHERE TABLE_SCHEMA = ",
     );
     schema(&mut statement, table).sql(" AND TABLE_NAME = ").value(&Cell::Text(table.name.as_str().into()));
     let mut near = None;
     for row in session.rows(&statement).await? {
-        let [schema, name, kind, engine, maria, folds] = row.as_slice() else { continue };
-        let found = Found { schema: words(schema), name: words(name), kind: words(kind), engine: words(engine), maria: maria.is_true() };
+        let [schema, name, kind, engine, maria, folds, rows] = row.as_slice() else { continue };
+        let rows = if let Cell::Int(rows @ 1..) = rows { u64::try_from(*rows).ok() } else { None };
+        let found =
+            Found { schema: words(schema), name: words(name), kind: words(kind), engine: words(engine), maria: maria.is_true(), rows };
         let exact = found.name == table.name.as_str() && table.schema.as_ref().is_none_or(|schema| schema.as_str() == found.schema);
         if exact {
             return Ok(Some(found));
@@ -116,7 +121,17 @@ pub(in super::super) async fn layout_of(session: &mut Session, table: &Table) ->
         _ => Vec::new(),
     };
     let indexes = indexes.into_iter().map(|(_, index)| index).collect();
-    Ok(Ok(Layout { dialect: Dialect::MySql, columns, kind, collates: false, rowid: None, indexes, appended }))
+    Ok(Ok(Layout {
+        dialect: Dialect::MySql,
+        columns,
+        kind,
+        collates: false,
+        rowid: None,
+        indexes,
+        appended,
+        version: None,
+        rows: found.rows,
+    }))
 }
 
 /// Adds which table a description is asked for.

@@ -11,7 +11,7 @@ use super::super::shape;
 use super::super::statement::{Bind, Statement};
 use super::super::value::Cell;
 use super::catalog::{Found, find, layout_of, words};
-use super::privilege;
+use super::{privilege, replica};
 use crate::error::escape;
 
 /// A foreign key as the server describes it.
@@ -158,28 +158,12 @@ pub(in super::super) async fn rights(session: &mut Session, dataset: &Dataset) -
     if is_on(value("log_bin")) && value("binlog_format") == "STATEMENT" {
         out.push("the server's `binlog_format` is STATEMENT, with which it refuses removals; set it to ROW or MIXED".into());
     }
-    if replicates(session).await? {
+    if replica::replicates(session).await? {
         out.push("the server is a replica: what is removed here stays where it comes from; name the primary".into());
     }
     constants(session, dataset, &mut out).await?;
     attempts(session, dataset, &mut out).await?;
     Ok(out)
-}
-
-/// Whether the server takes over the changes of another, as far as the account may know.
-async fn replicates(session: &mut Session) -> Outcome<bool> {
-    // MariaDB names the connection and its state first.
-    for (asked, at) in [("SHOW ALL SLAVES STATUS", 12), ("SHOW REPLICA STATUS", 10)] {
-        match session.rows(&Statement::new(asked)).await {
-            Ok(rows) => {
-                return Ok(rows.iter().any(|row| row.iter().skip(at).take(2).any(|cell| cell.text().is_some_and(|text| text == "Yes"))));
-            }
-            Err(failure) if failure.trouble == Trouble::Gone => return Err(failure),
-            // Not this server's words, or not this account's business.
-            Err(_) => {}
-        }
-    }
-    Ok(false)
 }
 
 /// Constants for columns of bytes are written in hexadecimal digits, as these are read; anything else would become null.

@@ -15,7 +15,9 @@
 pub(super) mod catalog;
 pub(super) mod check;
 mod failure;
+mod identity;
 mod privilege;
+pub(super) mod replica;
 #[cfg(test)]
 mod tests;
 
@@ -26,13 +28,14 @@ use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlRow, MySqlValueRef};
 use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Decode, Executor as _, MySql, Row, TypeInfo, ValueRef};
 
 use self::failure::failure;
+use self::identity::Identity;
 use super::config::Dataset;
 use super::server::Server;
-use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble, connected, is_ours};
+use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble, connected};
 use super::shape::table;
 use super::statement::{Dialect, Statement, Value};
 use super::throttle::Load;
-use super::value::Cell;
+use super::value::{Cell, Seen, SeenRow};
 use crate::error::escape;
 use crate::store::BATCH;
 
@@ -43,10 +46,15 @@ pub(super) const GRADES: &[&str] = &["anonymised", "row-deleted", "rewritten"];
 pub(super) const CAVEATS: &[&str] = &["pages-until-overwritten", "redo-and-binary-logs", "replicas-follow", "backups-not-reached"];
 
 /// Begins a transaction that deletes.
-pub(super) const BEGIN: &str = "SET SESSION innodb_lock_wait_timeout = 2; START TRANSACTION READ WRITE";
+pub(super) const BEGIN: &str = "SET SESSION innodb_lock_wait_timeout = 2; START TRANSACTION READ WRITE; \
+     SELECT CAST(CONNECTION_ID() AS SIGNED), CAST(@@server_id AS SIGNED)";
 
 /// Begins one that deletes before it looks; MariaDB. It waits for nobody: a deadlock might cost an application its transaction.
-const BEGIN_AT_ONCE: &str = "SET SESSION innodb_lock_wait_timeout = 0; START TRANSACTION READ WRITE";
+const BEGIN_AT_ONCE: &str = "SET SESSION innodb_lock_wait_timeout = 0; START TRANSACTION READ WRITE; \
+     SELECT CAST(CONNECTION_ID() AS SIGNED), CAST(@@server_id AS SIGNED)";
+
+/// Asks for the numbers of session and server, in a way that leaves nothing behind there.
+const NUMBERS: &str = "SELECT CAST(CONNECTION_ID() AS SIGNED), CAST(@@server_id AS SIGNED)";
 
 /// Statements with more values than this are not kept prepared. A batch stays below it, and mostly has as many as the last one.
 const KEPT_PREPARED: usize = 2 * BATCH;
@@ -67,6 +75,9 @@ pub(in super::super) struct Connection {
     inner: MySqlConnection,
     /// Whether it says of deleted rows what they were.
     returns_deleted: bool,
+    identity: Identity,
+    /// The number that the server gave the session, and the server's own.
+    numbers: (i64, i64),
 }
 
 /// Connects.
@@ -74,9 +85,11 @@ pub(super) async fn open(server: &Server, read_only: bool) -> Outcome<Session> {
     let shown = server.shown();
     let options = server.mysql_options().map_err(|why| Failure::other(why).at(&shown))?;
     let inner = connected(server, options.connect(), failure).await.map_err(|failure| failure.at(&shown))?;
-    let mut connection = Connection { inner, returns_deleted: false };
-    let number = connection.prepare(read_only).await.map_err(|failure| failure.at(&shown))?;
-    Ok(Session::new(AnyConnection::MySql(connection)).numbered(server, number))
+    let mut connection = Connection { inner, returns_deleted: false, identity: Identity::default(), numbers: (0, 0) };
+    connection.prepare(read_only).await.map_err(|failure| failure.at(&shown))?;
+    connection.identity.meet(server).map_err(|failure| failure.at(&shown))?;
+    let (whole, number) = (connection.identity.whole(), connection.numbers.0);
+    Ok(Session::new(AnyConnection::MySql(connection)).numbered(whole, number))
 }
 
 /// How far replicas are behind and how many other sessions are at work. Which replicas there are only an account with PROCESS sees, and how
@@ -94,7 +107,7 @@ pub(super) async fn load(session: &mut Session) -> Outcome<Load> {
 
 /// Sessions of this account in this database that are none of this process: what a process left behind that is no more. Until they end, a row may
 /// still go.
-pub(super) async fn under_way(session: &mut Session, server: &Server) -> Outcome<bool> {
+pub(super) async fn under_way(session: &mut Session) -> Outcome<bool> {
     let statement = Statement::new(
         "SELECT CAST(ID AS SIGNED), ID = CONNECTION_ID() FROM information_schema.PROCESSLIST \
          WHERE USER = LEFT(USER(), CHAR_LENGTH(USER()) - LOCATE('@', REVERSE(USER()))) AND DB = DATABASE()",
@@ -104,7 +117,7 @@ pub(super) async fn under_way(session: &mut Session, server: &Server) -> Outcome
     if own.is_empty() {
         return Err(Failure::other("the account cannot see its own sessions, so nobody can tell whether something is still under way"));
     }
-    Ok(others.iter().any(|row| !matches!(row.first(), Some(Cell::Int(number)) if is_ours(server, *number))))
+    Ok(others.iter().any(|row| !matches!(row.first(), Some(Cell::Int(number)) if session.is_ours(*number))))
 }
 
 /// Rebuilds the tables of a dataset.
@@ -125,13 +138,14 @@ pub(super) async fn optimize(session: &mut Session, dataset: &Dataset) -> Outcom
 }
 
 impl Connection {
-    /// Looks who is there, and sets everything that a session depends on; answers the session's number.
-    async fn prepare(&mut self, read_only: bool) -> Outcome<i64> {
-        let asked = Statement::new("SELECT VERSION(), SHA2('', 256) IS NOT NULL, CAST(CONNECTION_ID() AS SIGNED)");
-        let rows = self.map(&asked, |row| row).await?;
-        let Some([version, hashes, Cell::Int(number)]) = rows.first().map(Vec::as_slice) else {
+    /// Looks who is there, and sets everything that a session depends on.
+    async fn prepare(&mut self, read_only: bool) -> Outcome<()> {
+        let rows = self.rows(&Statement::new("SELECT VERSION(), SHA2('', 256) IS NOT NULL")).await?;
+        let Some([version, hashes]) = rows.first().map(Vec::as_slice) else {
             return Err(Failure::other("the server does not say what it is"));
         };
+        self.identity = Identity::read(&self.rows(&Statement::new(identity::ASKED)).await?);
+        self.numbers = self.ask_numbers().await?;
         let own = settings_for(&version.text().unwrap_or_default()).map_err(Failure::other)?;
         if !hashes.is_true() {
             return Err(Failure::other("the server cannot compute SHA-256, by which contents are compared"));
@@ -140,7 +154,30 @@ impl Connection {
         self.run(SETTINGS).await?;
         self.run(own).await?;
         self.run(if read_only { "SET SESSION TRANSACTION READ ONLY" } else { "SET SESSION TRANSACTION READ WRITE" }).await?;
-        Ok(*number)
+        Ok(())
+    }
+
+    /// All rows of a query whose result is known to be small.
+    async fn rows(&mut self, statement: &Statement) -> Outcome<Vec<Vec<Cell>>> {
+        self.map(statement, |row| row.iter().map(|cell| cell.kept()).collect()).await
+    }
+
+    async fn ask_numbers(&mut self) -> Outcome<(i64, i64)> {
+        let row = self.inner.fetch_one(sqlx::raw_sql(NUMBERS)).await.map_err(|error| failure(&error))?;
+        numbers(&row).map_err(|error| failure(&error))
+    }
+
+    /// Begins a transaction with text that asks for [`NUMBERS`] in the same breath; whether the session that answers is the one that was prepared, on
+    /// the same server.
+    pub(in super::super) async fn begin(&mut self, text: &'static str) -> Outcome<bool> {
+        let rows = self.inner.fetch_all(sqlx::raw_sql(text)).await.map_err(|error| failure(&error))?;
+        Ok(rows.first().and_then(|row| numbers(row).ok()) == Some(self.numbers))
+    }
+
+    /// What tells the database from any other; empty when the server does not say.
+    pub(in super::super) async fn mark(&mut self) -> Outcome<String> {
+        let rows = self.rows(&Statement::new("SELECT DATABASE()")).await?;
+        Ok(self.identity.mark(&rows.iter().flatten().next().map(catalog::words).unwrap_or_default()))
     }
 
     /// Begins a transaction that deletes before it looks, where the server can do that.
@@ -151,11 +188,15 @@ impl Connection {
     pub(in super::super) async fn map<T: Send + Unpin>(
         &mut self,
         statement: &Statement,
-        mut each: impl FnMut(Vec<Cell>) -> T + Send,
+        mut each: impl FnMut(&[Seen<'_>]) -> T + Send,
     ) -> Outcome<Vec<T>> {
         let query = sqlx::query_with::<MySql, _>(AssertSqlSafe(statement.text(Dialect::MySql)), arguments(statement)?);
         let query = query.persistent(statement.values().len() <= KEPT_PREPARED);
-        query.try_map(move |row: MySqlRow| cells(&row).map(&mut each)).fetch_all(&mut self.inner).await.map_err(|error| failure(&error))
+        query
+            .try_map(move |row: MySqlRow| seen(&row).map(|row| each(&row)))
+            .fetch_all(&mut self.inner)
+            .await
+            .map_err(|error| failure(&error))
     }
 
     /// Counts the rows that were found, not those that an UPDATE found to be different: the driver asks for that.
@@ -199,6 +240,11 @@ fn settings_for(version: &str) -> Result<&'static str, String> {
     Ok(settings)
 }
 
+/// What [`NUMBERS`] answers.
+fn numbers(row: &MySqlRow) -> sqlx::Result<(i64, i64)> {
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
 fn arguments(statement: &Statement) -> Outcome<MySqlArguments> {
     let mut arguments = MySqlArguments::default();
     for value in statement.values() {
@@ -214,29 +260,29 @@ fn arguments(statement: &Statement) -> Outcome<MySqlArguments> {
     Ok(arguments)
 }
 
-fn cells(row: &MySqlRow) -> sqlx::Result<Vec<Cell>> {
-    (0..row.len()).map(|at| cell(row.try_get_raw(at)?).map_err(sqlx::Error::Decode)).collect()
+fn seen(row: &MySqlRow) -> sqlx::Result<SeenRow<'_>> {
+    (0..row.len()).map(|at| value(row.try_get_raw(at)?).map_err(sqlx::Error::Decode)).collect()
 }
 
-fn cell(value: MySqlValueRef<'_>) -> Result<Cell, sqlx::error::BoxDynError> {
-    let kind = value.type_info().name().to_owned();
+fn value(value: MySqlValueRef<'_>) -> Result<Seen<'_>, sqlx::error::BoxDynError> {
+    let kind = value.type_info().into_owned();
     // The driver would say that a zero date is null.
-    if matches!(kind.as_str(), "DATE" | "DATETIME" | "TIMESTAMP" | "TIME") {
+    if matches!(kind.name(), "DATE" | "DATETIME" | "TIMESTAMP" | "TIME") {
         return Err("a date or time that was not asked for as text".into());
     }
     if value.is_null() {
-        return Ok(Cell::Null);
+        return Ok(Seen::Null);
     }
-    Ok(match kind.as_str() {
-        "BOOLEAN" | "TINYINT" | "SMALLINT" | "MEDIUMINT" | "INT" | "BIGINT" => Cell::Int(<i64 as Decode<'_, MySql>>::decode(value)?),
+    Ok(match kind.name() {
+        "BOOLEAN" | "TINYINT" | "SMALLINT" | "MEDIUMINT" | "INT" | "BIGINT" => Seen::Int(<i64 as Decode<'_, MySql>>::decode(value)?),
         unsigned if unsigned.ends_with("UNSIGNED") || unsigned == "YEAR" => {
             let number = <u64 as Decode<'_, MySql>>::decode(value)?;
-            i64::try_from(number).map_or_else(|_| Cell::Text(number.to_string().into()), Cell::Int)
+            i64::try_from(number).map_or(Seen::Large(number), Seen::Int)
         }
-        "FLOAT" | "DOUBLE" => Cell::Real(<f64 as Decode<'_, MySql>>::decode(value)?),
+        "FLOAT" | "DOUBLE" => Seen::Real(<f64 as Decode<'_, MySql>>::decode(value)?),
         _ => {
             let bytes = <&[u8] as Decode<'_, MySql>>::decode(value)?;
-            std::str::from_utf8(bytes).map_or_else(|_| Cell::Mangled(bytes.into()), |text| Cell::Text(text.into()))
+            std::str::from_utf8(bytes).map_or(Seen::Mangled(bytes), Seen::Text)
         }
     })
 }

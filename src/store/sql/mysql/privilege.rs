@@ -13,8 +13,15 @@ const GRANTEE: &str = " AND GRANTEE = CONCAT('''', SUBSTR(CURRENT_USER(), 1, \
      CHAR_LENGTH(CURRENT_USER()) - CHAR_LENGTH(SUBSTRING_INDEX(CURRENT_USER(), '@', -1)) - 1), '''@''', \
      SUBSTRING_INDEX(CURRENT_USER(), '@', -1), '''')";
 
-/// Whether the account has a privilege for the whole server.
+/// Whether the account has a privilege for the whole server. With `partial_revokes` MySQL takes one back for single schemas and lists it all the
+/// same; only what is not about schemas is believed then.
 pub(super) async fn everywhere(session: &mut Session, privilege: &str) -> Outcome<bool> {
+    if privilege != "PROCESS" {
+        let revokes = session.rows(&Statement::new("SHOW GLOBAL VARIABLES LIKE 'partial_revokes'")).await?;
+        if revokes.iter().flatten().nth(1).and_then(Cell::text).is_some_and(|value| value != "OFF") {
+            return Ok(false);
+        }
+    }
     let mut statement = Statement::new("SELECT count(*) FROM information_schema.USER_PRIVILEGES WHERE PRIVILEGE_TYPE = ");
     statement.value(&Cell::Text(privilege.into())).sql(GRANTEE);
     Ok(session.number(&statement).await? > 0)

@@ -28,6 +28,11 @@ pub(super) async fn oid(session: &mut Session, table: &Table) -> Outcome<Option<
         .and_then(|cell| if let Cell::Int(oid) = cell { Some(oid) } else { None }))
 }
 
+/// The transaction that wrote the row. Each one that changes a row leaves its own number there, and it stays when a table is vacuumed or written anew.
+/// Numbers come round after four thousand million; what a row says of its events is read and judged in any case. Partitions and tables of other
+/// kinds may say something else, or nothing.
+const VERSION: &str = "CAST(xmin AS text)";
+
 /// Adds a query that gives the table's schema if the role may not look into it.
 fn closed<'s>(statement: &'s mut Statement, table: &Table) -> &'s mut Statement {
     let schema = table.schema.as_ref().map_or(Cell::Null, |schema| Cell::Text(schema.as_str().into()));
@@ -49,9 +54,17 @@ pub(in super::super) async fn layout_of(session: &mut Session, table: &Table) ->
         return Ok(Err(format!("there is no table `{}`{}", table.shown(), escape(hint.as_bytes()))));
     };
     let oid = Cell::Int(oid);
-    let mut statement = Statement::new("SELECT CAST(relkind AS text) FROM pg_class WHERE oid = CAST(");
+    let mut statement = Statement::new(
+        "SELECT CAST(c.relkind AS text), CASE WHEN c.relkind = 'r' AND NOT c.relhassubclass AND a.amname = 'heap' THEN 1 ELSE 0 END, \
+         CAST(c.reltuples AS int8) \
+         FROM pg_class AS c LEFT JOIN pg_am AS a ON a.oid = c.relam WHERE c.oid = CAST(",
+    );
     statement.value(&oid).sql(" AS oid)");
-    let kind = match session.rows(&statement).await?.iter().flatten().next().map(words).as_deref() {
+    let described = session.rows(&statement).await?;
+    let first = described.first().map_or(&[][..], Vec::as_slice);
+    let version = first.get(1).is_some_and(Cell::is_true).then_some(VERSION);
+    let rows = if let Some(Cell::Int(rows @ 1..)) = first.get(2) { u64::try_from(*rows).ok() } else { None };
+    let kind = match first.first().map(words).as_deref() {
         Some("r" | "p") => "table",
         Some("v") => "view",
         Some("m") => "materialised view",
@@ -61,7 +74,7 @@ pub(in super::super) async fn layout_of(session: &mut Session, table: &Table) ->
     let columns = columns(session, &oid).await?;
     let indexes = indexes(session, &oid).await?;
     let kind = kind.to_owned();
-    Ok(Ok(Layout { dialect: Dialect::Postgres, columns, kind, collates: false, rowid: None, indexes, appended: Vec::new() }))
+    Ok(Ok(Layout { dialect: Dialect::Postgres, columns, kind, collates: false, rowid: None, indexes, appended: Vec::new(), version, rows }))
 }
 
 async fn columns(session: &mut Session, oid: &Cell) -> Outcome<Vec<Column>> {

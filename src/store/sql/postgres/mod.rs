@@ -1,8 +1,13 @@
 //! PostgreSQL: connecting, and what its errors mean.
 //!
 //! Every column is read as text in a form that does not depend on the server's settings, integers and floating-point numbers excepted, and every
-//! value is handed back as text with the type that it is to be read as. So any type can be a key, and any column takes part in the fingerprint.
+//! value is handed back as text with the type that it is to be read as. So any type can be a key, and a change of any column shows.
 //! Contents of `bytea` columns stand in it by their SHA-256, computed by the server, so that documents are not carried over for every look.
+//!
+//! **Versions.** A plain table says of each row which transaction wrote it (`xmin`), and no transaction writes two versions of a row that others can
+//! see. So key and `xmin` together say that a row is what the scan saw, and the other columns need not be read. A row that was changed and changed back
+//! is another version, and stays until the next scan. Partitioned and inherited tables, tables of another access method, and datasets that anonymise are
+//! compared by their contents.
 //!
 //! **Grades**: `row-deleted` and `anonymised`. The row is gone for every reader; its bytes stay in the table's file until VACUUM and later writes
 //! have gone over them, and in the write-ahead log until that is recycled. Replicas and archives follow by themselves. A rewriting of the table
@@ -16,15 +21,15 @@ mod tests;
 use std::time::Duration;
 
 use sqlx::postgres::{PgArguments, PgConnection, PgDatabaseError, PgRow, PgSeverity, PgValueRef};
-use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Decode, Executor as _, Postgres, Row, TypeInfo, ValueRef};
+use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Decode, Executor as _, Postgres, Row, ValueRef};
 
 use super::config::Dataset;
 use super::server::Server;
-use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble, connected, is_ours, unanswered};
+use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble, connected, unanswered};
 use super::shape::table;
 use super::statement::{Dialect, Statement, Value};
 use super::throttle::Load;
-use super::value::Cell;
+use super::value::{Cell, Seen, SeenRow};
 use crate::error::escape;
 
 /// Every grade, from the lowest up.
@@ -35,7 +40,7 @@ pub(super) const CAVEATS: &[&str] = &["dead-rows-until-vacuum", "write-ahead-log
 
 /// Begins a transaction that deletes. That it may write, the session was told; to ask for it here would be refused on a replica in words that
 /// do not say why.
-pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_backend_pid()";
 
 /// What every session begins with: nothing depends on the settings of server, database and role.
 const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'iso_8601'; SET timezone = 'UTC'; SET lc_monetary = 'C'; \
@@ -44,8 +49,9 @@ const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET datestyle = 'ISO, YMD'
      SET idle_in_transaction_session_timeout = '1min'; SET default_transaction_isolation = 'read committed'; SET synchronous_commit = on";
 
 /// Begins one that deletes before it looks. It waits for nobody: long before the server would look for a deadlock, and might end an application's
-/// transaction for it, ours has given way.
-pub(super) const BEGIN_AT_ONCE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '50ms'";
+/// transaction for it, ours has given way. Its rows are few and found by their key: whatever statistics say, the table is not to be read for them.
+pub(super) const BEGIN_AT_ONCE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '50ms'; \
+     SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SELECT pg_backend_pid()";
 
 /// A connection to one database of a server.
 pub(in super::super) struct Connection {
@@ -60,15 +66,18 @@ pub(super) async fn open(server: &Server, read_only: bool) -> Outcome<Session> {
     let options = server.postgres_options().map_err(|why| Failure::other(why).at(&shown))?;
     let inner = connected(server, options.connect(), failure).await.map_err(|failure| failure.at(&shown))?;
     let mut connection = Connection { inner, number: 0 };
-    let number = connection.prepare(read_only).await.map_err(|failure| failure.at(&shown))?;
-    Ok(Session::new(AnyConnection::Postgres(connection)).numbered(server, number.into()))
+    let began = connection.prepare(read_only).await.map_err(|failure| failure.at(&shown))?;
+    let number = connection.number.into();
+    Ok(Session::new(AnyConnection::Postgres(connection)).numbered(began, number))
 }
 
 /// How far replicas are behind and how many other sessions are at work.
 pub(super) async fn load(session: &mut Session) -> Outcome<Load> {
-    // A replica that says nothing of its lag is behind by what it has not replayed, unless nothing is written.
+    // What a replica said of its lag held when it said so: where it has not replayed everything, it has fallen behind further since.
     let statement = Statement::new(
-        "SELECT (SELECT CAST(coalesce(max(extract(epoch FROM replay_lag)), 0) AS float8) FROM pg_stat_replication), \
+        "SELECT (SELECT CAST(coalesce(max(extract(epoch FROM coalesce(replay_lag, interval '0') + CASE WHEN replay_lsn < \
+           CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_lsn() END \
+           THEN greatest(clock_timestamp() - reply_time, interval '0') ELSE interval '0' END)), 0) AS float8) FROM pg_stat_replication), \
          (SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND backend_type = 'client backend' \
            AND NOT (application_name = 'retentiond' AND usename = current_user)), \
          (SELECT count(*) FROM pg_stat_replication WHERE state IS NULL) + (SELECT count(*) FROM pg_stat_activity WHERE backend_type IS NULL)",
@@ -110,13 +119,13 @@ pub(super) async fn vacuum(session: &mut Session, dataset: &Dataset) -> Outcome<
 
 /// Sessions of this role that have begun something here and are none of this process: what a process left behind that is no more. Until they end,
 /// a row may still go.
-pub(super) async fn under_way(session: &mut Session, server: &Server) -> Outcome<bool> {
+pub(super) async fn under_way(session: &mut Session) -> Outcome<bool> {
     let statement = Statement::new(
         "SELECT CAST(pid AS int8) FROM pg_stat_activity WHERE application_name = 'retentiond' AND usename = current_user \
          AND datname = current_database() AND (backend_xid IS NOT NULL OR state <> 'idle') AND pid <> pg_backend_pid()",
     );
     let others = session.rows(&statement).await?;
-    Ok(others.iter().flatten().any(|cell| !matches!(cell, Cell::Int(number) if is_ours(server, *number))))
+    Ok(others.iter().flatten().any(|cell| !matches!(cell, Cell::Int(number) if session.is_ours(*number))))
 }
 
 /// What tells this database from any other, and stays the same when a replica takes over.
@@ -129,12 +138,14 @@ pub(super) async fn mark(session: &mut Session) -> Outcome<String> {
 }
 
 impl Connection {
-    /// Sets everything that a session depends on; answers the number of the server's process.
-    async fn prepare(&mut self, read_only: bool) -> Outcome<i32> {
+    /// Sets everything that a session depends on; answers when and where the server began, by which it is told from every other.
+    async fn prepare(&mut self, read_only: bool) -> Outcome<String> {
         self.run(SETTINGS).await?;
         self.run(if read_only { "SET default_transaction_read_only = on" } else { "SET default_transaction_read_only = off" }).await?;
         self.number = self.ask_number().await?;
-        Ok(self.number)
+        let asked = "SELECT CAST(pg_postmaster_start_time() AS text) || ' ' || current_setting('port')";
+        let row = self.inner.fetch_one(sqlx::raw_sql(asked)).await.map_err(|error| failure(&error))?;
+        row.try_get(0).map_err(|error| failure(&error))
     }
 
     /// Asks for the number of the server's process, in a way that leaves nothing behind there.
@@ -143,18 +154,21 @@ impl Connection {
         row.try_get(0).map_err(|error| failure(&error))
     }
 
-    /// Whether the same process of the server is behind it as at the beginning.
-    pub(in super::super) async fn is_itself(&mut self) -> Outcome<bool> {
-        Ok(self.ask_number().await? == self.number)
+    /// Begins a transaction with text that asks for the number of the server's process in the same breath; whether the one that answers is the one
+    /// that was prepared.
+    pub(in super::super) async fn begin(&mut self, text: &'static str) -> Outcome<bool> {
+        let rows = self.inner.fetch_all(sqlx::raw_sql(text)).await.map_err(|error| failure(&error))?;
+        let number = rows.first().and_then(|row| row.try_get::<i32, _>(0).ok());
+        Ok(number == Some(self.number))
     }
 
     pub(in super::super) async fn map<T: Send + Unpin>(
         &mut self,
         statement: &Statement,
-        mut each: impl FnMut(Vec<Cell>) -> T + Send,
+        mut each: impl FnMut(&[Seen<'_>]) -> T + Send,
     ) -> Outcome<Vec<T>> {
         let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(statement.text(Dialect::Postgres)), arguments(statement)?);
-        query.try_map(move |row: PgRow| cells(&row).map(&mut each)).fetch_all(&mut self.inner).await.map_err(|error| failure(&error))
+        query.try_map(move |row: PgRow| seen(&row).map(|row| each(&row))).fetch_all(&mut self.inner).await.map_err(|error| failure(&error))
     }
 
     pub(in super::super) async fn execute(&mut self, statement: &Statement) -> Outcome<u64> {
@@ -179,27 +193,31 @@ fn arguments(statement: &Statement) -> Outcome<PgArguments> {
     for value in statement.values() {
         let added = match value {
             Value::One(cell) => arguments.add(text(cell)),
-            Value::Many(cells) => arguments.add(cells.iter().map(text).collect::<Vec<_>>()),
+            Value::Many(cells) => match value.integers() {
+                Some(numbers) => arguments.add(numbers),
+                None => arguments.add(cells.iter().map(text).collect::<Vec<_>>()),
+            },
         };
         added.map_err(|_| Failure::other("a value could not be bound"))?;
     }
     Ok(arguments)
 }
 
-fn cells(row: &PgRow) -> sqlx::Result<Vec<Cell>> {
-    (0..row.len()).map(|at| cell(row.try_get_raw(at)?).map_err(sqlx::Error::Decode)).collect()
+fn seen(row: &PgRow) -> sqlx::Result<SeenRow<'_>> {
+    (0..row.len()).map(|at| value(row.try_get_raw(at)?).map_err(sqlx::Error::Decode)).collect()
 }
 
-fn cell(value: PgValueRef<'_>) -> Result<Cell, sqlx::error::BoxDynError> {
+fn value(value: PgValueRef<'_>) -> Result<Seen<'_>, sqlx::error::BoxDynError> {
     if value.is_null() {
-        return Ok(Cell::Null);
+        return Ok(Seen::Null);
     }
-    Ok(match value.type_info().name() {
-        "INT8" => Cell::Int(<i64 as Decode<'_, Postgres>>::decode(value)?),
-        "INT4" => Cell::Int(<i32 as Decode<'_, Postgres>>::decode(value)?.into()),
-        "FLOAT8" => Cell::Real(<f64 as Decode<'_, Postgres>>::decode(value)?),
-        "BOOL" => Cell::Int(<bool as Decode<'_, Postgres>>::decode(value)?.into()),
-        _ => Cell::Text(<&str as Decode<'_, Postgres>>::decode(value)?.into()),
+    // The numbers that PostgreSQL itself gives these types.
+    Ok(match value.type_info().oid().map_or(0, |oid| oid.0) {
+        20 => Seen::Int(<i64 as Decode<'_, Postgres>>::decode(value)?),
+        23 => Seen::Int(<i32 as Decode<'_, Postgres>>::decode(value)?.into()),
+        701 => Seen::Real(<f64 as Decode<'_, Postgres>>::decode(value)?),
+        16 => Seen::Int(<bool as Decode<'_, Postgres>>::decode(value)?.into()),
+        _ => Seen::Text(<&str as Decode<'_, Postgres>>::decode(value)?),
     })
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::super::servers::{self, Database};
-use super::super::value::{Cell, key_of, parts_of};
+use super::super::value::{Seen, key_of, parts_of};
 use super::super::{MYSQL, POSTGRES};
 use crate::record::Key;
 use crate::store::conformance::{Abilities, Harness, When, configure, suite};
@@ -218,7 +218,7 @@ impl<F: Flavour> Harness for Composite<F> {
 
     async fn put(&self, group: &str, name: &str, when: When) -> Key {
         self.0.put(group, name, when).await;
-        key_of(&[Cell::Text(group.into()), Cell::Text(name.into())])
+        key_of(&[Seen::Text(group), Seen::Text(name)])
     }
 
     async fn change(&self, key: &Key) {

@@ -60,7 +60,17 @@ async fn read(session: &mut Session, table: &Name) -> Outcome<Option<Layout>> {
     let collates = definition
         .is_none_or(|text| tokens(&words(&text)).iter().any(|t| matches!(t, Token::Word(w) if w.eq_ignore_ascii_case("COLLATE"))));
     let appended = rowid.iter().map(|at| columns[*at].name.as_str().to_owned()).collect();
-    Ok(Some(Layout { dialect: Dialect::Sqlite, columns, kind: words(&kind), collates, rowid, indexes, appended }))
+    Ok(Some(Layout {
+        dialect: Dialect::Sqlite,
+        columns,
+        kind: words(&kind),
+        collates,
+        rowid,
+        indexes,
+        appended,
+        version: None,
+        rows: None,
+    }))
 }
 
 async fn indexes(session: &mut Session, table: &Cell) -> Outcome<Vec<Index>> {

@@ -23,7 +23,7 @@ use self::clean::Grade;
 use super::remove::Removal;
 use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble};
 use super::statement::{Dialect, Statement, Value};
-use super::value::Cell;
+use super::value::{Cell, Seen, SeenRow};
 use crate::error::escape;
 use crate::store::{Fate, Kept, Order};
 
@@ -147,10 +147,14 @@ impl Connection {
     pub(in super::super) async fn map<T: Send + Unpin>(
         &mut self,
         statement: &Statement,
-        mut each: impl FnMut(Vec<Cell>) -> T + Send,
+        mut each: impl FnMut(&[Seen<'_>]) -> T + Send,
     ) -> Outcome<Vec<T>> {
         let query = sqlx::query_with::<Sqlite, _>(AssertSqlSafe(statement.text(Dialect::Sqlite)), arguments(statement)?);
-        query.try_map(move |row: SqliteRow| cells(&row).map(&mut each)).fetch_all(&mut self.inner).await.map_err(|error| failure(&error))
+        query
+            .try_map(move |row: SqliteRow| seen(&row).map(|row| each(&row)))
+            .fetch_all(&mut self.inner)
+            .await
+            .map_err(|error| failure(&error))
     }
 
     pub(in super::super) async fn execute(&mut self, statement: &Statement) -> Outcome<u64> {
@@ -182,23 +186,23 @@ fn arguments(statement: &Statement) -> Outcome<SqliteArguments> {
     Ok(arguments)
 }
 
-fn cells(row: &SqliteRow) -> sqlx::Result<Vec<Cell>> {
-    (0..row.len()).map(|at| cell(row.try_get_raw(at)?).map_err(sqlx::Error::Decode)).collect()
+fn seen(row: &SqliteRow) -> sqlx::Result<SeenRow<'_>> {
+    (0..row.len()).map(|at| value(row.try_get_raw(at)?).map_err(sqlx::Error::Decode)).collect()
 }
 
-fn cell(value: SqliteValueRef<'_>) -> Result<Cell, sqlx::error::BoxDynError> {
+fn value(value: SqliteValueRef<'_>) -> Result<Seen<'_>, sqlx::error::BoxDynError> {
     if value.is_null() {
-        return Ok(Cell::Null);
+        return Ok(Seen::Null);
     }
-    let kind = value.type_info().name().to_owned();
-    Ok(match kind.as_str() {
-        "INTEGER" => Cell::Int(<i64 as Decode<'_, Sqlite>>::decode(value)?),
-        "REAL" => Cell::Real(<f64 as Decode<'_, Sqlite>>::decode(value)?),
+    let kind = value.type_info().into_owned();
+    Ok(match kind.name() {
+        "INTEGER" => Seen::Int(<i64 as Decode<'_, Sqlite>>::decode(value)?),
+        "REAL" => Seen::Real(<f64 as Decode<'_, Sqlite>>::decode(value)?),
         "TEXT" => {
             let bytes = <&[u8] as Decode<'_, Sqlite>>::decode(value)?;
-            std::str::from_utf8(bytes).map_or_else(|_| Cell::Mangled(bytes.into()), |text| Cell::Text(text.into()))
+            std::str::from_utf8(bytes).map_or(Seen::Mangled(bytes), Seen::Text)
         }
-        _ => Cell::Blob(<&[u8] as Decode<'_, Sqlite>>::decode(value)?.into()),
+        _ => Seen::Blob(<&[u8] as Decode<'_, Sqlite>>::decode(value)?),
     })
 }
 

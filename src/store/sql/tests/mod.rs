@@ -163,7 +163,7 @@ pub(super) async fn scan(store: &Arc<dyn Store>, bound: impl Into<Option<Bound>>
     let walk = tokio::spawn(async move { other.scan("people", query, sender).await });
     let mut records = Vec::new();
     while let Some(batch) = receiver.recv().await {
-        assert!(!batch.is_empty() && batch.len() <= crate::store::BATCH);
+        assert!(!batch.is_empty() && batch.len() <= crate::store::MESSAGE);
         records.extend(batch);
     }
     let scanned = walk.await.unwrap().unwrap();

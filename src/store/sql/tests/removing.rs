@@ -135,7 +135,7 @@ async fn anonymising_changes_only_what_is_named_and_is_not_done_twice() {
     let (left, scanned) = scan(&store, due("2021-01-01")).await;
     assert_eq!((keys(&left), scanned.population), (vec!["2".to_owned()], 1));
     let again = store.fetch("people", &[records[0].key.clone()]).await.unwrap();
-    let Found::Present(again) = &again[0] else { panic!("{again:?}") };
+    let Found::Anonymised(again) = &again[0] else { panic!("{again:?}") };
     assert!(matches!(&remove(&store, Act::Anonymise, None, std::slice::from_ref(again)).await[0], Fate::Kept(Kept::NotDue(_))));
     assert!(matches!(&remove(&store, Act::Anonymise, None, &records[..1]).await[0], Fate::Kept(Kept::Changed(_))));
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::record::Doubt;
-use crate::store::BATCH;
+use crate::store::MESSAGE;
 
 async fn dated(declared: &str, values: &[&str]) -> Db {
     let rows: Vec<String> = values.iter().enumerate().map(|(at, value)| format!("({}, {value})", at + 1)).collect();
@@ -209,14 +209,14 @@ async fn walks_use_the_index_of_their_order_instead_of_sorting() {
 
 #[tokio::test]
 async fn batches_stay_small_and_a_receiver_that_leaves_ends_the_scan_without_an_error() {
-    let db = Db::new("CREATE TABLE people (id INTEGER PRIMARY KEY, ended_on TEXT); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000) INSERT INTO people SELECT i, '2020-01-01' FROM n").await;
+    let db = Db::new("CREATE TABLE people (id INTEGER PRIMARY KEY, ended_on TEXT); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9000) INSERT INTO people SELECT i, '2020-01-01' FROM n").await;
     let store = db.store(PEOPLE);
-    assert_eq!(scan(&store, due("2021-01-01")).await.0.len(), 2000);
+    assert_eq!(scan(&store, due("2021-01-01")).await.0.len(), 9000);
     let (sender, mut receiver) = mpsc::channel(1);
     let query = Query { bound: None, whole: false, now: now(), seen: Arc::default() };
     let other = Arc::clone(&store);
     let walk = tokio::spawn(async move { other.scan("people", query, sender).await });
-    assert_eq!(receiver.recv().await.unwrap().len(), BATCH);
+    assert_eq!(receiver.recv().await.unwrap().len(), MESSAGE);
     drop(receiver);
     assert!(walk.await.unwrap().unwrap().incomplete.is_some());
 }

@@ -218,7 +218,7 @@ async fn anonymising_sets_constants_of_every_type_once() {
     // It is done: the next scan does not come back to them, and nothing is computed a second time.
     let (left, scanned) = scan(&store, due("2021-01-01")).await;
     assert_eq!((keys(&left), scanned.population), (vec!["3".to_owned()], 1));
-    let Found::Present(again) = store.fetch("people", &[records[0].key.clone()]).await.unwrap().remove(0) else { panic!() };
+    let Found::Anonymised(again) = store.fetch("people", &[records[0].key.clone()]).await.unwrap().remove(0) else { panic!() };
     assert!(matches!(&remove(&store, Act::Anonymise, None, &[*again]).await[0], Fate::Kept(Kept::NotDue(_))));
     assert_eq!(db.number("SELECT max(n) FROM people").await, 6);
 }
