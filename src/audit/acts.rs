@@ -176,7 +176,7 @@ fn run(name: &str, count: usize) -> Vec<Draft> {
     };
     let mut drafts =
         vec![draft(Kind::RunStarted, group(json!({}))), draft(Kind::Intent, group(json!({"act": "destroy", "records": records})))];
-    drafts.extend(records.iter().map(|record| draft(Kind::Destroyed, group(json!({"record": record, "intent": 0})))));
+    drafts.extend(records.iter().map(|record| draft(Kind::Destroyed, group(json!({"record": record})))));
     drafts.push(draft(Kind::RunFinished, group(json!({"counts": {"destroyed": count}}))));
     drafts
 }
@@ -187,7 +187,10 @@ fn long_log(state: &Path) -> u64 {
     for (name, count) in [("a", 500), ("b", 300)] {
         log.commit_blocking(run(name, count)).unwrap();
     }
-    let hold = log.commit_blocking(vec![Draft::new(Kind::HoldPlaced, &json!({"hold": "h", "scope": {}})).unwrap()]).unwrap().first();
+    let hold = log
+        .commit_blocking(vec![Draft::new(Kind::HoldPlaced, &json!({"hold": "h", "scope": {"class": "another.one"}})).unwrap()])
+        .unwrap()
+        .first();
     log.commit_blocking(run("c", 700)).unwrap();
     let mut last = run("under way", 900);
     last.truncate(700);

@@ -32,7 +32,7 @@ fn garbage_huge_lines_and_half_requests_do_no_harm() {
     assert!(house.ask_raw(b"{\"verb\":\"status\"}\n").contains("\"answer\":\"status\""));
     assert_eq!(service.stop().0, Some(0));
     let kinds: Vec<String> = house.entries().iter().map(|entry| entry.kind.to_string()).collect();
-    assert_eq!(kinds, ["opened", "schedule", "stopped"], "nothing was done");
+    assert_eq!(kinds, ["opened", "schedule", "bound", "bound", "bound", "stopped"], "nothing was done");
 }
 
 #[test]
