@@ -53,7 +53,7 @@ impl Reader {
 
     /// The log without what was archived.
     #[must_use]
-    pub(super) fn own(mut self) -> Self {
+    pub fn own(mut self) -> Self {
         self.archived.to = PathBuf::new();
         self
     }

@@ -511,6 +511,13 @@ pub fn replayed(log: &Path, replayed: &Replayed) -> String {
         );
         line(&mut out, &text);
     }
+    if replayed.archived > 0 {
+        let text = format!(
+            "  nothing was derived of {} that belong to runs of which some entries are archived; --archive names where they are",
+            if replayed.archived == 1 { "1 entry".to_owned() } else { format!("{} entries", replayed.archived) }
+        );
+        line(&mut out, &text);
+    }
     if replayed.unjudged > 0 {
         let text = format!(
             "  {} not derived: this version does not read the schedule; use the one that wrote the entries",

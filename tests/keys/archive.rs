@@ -31,6 +31,10 @@ fn old_entries_move_to_the_archive_and_everything_that_reads_them_copes() {
     let archive = estate.path("archive").display().to_string();
     let said = estate.expect(0, &["audit", "verify", "--archive", &archive]);
     assert!(said.contains("all of them were verified"), "{said}");
+    let said = estate.expect(0, &["audit", "replay", "--archive", &archive]);
+    assert!(said.contains("1203 decisions derived again"), "{said}");
+    let said = estate.expect(0, &["audit", "replay"]);
+    assert!(said.contains("runs of which some entries are archived"), "{said}");
     let find = |words: &str| {
         let said = estate.expect(0, &["audit", "find", "cctv/footage:2020-01-01/000600.mp4"]);
         assert!(said.contains(words), "{said}");
@@ -48,6 +52,8 @@ fn old_entries_move_to_the_archive_and_everything_that_reads_them_copes() {
     let said = estate.expect(1, &["audit", "prove", "600"]);
     assert!(said.contains("entry 600 is not here"), "{said}");
     estate.expect(4, &["audit", "verify", "--archive", &archive]);
+    estate.expect(4, &["audit", "replay", "--archive", &archive]);
+    estate.expect(0, &["audit", "replay"]);
     estate.expect(0, &["register", "rebuild"]);
     for name in ["register.db", "register.db-wal", "register.db-shm"] {
         let _ = fs::remove_file(estate.state().join(name));
