@@ -10,7 +10,8 @@
 //! them has to stay, or is held by another session, the transaction is rolled back and done again in the careful order above. Where rows have versions
 //! (PostgreSQL), the planned versions are deleted and nothing is given back: as many as were asked for means that each was what it had been.
 //!
-//! **A row that another session holds** is not waited for: it is in use, so it stays, and the next run comes back to it.
+//! **A row that another session holds** is tried once more a moment later and otherwise not waited for: it is in use, so it stays, and the next run
+//! comes back to it.
 //!
 //! **When the transaction is lost** (a trigger refuses one of its rows, a constraint refuses the commit) nothing of it has happened, and the
 //! records are tried again in halves, down to one by one, so that a bad record does not keep the rest.
@@ -31,7 +32,7 @@ use super::pace::Pace;
 use super::session::{Failure, Session, Trouble};
 use super::statement::Dialect;
 use super::throttle::Throttle;
-use super::transaction::Transaction;
+use super::transaction::{IN_USE, Transaction};
 use crate::record::Record;
 use crate::store::{Fate, Guard, Kept, Order};
 
@@ -43,6 +44,9 @@ const WAIT: Duration = Duration::from_secs(6);
 
 /// A transaction on a server that was lost sooner did not wait for a lock in vain: it was taken out of a deadlock, and may be tried at once.
 const AT_ONCE: Duration = Duration::from_millis(1250);
+
+/// How long a row is left to whoever holds it before it is tried once more.
+const ONCE_MORE: Duration = Duration::from_millis(20);
 
 /// One order on its way.
 pub(super) struct Removal<'a> {
@@ -122,7 +126,27 @@ impl Removal<'_> {
                 fates[position] = Some(fate);
             }
         }
-        fates.into_iter().map(|fate| fate.unwrap_or_else(|| failed("no outcome", true))).collect()
+        let mut fates: Vec<Fate> = fates.into_iter().map(|fate| fate.unwrap_or_else(|| failed("no outcome", true))).collect();
+        if over.is_none() {
+            self.once_more(session, &mut fates).await;
+        }
+        fates
+    }
+
+    /// Tries rows that another session held once more: it may have been a transaction of ours, whose search touched the row behind its last one.
+    async fn once_more(&self, session: &mut Session, fates: &mut [Fate]) {
+        let held = |at: &usize| matches!(&fates[*at], Fate::Kept(Kept::Changed(why)) if why == IN_USE);
+        let held: Vec<usize> = (0..fates.len()).filter(held).collect();
+        if held.is_empty() || session.dialect() == Dialect::Sqlite || self.is_over(&held) {
+            return;
+        }
+        tokio::time::sleep(ONCE_MORE).await;
+        // What fails now was kept before, and is.
+        let again = match self.patiently(session, &held).await {
+            Ok(again) | Err(Lost { fates: Some(again), .. }) => again,
+            Err(Lost { fates: None, .. }) => return,
+        };
+        held.into_iter().zip(again).for_each(|(at, fate)| fates[at] = fate);
     }
 
     /// Whether the guard will let none of these go, because the run ends.

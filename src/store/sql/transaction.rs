@@ -19,6 +19,9 @@ use super::value::{Cell, Seen, encoded, key_bytes, key_of, seen, typed_key, vers
 use crate::record::Record;
 use crate::store::{Act, Evidence, Fate, Kept};
 
+/// Why a row is kept that another session has locked.
+pub(super) const IN_USE: &str = "another session is working on it";
+
 /// Records that go together or not at all.
 pub(super) struct Transaction<'t> {
     removal: &'t Removal<'t>,
@@ -222,7 +225,7 @@ impl<'t> Transaction<'t> {
             }
             let Some(one) = rest.next() else { break };
             out.push(match fresh.remove(one.name) {
-                None if in_use.contains(one.name) => Pending::Settled(Fate::Kept(Kept::Changed("another session is working on it".into()))),
+                None if in_use.contains(one.name) => Pending::Settled(Fate::Kept(Kept::Changed(IN_USE.into()))),
                 None if respelled.contains(one.name) => {
                     Pending::Settled(Fate::Kept(Kept::Changed("its key is written in another way by now".into())))
                 }
