@@ -244,7 +244,7 @@ impl<'t> Transaction<'t> {
         if going.is_empty() {
             return Ok((asked, out));
         }
-        let keys: Vec<&[Cell]> = going.iter().map(|one| one.cells.as_slice()).collect();
+        let keys = keys(going.iter().copied());
         let parts = match self.removal.order.act {
             Act::Destroy => destroy(session, &shape, &keys).await?,
             Act::Anonymise => {
@@ -311,7 +311,7 @@ impl<'t> Transaction<'t> {
             return Ok(HashSet::new());
         }
         let shape = session.shape(self.removal.dataset).await?.map_err(|problems| Failure::other(problems.join("; ")))?;
-        let keys: Vec<&[Cell]> = asked.iter().map(|one| one.cells.as_slice()).collect();
+        let keys = keys(asked.iter().copied());
         if self.removal.order.act == Act::Destroy {
             let there = present(session, &shape, &keys).await?;
             return Ok(asked.iter().filter(|one| there.contains(one.name)).map(|one| one.position).collect());
@@ -341,8 +341,9 @@ impl<'t> Transaction<'t> {
     }
 }
 
-fn keys<'k>(asked: &'k [Asked<'_>]) -> Vec<&'k [Cell]> {
-    asked.iter().map(|one| one.cells.as_slice()).collect()
+/// The keys by which records are asked for.
+fn keys<'k>(asked: impl IntoIterator<Item = &'k Asked<'k>>) -> Vec<&'k [Cell]> {
+    asked.into_iter().map(|one| one.cells.as_slice()).collect()
 }
 
 /// Which of these keys have a row, by the bytes of the key.
