@@ -222,6 +222,34 @@ impl Session {
         if bodies.is_empty() { Ok(()) } else { self.tell(EntryKind::HoldPlaced, bodies).await.map(drop) }
     }
 
+    /// Takes plain names of holds in force that were kept elsewhere, as far as they are what the log names. Answers how many, and what was not taken.
+    pub async fn take_names(&self, names: &[HoldNames]) -> Result<(u64, Vec<String>)> {
+        let holds = self.register.holds().await?;
+        let (mut taken, mut refused) = (Vec::new(), Vec::new());
+        for one in names {
+            let id = escape(one.hold.as_bytes());
+            let Some(hold) = holds.iter().find(|hold| hold.id == one.hold) else {
+                refused.push(format!("{id}: no such hold is in force"));
+                continue;
+            };
+            let subject = one.subject.as_deref().map(|name| self.pseudonyms.all_for_subject(name.as_bytes()));
+            let record = one.record.as_deref().and_then(|record| Address::parse(record).ok());
+            let record = record.map(|at| self.pseudonyms.all_for(&at.store, &at.dataset, at.key.as_bytes()));
+            let fits = |names: Option<Vec<String>>, named: &Option<String>| match (names, named) {
+                (None, None) => true,
+                (Some(names), Some(named)) => names.contains(named),
+                _ => false,
+            };
+            if fits(subject, &hold.scope.subject) && fits(record, &hold.scope.record) {
+                taken.push(one.clone());
+            } else {
+                refused.push(format!("{id}: what the export names is not what the log names by its pseudonym"));
+            }
+        }
+        self.register.name_holds(&taken).await?;
+        Ok((taken.len() as u64, refused))
+    }
+
     /// Carries out what a person ordered.
     pub async fn carry_out(&self, order: &HoldOrder, person: &str) -> Result<Vec<NamedHold>> {
         match order {
