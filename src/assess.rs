@@ -188,7 +188,9 @@ impl Assessor {
         let within = |range: &EventRange| {
             dataset.events.iter().filter(|(name, _)| range.event.as_deref().is_none_or(|one| one == name.as_str())).any(|(name, _)| {
                 match reading(name) {
-                    Some(Reading::At(moment)) => rules.iter().any(|one| range.holds(name.as_str(), moment.date_in(&one.rule.schedule.zone))),
+                    Some(Reading::At(moment)) => {
+                        rules.iter().any(|one| range.holds(name.as_str(), moment.date_in(&one.rule.schedule.zone)))
+                    }
                     Some(Reading::NotYet) => false,
                     Some(Reading::Doubt(_) | Reading::Elsewhere(_)) | None => true,
                 }

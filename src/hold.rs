@@ -367,7 +367,8 @@ mod tests {
         let named = |id: &str, scope: Scope| Hold { id: id.into(), scope, ..Hold::default() };
         let subject = || Scope { subject: Some("2026:s".into()), ..Scope::default() };
         let record = || Scope { record: Some("2026:r".into()), ..Scope::default() };
-        let mut holds = Holds::new([named("one", subject()), named("two", subject()), named("three", record()), named("four", Scope::default())]);
+        let mut holds =
+            Holds::new([named("one", subject()), named("two", subject()), named("three", record()), named("four", Scope::default())]);
         for (left, id) in ["four", "three", "one", "two"].into_iter().enumerate() {
             assert_eq!(holds.len(), 4 - left);
             assert!(holds.protecting(&it, today).is_some());

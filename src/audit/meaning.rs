@@ -440,7 +440,10 @@ mod tests {
     }
 
     fn destroyed(record: &str) -> (Kind, Value) {
-        (Kind::Destroyed, json!({"run": "r", "store": "s", "dataset": "d", "record": record, "class": "c", "subject": "2026:s", "event": "e", "event_date": "2026-02-01"}))
+        (
+            Kind::Destroyed,
+            json!({"run": "r", "store": "s", "dataset": "d", "record": record, "class": "c", "subject": "2026:s", "event": "e", "event_date": "2026-02-01"}),
+        )
     }
 
     #[test]

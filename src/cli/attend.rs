@@ -74,7 +74,8 @@ async fn answer(session: &Session, request: &Request, person: &str, replies: &mp
         }
         Request::Hold { order, .. } => {
             let holds = session.carry_out(order, person).await?;
-            let _ = replies.send(Reply::Told { text: report::hold_order(order, &holds, &session.config), json: report::holds_json(&holds) });
+            let _ =
+                replies.send(Reply::Told { text: report::hold_order(order, &holds, &session.config), json: report::holds_json(&holds) });
             Ok(DONE)
         }
         Request::Pause { store, reason, .. } => session.pause(store.as_deref(), reason, person).await.map(|()| DONE),

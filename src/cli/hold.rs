@@ -151,7 +151,9 @@ pub(crate) async fn execute(common: &Common, verb: Verb) -> Result<u8> {
             let which = chosen.which();
             order(common, common.load()?, HoldOrder::Extend { which, until, review, reason }).await
         }
-        Verb::Release(Release { chosen, reason }) => order(common, common.load()?, HoldOrder::Release { which: chosen.which(), reason }).await,
+        Verb::Release(Release { chosen, reason }) => {
+            order(common, common.load()?, HoldOrder::Release { which: chosen.which(), reason }).await
+        }
         Verb::List => list(common).await,
         Verb::Show(options) => show(common, &options).await,
     }
@@ -240,7 +242,13 @@ async fn preview(common: &Common, config: &Arc<Config>, wishes: &[Wish]) -> Resu
     if !common.json {
         for one in &holds {
             let order = HoldOrder::Place { holds: Vec::new() };
-            print_line(report::hold_order(&order, std::slice::from_ref(one), config).replace(" is in force:", ":").lines().next().unwrap_or_default())?;
+            print_line(
+                report::hold_order(&order, std::slice::from_ref(one), config)
+                    .replace(" is in force:", ":")
+                    .lines()
+                    .next()
+                    .unwrap_or_default(),
+            )?;
         }
     }
     let asked = holds.iter().map(|one| one.hold.clone()).collect();

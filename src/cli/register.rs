@@ -70,7 +70,11 @@ async fn export(common: &Common, file: &Path) -> Result<u8> {
     // Never over something else: it may be the last export that can be read.
     let mut out = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(fail)?;
     out.write_all(&text).and_then(|()| out.sync_all()).map_err(fail)?;
-    print_line(&format!("{}: the names of {}; it holds personal data, keep it as the records themselves are kept", shown(file), crate::report::count(names.len() as u64, "hold")))?;
+    print_line(&format!(
+        "{}: the names of {}; it holds personal data, keep it as the records themselves are kept",
+        shown(file),
+        crate::report::count(names.len() as u64, "hold")
+    ))?;
     Ok(DONE)
 }
 

@@ -22,9 +22,9 @@ pub use log::LogRules;
 pub use service::{DEFAULT_CONTROL, Service};
 
 use crate::audit::{Anchor, Settings};
-use crate::record::Address;
 use crate::error::{Error, Kind, Result, escape};
 use crate::finding::Finding;
+use crate::record::Address;
 use crate::schedule::{Disposition, Period, RecordClass, Schedules, Timetable, Window};
 use crate::store::{KINDS, Store, StoreHead};
 use crate::yaml::{Document, Fields, Mark, Node, Problems, Value, join, near, suggest};

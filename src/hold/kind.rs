@@ -63,8 +63,8 @@ impl HoldKind {
             Self::AccessRequest => "a person asked for what is held about them; nothing of it may go before the answer is given",
             Self::Complaint => "a complaint or an ombudsman's case is open",
             Self::Police => "the police or another authority asked for it as evidence",
-            Self::Restriction => "a person asked that it be kept and not used (right to restriction); needs a day of review",
-            Self::Training => "kept for training beyond its period; needs a last day",
+            Self::Restriction => "a person asked that it be kept and not used (right to restriction)",
+            Self::Training => "kept for training beyond its period",
             Self::Other => "another reason, which the reason given explains",
         }
     }

