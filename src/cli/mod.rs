@@ -9,6 +9,7 @@ mod check;
 mod daemon;
 mod explain;
 mod generate;
+mod manual;
 mod pause;
 mod plan;
 mod progress;
@@ -83,7 +84,7 @@ enum Verb {
     /// The register, a projection of the audit log
     #[command(subcommand)]
     Register(register::Verb),
-    /// Print the manual page, shell completions or a JSON Schema
+    /// Print a manual page, shell completions or a JSON Schema
     #[command(subcommand)]
     Generate(generate::Verb),
 }
