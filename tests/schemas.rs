@@ -384,6 +384,7 @@ fn the_manual_page_names_every_verb_and_has_no_fault_that_groff_finds() {
         "plan",
         "run",
         "explain",
+        "reload",
         "audit verify",
         "audit replay",
         "audit prove",

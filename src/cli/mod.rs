@@ -14,6 +14,7 @@ mod pause;
 mod plan;
 mod progress;
 mod register;
+mod reload;
 mod report;
 mod resume;
 mod run;
@@ -66,6 +67,8 @@ enum Verb {
     Daemon,
     /// Show how the service and the last runs stand
     Status,
+    /// Have the service load schedule and configuration anew, all or nothing
+    Reload,
     /// Do nothing in a store, or anywhere, until it is resumed
     Pause(pause::Options),
     /// Lift the pause of a store, or every pause
@@ -109,6 +112,7 @@ impl Cli {
             Verb::Run(options) => run::execute(common, &options).await,
             Verb::Daemon => daemon::execute(common).await,
             Verb::Status => status::execute(common).await,
+            Verb::Reload => reload::execute(common),
             Verb::Pause(options) => pause::execute(common, &options).await,
             Verb::Resume(options) => resume::execute(common, &options).await,
             Verb::Schedule(verb) => schedule::execute(common, &verb).await,

@@ -87,7 +87,7 @@ async fn client(stream: UnixStream, state: &Arc<State>) -> io::Result<()> {
         let (change, read) = (peer::GROUP, peer::READERS);
         return refuse(&mut stream, REFUSED, format!("uid {uid} is neither root nor in the group {change} or {read}")).await;
     }
-    let hello = Reply::Hello { version: env!("CARGO_PKG_VERSION").into(), state: state_of(&state.config()) };
+    let hello = Reply::Hello { version: env!("CARGO_PKG_VERSION").into(), state: state_of(&state.config().state) };
     write(&mut stream, &hello).await?;
     let mut line = Vec::new();
     let limited = timeout(PATIENCE, (&mut stream).take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line)).await;
