@@ -2,6 +2,8 @@
 //! run of the tests finds it as it was made. It has no network.
 
 use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -147,6 +149,15 @@ impl Container {
         let said = self.run(line);
         assert_eq!(said.code, 0, "{line}: {}{}", said.text, self.evidence());
         said.text
+    }
+
+    /// What a program in the container answers to a line on its socket.
+    pub fn ask(&self, socket: &str, line: &str) -> String {
+        let mut stream = UnixStream::connect(format!("/proc/{}/root{socket}", self.leader)).unwrap();
+        stream.write_all(format!("{line}\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     /// One property of a unit.

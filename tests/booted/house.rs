@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use jiff::civil::Date;
 use jiff::{ToSpan, Zoned};
 
 /// The group that owns the records; the service is a member by a drop-in.
@@ -36,6 +37,8 @@ stores:
 
 pub struct House {
     folder: PathBuf,
+    /// The day on which the test began: it may run into the next, which makes nothing else due.
+    today: Date,
     /// Records that were due, files and rows.
     pub due: usize,
 }
@@ -46,8 +49,8 @@ impl House {
             fs::create_dir_all(folder.join(name)).unwrap();
             shared(&folder.join(name), 0o2775);
         }
-        let house = Self { folder: folder.to_owned(), due: 0 };
-        let day = |days: i64| (Zoned::now().date() - days.days()).to_string();
+        let house = Self { folder: folder.to_owned(), today: Zoned::now().date(), due: 0 };
+        let day = |days: i64| (house.today - days.days()).to_string();
         let rows = [day(400), day(300), day(3), day(1)].map(|day| format!("INSERT INTO applicants(outcome_date) VALUES ('{day}');"));
         let script = format!(
             "CREATE TABLE applicants(id INTEGER PRIMARY KEY, outcome_date TEXT); INSERT INTO applicants(outcome_date) VALUES (NULL); {}",
@@ -59,7 +62,12 @@ impl House {
     }
 
     pub fn sql(&self, script: &str) -> String {
-        let output = Command::new("sqlite3").arg(self.folder.join("housing/housing.db")).arg(script).output().unwrap();
+        let output = Command::new("sqlite3")
+            .args(["-cmd", ".timeout 10000"])
+            .arg(self.folder.join("housing/housing.db"))
+            .arg(script)
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
@@ -88,7 +96,7 @@ impl House {
     }
 
     fn of(&self, days: i64) -> PathBuf {
-        self.folder.join("cctv/yard").join((Zoned::now().date() - days.days()).to_string())
+        self.folder.join("cctv/yard").join((self.today - days.days()).to_string())
     }
 
     /// Rows that are there.
