@@ -38,7 +38,7 @@ pub(crate) fn execute(verb: &Verb) -> Result<u8> {
     let mut out = Vec::new();
     match verb {
         Verb::Man { page } => {
-            page.write(&mut out).map_err(|error| Error::with_source(Kind::Io, "the manual page cannot be written", error))?
+            page.write(&mut out).map_err(|error| Error::with_source(Kind::Io, "the manual page cannot be written", error))?;
         }
         Verb::Completions { shell } => clap_complete::generate(*shell, &mut Cli::command(), "retentiond", &mut out),
         Verb::Schema { file } => out.extend_from_slice(match file {

@@ -29,39 +29,12 @@ pub fn hindrance() -> Option<String> {
     })
 }
 
-/// The tree, made if it is not there yet. What is half made has another name.
+/// The tree, made if it is not there yet.
 pub fn tree() -> PathBuf {
-    let suite = suite();
-    let tree = place().join(&suite);
-    if tree.exists() {
-        return tree;
-    }
-    let half = place().join(format!("{suite}.half"));
-    if half.exists() {
-        fs::remove_dir_all(&half).unwrap();
-    }
-    fs::create_dir_all(&half).unwrap();
-    let made = Command::new("debootstrap")
-        .args(["--variant=minbase", "--include=systemd,systemd-sysv,dbus,ca-certificates", &suite])
-        .arg(&half)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "debootstrap: {}{}", text(&made.stdout), text(&made.stderr));
-    // What was unpacked is not needed again.
-    drop(fs::remove_dir_all(half.join("var/cache/apt/archives")));
-    fs::create_dir_all(half.join("var/cache/apt/archives/partial")).unwrap();
-    fs::rename(&half, &tree).unwrap();
-    tree
-}
-
-/// That of this machine where it is a Debian, since the program is linked to its C library.
-fn suite() -> String {
-    let about = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let of = |key: &str| {
-        about.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).map(|value| value.trim_matches('"').to_owned())
-    };
-    of("VERSION_CODENAME").filter(|_| of("ID").as_deref() == Some("debian")).unwrap_or_else(|| "bookworm".to_owned())
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/booted/tree");
+    let made = Command::new(script).arg(place()).stdin(Stdio::null()).output().unwrap();
+    assert!(made.status.success(), "tests/booted/tree: {}{}", text(&made.stdout), text(&made.stderr));
+    PathBuf::from(text(&made.stdout).trim())
 }
 
 pub fn text(bytes: &[u8]) -> String {

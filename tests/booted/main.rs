@@ -240,11 +240,11 @@ impl Administrator<'_> {
         assert!(self.booted.done("df --output=avail /var/lib/retentiond").ends_with(" 0\n"));
         house.film(61, 20);
         let said = self.booted.run("retentiond run cctv");
-        println!("          {} {}", said.code, said.text.trim().replace('\n', "\n          "));
-        println!("          {} of 20 are left", house.films(61));
+        assert!(said.code != 0 && said.text.contains("disk is full"), "{} {}", said.code, said.text);
+        assert_eq!(house.films(61), 20, "what cannot be written down is not done");
         self.booted.done("rm /var/lib/retentiond/filler");
-        self.booted.soon("it to be up again", || self.is_active().then_some(()));
-        self.booted.soon("the rest to go", || (house.films(61) == 0).then_some(()));
+        self.booted.soon("a run to be done again", || (self.booted.run("retentiond run cctv").code == 0).then_some(()));
+        assert_eq!(house.films(61), 0);
         self.settles();
         self.trusts_the_log(house);
     }
@@ -255,6 +255,19 @@ impl Administrator<'_> {
         assert_eq!(self.booted.unit("retentiond.service", "Result"), "success");
         assert!(self.entries("stopped") >= 1);
         self.trusts_the_log(house);
+
+        self.booted.step("calls the program while the service is stopped");
+        let before = self.entries("run-finished");
+        for question in ["plan", "status", "explain cctv/footage:yard/none.mp4", "check --connect", "audit list"] {
+            self.booted.run(&format!("retentiond {question}"));
+        }
+        let said = self.booted.run("retentiond run cctv");
+        assert!(said.code == 3 && said.text.contains("runuser -u"), "{} {}", said.code, said.text);
+        self.booted.done("runuser -u \"$(stat -c %U /var/lib/retentiond)\" -- retentiond run cctv");
+        assert!(self.entries("run-finished") > before, "its owner may run it");
+        println!("{}", self.booted.run("retentiond audit list --last 14; retentiond --json audit list --last 14").text);
+        let foreign = self.booted.done("find /var/lib/retentiond ! -user retentiond");
+        assert_eq!(foreign, "", "files that would lock the service out");
 
         self.booted.step("verifies by the nightly unit");
         let examples = "/usr/share/doc/retentiond/examples";

@@ -222,43 +222,54 @@ impl<'s> Page<'s> {
                 continue;
             }
             done.push(&first.section);
-            let same: Vec<&Mapping> = self.mappings[at..].iter().filter(|mapping| mapping.section == first.section).collect();
             writeln!(out, ".SH \"{}\"", troff(&first.section.to_uppercase()))?;
             if let Some(about) = &first.about {
                 writeln!(out, "{}", marked(about))?;
             }
-            // Each key, with what is said of it and where that differs.
-            let mut keys: Vec<(&str, Vec<(&Entry, Vec<&str>)>)> = Vec::new();
-            for mapping in &same {
-                for (key, entry) in &mapping.keys {
-                    let place = keys.iter().position(|(known, _)| known == key).unwrap_or_else(|| {
-                        keys.push((key, Vec::new()));
-                        keys.len() - 1
-                    });
-                    let said = &mut keys[place].1;
-                    match said.iter_mut().find(|(known, _)| *known == entry) {
-                        Some((_, meant_for)) => meant_for.push(&mapping.meant_for),
-                        None => said.push((entry, vec![&mapping.meant_for])),
-                    }
-                }
-            }
-            let as_above = |key: &str, said: &[(&Entry, Vec<&str>)]| {
-                at > 0 && said.len() == 1 && top.get(key).is_some_and(|entry| entry.text == said[0].0.text)
+            let same = self.mappings[at..].iter().filter(|mapping| mapping.section == first.section);
+            let is_above = |key: &Described<'_>| {
+                at > 0 && key.said.len() == 1 && top.get(key.name).is_some_and(|entry| entry.text == key.said[0].0.text)
             };
-            for (key, said) in keys.iter().filter(|(key, said)| !as_above(key, said)) {
-                for (entry, meant_for) in said {
-                    let whom = if said.len() > 1 { format!(" ({})", troff(&meant_for.join(", "))) } else { String::new() };
+            let (again, keys): (Vec<Described<'_>>, Vec<Described<'_>>) = Described::of(same).into_iter().partition(is_above);
+            for key in &keys {
+                for (entry, meant_for) in &key.said {
+                    let whom = if key.said.len() > 1 { format!(" ({})", troff(&meant_for.join(", "))) } else { String::new() };
                     let required = if entry.required { " Required." } else { "" };
-                    writeln!(out, ".TP\n\\fB{}\\fR{whom}\n{}{required}", troff(key), entry.text)?;
+                    writeln!(out, ".TP\n\\fB{}\\fR{whom}\n{}{required}", troff(key.name), entry.text)?;
                 }
             }
-            let again: Vec<String> =
-                keys.iter().filter(|(key, said)| as_above(key, said)).map(|(key, _)| format!("\\fB{}\\fR", troff(key))).collect();
             if !again.is_empty() {
-                writeln!(out, ".TP\n{}\nAs at the top, for this alone.", again.join(", "))?;
+                let names: Vec<String> = again.iter().map(|key| format!("\\fB{}\\fR", troff(key.name))).collect();
+                writeln!(out, ".TP\n{}\nAs at the top, for this alone.", names.join(", "))?;
             }
         }
         Ok(())
+    }
+}
+
+/// A key of a section: what is said of it, and, where that differs, for which kinds of store.
+struct Described<'p> {
+    name: &'p str,
+    said: Vec<(&'p Entry, Vec<&'p str>)>,
+}
+
+impl<'p> Described<'p> {
+    /// The keys of mappings that share a section.
+    fn of(mappings: impl Iterator<Item = &'p Mapping>) -> Vec<Self> {
+        let mut keys: Vec<Self> = Vec::new();
+        for mapping in mappings {
+            for (name, entry) in &mapping.keys {
+                let at = keys.iter().position(|key| key.name == name).unwrap_or_else(|| {
+                    keys.push(Self { name, said: Vec::new() });
+                    keys.len() - 1
+                });
+                match keys[at].said.iter_mut().find(|(known, _)| *known == entry) {
+                    Some((_, meant_for)) => meant_for.push(&mapping.meant_for),
+                    None => keys[at].said.push((entry, vec![&mapping.meant_for])),
+                }
+            }
+        }
+        keys
     }
 }
 
