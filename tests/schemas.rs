@@ -384,6 +384,7 @@ fn the_manual_page_names_every_verb_and_has_no_fault_that_groff_finds() {
         "plan",
         "run",
         "explain",
+        "reload",
         "audit verify",
         "audit replay",
         "audit prove",
@@ -396,12 +397,74 @@ fn the_manual_page_names_every_verb_and_has_no_fault_that_groff_finds() {
     for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "COMMANDS", "FILES", "ENVIRONMENT", "EXIT STATUS"] {
         assert!(text.contains(&format!(".SH \"{section}\"")) || text.contains(&format!(".SH {section}\n")), "{section}");
     }
+    groff_finds_no_fault(page);
+}
+
+fn groff_finds_no_fault(page: Vec<u8>) {
     if Command::new("groff").arg("--version").output().is_err() {
         println!("skipped: groff is not here, so the page was not set");
         return;
     }
     let set = assert_cmd::Command::new("groff").args(["-man", "-Tutf8", "-ww", "-z"]).write_stdin(page).output().unwrap();
     assert!(set.status.success() && set.stderr.is_empty(), "{}", String::from_utf8_lossy(&set.stderr));
+}
+
+/// The keys of every mapping of a schema, by the title that its section of the page has.
+fn keys_by_section(title: &str, value: &Value, out: &mut Vec<(String, String)>) {
+    let title = value.get("title").and_then(Value::as_str).unwrap_or(title);
+    let mut inner = Vec::new();
+    match value {
+        Value::Object(map) => {
+            if let (Some(properties), true) = (value.get("properties").and_then(Value::as_object), value.get("type").is_some()) {
+                out.extend(properties.keys().map(|key| (title.to_owned(), key.clone())));
+            }
+            for (word, value) in map {
+                match value {
+                    Value::Object(named) if word == "properties" || word == "$defs" => {
+                        inner.extend(named.iter().map(|(name, value)| (name.as_str(), value)));
+                    }
+                    _ => inner.push((title, value)),
+                }
+            }
+        }
+        Value::Array(items) => inner.extend(items.iter().map(|item| (title, item))),
+        _ => {}
+    }
+    inner.into_iter().for_each(|(title, value)| keys_by_section(title, value, out));
+}
+
+#[test]
+fn the_pages_of_both_files_have_every_key_in_its_section() {
+    for (page, name, least) in [("retentiond.yaml", "configuration.json", 100), ("retentiond-schedule", "schedule.json", 18)] {
+        let schema = schema(name);
+        let mut keys = Vec::new();
+        keys_by_section("", &schema, &mut keys);
+        assert!(keys.len() >= least, "{name} has {} keys", keys.len());
+        let text = String::from_utf8(generated(&["man", page])).unwrap();
+        for (title, key) in keys {
+            // The outermost mapping has the title of the whole file.
+            let heading = if schema["title"] == title.as_str() { "KEYS".to_owned() } else { title.to_uppercase() };
+            let section = text.split(".SH ").find_map(|section| section.strip_prefix(&format!("\"{}\"\n", heading.replace('-', "\\-"))));
+            let section = section.unwrap_or_else(|| panic!("{page} has no section {heading}"));
+            assert!(section.contains(&format!("\\fB{}\\fR", key.replace('-', "\\-"))), "{page}: {heading} does not describe {key}");
+        }
+        for section in ["NAME", "DESCRIPTION", "EXAMPLE", "FILES", "SEE ALSO"] {
+            assert!(text.contains(&format!(".SH {section}\n")), "{page}: {section}");
+        }
+        groff_finds_no_fault(text.into_bytes());
+    }
+}
+
+/// An example that does not load would teach a mistake.
+#[test]
+fn the_examples_of_the_pages_load() {
+    let example = |page: &str| {
+        let text = String::from_utf8(generated(&["man", page])).unwrap();
+        let example = text.split(".SH EXAMPLE\n.nf\n").nth(1).and_then(|rest| rest.split(".fi\n").next()).unwrap();
+        example.replace("\\-", "-")
+    };
+    assert_eq!(load_schedule(&example("retentiond-schedule")), "");
+    assert_eq!(load_configuration(&example("retentiond.yaml")), "");
 }
 
 #[test]

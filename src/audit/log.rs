@@ -17,6 +17,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -345,9 +346,21 @@ pub(super) struct Lock {
 }
 
 /// Takes the lock of a state folder and writes our process id into it.
+///
+/// Root is turned away from the folder of another user: what root makes there, the service's user could not open, and the service would not start
+/// again.
 pub(super) fn take_lock(state: &Path) -> Result<Lock> {
     let path = state.join("lock");
     let fail = |e| Error::with_source(error::Kind::Io, format!("{}: cannot be locked", shown(&path)), e);
+    let owner = std::fs::metadata(state).map_err(fail)?.uid();
+    if rustix::process::geteuid().is_root() && owner != 0 {
+        let state = shown(state);
+        let message = format!(
+            "{state}: expected to be written by its owner (uid {owner}), found root, whose files would lock the service out; start the service \
+             and call again, or prefix the command with: runuser -u \"$(stat -c %U {state})\" --"
+        );
+        return Err(Error::new(error::Kind::Refused, message));
+    }
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(fail)?;
     match file.try_lock() {
         Ok(()) => {}

@@ -42,7 +42,7 @@ pub(super) async fn attend(session: &Session) -> Option<Attending> {
     let (asks, mut asked) = mpsc::unbounded_channel::<Ask>();
     let listening = tokio::spawn(listen::answer(
         socket,
-        client::state_of(&session.config),
+        client::state_of(&session.config.state),
         Arc::new(move |ask| {
             // Nobody takes it only when the run has ended.
             let _ = asks.send(ask);

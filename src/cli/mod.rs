@@ -11,10 +11,12 @@ mod daemon;
 mod explain;
 mod generate;
 mod hold;
+mod manual;
 mod pause;
 mod plan;
 mod progress;
 mod register;
+mod reload;
 mod report;
 mod resume;
 mod run;
@@ -67,6 +69,8 @@ enum Verb {
     Daemon,
     /// Show how the service and the last runs stand
     Status,
+    /// Have the service load schedule and configuration anew, all or nothing
+    Reload,
     /// Do nothing in a store, or anywhere, until it is resumed
     Pause(pause::Options),
     /// Lift the pause of a store, or every pause
@@ -88,7 +92,7 @@ enum Verb {
     /// The register, a projection of the audit log
     #[command(subcommand)]
     Register(register::Verb),
-    /// Print the manual page, shell completions or a JSON Schema
+    /// Print a manual page, shell completions or a JSON Schema
     #[command(subcommand)]
     Generate(generate::Verb),
 }
@@ -113,6 +117,7 @@ impl Cli {
             Verb::Run(options) => run::execute(common, &options).await,
             Verb::Daemon => daemon::execute(common).await,
             Verb::Status => status::execute(common).await,
+            Verb::Reload => reload::execute(common),
             Verb::Pause(options) => pause::execute(common, &options).await,
             Verb::Resume(options) => resume::execute(common, &options).await,
             Verb::Hold(verb) => hold::execute(common, verb).await,

@@ -18,12 +18,11 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
-    let config = common.load()?;
-    if let Some(service) = Client::connect(&config)? {
+    if let Some(service) = Client::of(&common.config)? {
         let (store, reason) = (options.store.clone(), options.reason.clone());
         return service.ask(&Request::Pause { store, reason, on_behalf_of: peer::behind_sudo() }, |_| Ok(()));
     }
-    let session = Session::open(config, false).await?;
+    let session = Session::open(common.load()?, false).await?;
     let done = session.pause(options.store.as_deref(), &options.reason, &peer::myself()).await;
     session.close().await?;
     done.map(|()| DONE)

@@ -15,11 +15,10 @@ pub(crate) struct Options {
 }
 
 pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
-    let config = common.load()?;
-    if let Some(service) = Client::connect(&config)? {
+    if let Some(service) = Client::of(&common.config)? {
         return service.ask(&Request::Resume { store: options.store.clone(), on_behalf_of: peer::behind_sudo() }, |_| Ok(()));
     }
-    let session = Session::open(config, false).await?;
+    let session = Session::open(common.load()?, false).await?;
     let done = session.resume(options.store.as_deref(), &peer::myself()).await;
     session.close().await?;
     done.map(|()| DONE)

@@ -7,8 +7,8 @@ use crate::error::{Error, Kind, Result};
 use crate::report;
 
 pub(crate) async fn execute(common: &Common) -> Result<u8> {
-    let config = common.load()?;
-    let Some(service) = Client::connect(&config)? else {
+    let Some(service) = Client::of(&common.config)? else {
+        let config = common.load()?;
         let status = daemon::status_without(&config).await?;
         show(common, &status)?;
         return Ok(if status.needs_attention() { FINDINGS } else { DONE });

@@ -11,6 +11,7 @@ mod limits;
 mod log;
 mod places;
 mod service;
+mod whereabouts;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ pub use dataset::{ClassChoice, Dataset, EventSource, KeyNames, Lookup};
 pub use limits::Limits;
 pub use log::LogRules;
 pub use service::{DEFAULT_CONTROL, Service};
+pub use whereabouts::Whereabouts;
 
 use crate::audit::{Anchor, Settings};
 use crate::error::{Error, Kind, Result, escape};

@@ -2,10 +2,11 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use super::{MAX_LINE, Reply, Request};
-use crate::config::Config;
+use crate::config::{Config, Whereabouts};
 use crate::error::{Error, Kind, Result, escape};
 
 /// How long the greeting and the request may take: a service that does not answer in this time is stuck. The answer to a run takes as long as the run.
@@ -20,7 +21,16 @@ pub struct Client {
 impl Client {
     /// Connects to the service of this configuration; `None` when none runs there, and the verb is to act itself.
     pub fn connect(config: &Config) -> Result<Option<Self>> {
-        let path = &config.service.control;
+        Self::at(&config.state, &config.service.control)
+    }
+
+    /// The same for a configuration that need not load, which is of use to whoever asks the service and nothing else.
+    pub fn of(file: &Path) -> Result<Option<Self>> {
+        let Whereabouts { state, control } = Whereabouts::read(file)?;
+        Self::at(&state, &control)
+    }
+
+    fn at(state: &Path, path: &Path) -> Result<Option<Self>> {
         let place = escape(path.as_os_str().as_encoded_bytes());
         let stream = match UnixStream::connect(path) {
             Ok(stream) => stream,
@@ -34,7 +44,7 @@ impl Client {
         limit.map_err(|error| Error::with_source(Kind::Io, format!("{place}: the service cannot be reached"), error))?;
         let mut client = Self { stream: BufReader::new(stream), place };
         match client.next()? {
-            Some(Reply::Hello { state, .. }) if state == state_of(config) => Ok(Some(client)),
+            Some(Reply::Hello { state: theirs, .. }) if theirs == state_of(state) => Ok(Some(client)),
             Some(Reply::Hello { .. }) => Ok(None),
             Some(Reply::Done { error, .. }) => {
                 let why = error.unwrap_or_else(|| "it gave no reason".into());
@@ -86,7 +96,7 @@ impl Client {
 }
 
 /// How service and client name the state folder to each other.
-pub fn state_of(config: &Config) -> String {
-    let state = std::fs::canonicalize(&config.state).unwrap_or_else(|_| config.state.clone());
+pub fn state_of(state: &Path) -> String {
+    let state = std::fs::canonicalize(state).unwrap_or_else(|_| state.to_owned());
     escape(state.as_os_str().as_encoded_bytes())
 }

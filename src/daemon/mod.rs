@@ -73,7 +73,7 @@ pub async fn serve(file: &Path) -> Result<()> {
         let state = Arc::clone(&state);
         Arc::new(move |ask: Ask| state.tell(Event::Ask(ask)))
     };
-    let listening = tokio::spawn(listen::answer(socket, client::state_of(&state.config()), asked));
+    let listening = tokio::spawn(listen::answer(socket, client::state_of(&state.config().state), asked));
     Notifier::ready();
     tracing::info!(datasets = service.slots.len(), state = %state.config().state.display(), "ready");
     let result = service.work(inbox).await;

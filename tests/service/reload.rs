@@ -13,14 +13,21 @@ fn a_file_that_does_not_load_changes_nothing_and_says_why() {
     service.signal(Signal::HUP);
     await_that("the reload is refused", || service.said().contains("what was in force stays in force"));
     assert!(service.said().contains("unit below a day"), "{}", service.said());
-    // A verb reads the files itself before it does anything, so the socket is asked.
-    let answer = house.ask_raw(b"{\"verb\":\"status\"}\n");
-    assert!(answer.contains("reload-refused") && answer.contains("6m"), "{answer}");
+    // Who asks the service needs no files that load: that they do not is what the status has to say.
+    let status = house.finish(&["status"]);
+    assert_eq!(status.status.code(), Some(1));
+    assert!(text(&status).contains("unit below a day") && text(&status).contains("one/films"), "{}", text(&status));
+    assert_eq!(house.finish(&["pause", "one", "--reason", "the schedule is being mended"]).status.code(), Some(0));
+    assert_eq!(house.finish(&["resume"]).status.code(), Some(0));
+    let refused = house.finish(&["reload"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused).contains("unit below a day"), "{}", text(&refused));
+    // A verb that acts on records reads the files itself before it does anything, so the socket is asked.
     let answer = house.ask_raw(b"{\"verb\":\"run\"}\n");
     assert!(answer.contains("\"code\":0"), "the old schedule is in force: {answer}");
     house.write("schedule.yaml", &SCHEDULE.replace("23 days", "22 days"));
-    service.signal(Signal::HUP);
-    await_that("the new schedule is in the log", || house.entries_of(Kind::Schedule).len() == 2);
+    assert_eq!(house.finish(&["reload"]).status.code(), Some(0));
+    assert_eq!(house.entries_of(Kind::Schedule).len(), 2, "the answer comes when the new schedule is in the log");
     let texts: Vec<_> = house.entries_of(Kind::Schedule).iter().map(|entry| entry.str("text").unwrap().to_owned()).collect();
     assert!(texts[0].contains("23 days") && texts[1].contains("22 days"));
     assert!(house.json(&["status"])["service"]["reload-refused"].is_null());
@@ -28,6 +35,9 @@ fn a_file_that_does_not_load_changes_nothing_and_says_why() {
     assert_eq!(house.finish(&["run"]).status.code(), Some(0));
     assert!(none_exists(&due));
     assert_eq!(service.stop().0, Some(0));
+    let refused = house.finish(&["reload"]);
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(text(&refused).contains("expected a running service, found none"), "{}", text(&refused));
     house.verify();
 }
 
