@@ -20,6 +20,7 @@ mod spent;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -29,7 +30,7 @@ use tokio::task::JoinSet;
 
 use batches::{Batch, Batches};
 pub use brake::Brake;
-use entries::Intent;
+use entries::{Intent, Outcomes};
 pub use spent::{Counts, Spent, Stop};
 
 use crate::assess::{Assessor, why_kept};
@@ -107,7 +108,7 @@ pub async fn spend(run: &Arc<Run>, plan: &Spool) -> Result<Spent> {
     let ending = Arc::new(Ending::default());
     let lanes = Arc::new(Semaphore::new(run.dataset().store.lanes().max(1)));
     let most = AHEAD * lanes.available_permits();
-    let mut batches = Batches { items: plan.items()?, run: Arc::clone(run), waiting: None, in_hand: HashSet::new() };
+    let mut batches = Batches { items: plan.items()?, run: Arc::clone(run), waiting: None, in_hand: HashSet::new(), hasher: RandomState::new() };
     let mut under_way = JoinSet::new();
     let mut spent = Spent::default();
     let mut trouble: Option<Error> = None;
@@ -129,8 +130,8 @@ pub async fn spend(run: &Arc<Run>, plan: &Spool) -> Result<Spent> {
         };
         match ended {
             Ok(Ok(mut part)) => {
-                for name in part.settled.drain(..) {
-                    batches.in_hand.remove(&name);
+                for mark in part.settled.drain(..) {
+                    batches.in_hand.remove(&mark);
                 }
                 spent.add(part);
             }
@@ -189,34 +190,35 @@ impl Run {
 
     async fn through_the_door(&self, batch: Batch, ending: &Ending, lanes: &Semaphore) -> Result<Spent> {
         let dataset = self.dataset();
-        let Batch { act, names, records, deciding } = batch;
+        let Batch { act, names, marks, records, deciding } = batch;
         let intent = Intent { run: &self.id, store: dataset.store.name(), dataset: &dataset.name, act, records: &names };
         let intent = self.log.commit(vec![Draft::new(EntryKind::Intent, &intent)?]).await?;
         let permit = Permit::new(&intent);
         // Never closed; without a lane nothing but the pace is lost. Whoever is asked what became of a record must not meet the next batch there.
         let lane = lanes.acquire().await.ok();
         let fates = self.remove(&permit, act, &records, ending).await;
-        let common = self.common(permit.intent)?;
         let mut spent = Spent::default();
         let mut drafts = Vec::with_capacity(records.len());
         let fates = self.settle(act, &records, fates).await;
-        for (((name, record), deciding), (fate, trouble)) in names.iter().zip(&records).zip(&deciding).zip(fates) {
-            if let Some(draft) = self.outcome(&common, name, (record, deciding), act, (&fate, trouble.as_deref()))? {
+        let mut outcomes = Outcomes::new(self, permit.intent)?;
+        let facts = records.iter().zip(&deciding);
+        for (((name, mark), (record, deciding)), (fate, trouble)) in names.iter().zip(&marks).zip(facts).zip(&fates) {
+            if let Some(draft) = outcomes.outcome(name, (record, deciding), act, (fate, trouble.as_deref()))? {
                 drafts.push(draft);
-                spent.settled.push(Arc::clone(name));
+                spent.settled.push(*mark);
             }
-            if let Fate::Kept(Kept::Stopped(_)) = &fate {
+            if let Fate::Kept(Kept::Stopped(_)) = fate {
                 // Where nothing else ends the run it was the store that gave up, and it would make every further batch wait as long.
                 let store = self.stopped(ending).is_none() && !ending.lost.load(Ordering::SeqCst);
                 ending.busy.fetch_or(store, Ordering::Relaxed);
                 spent.stopped = self.stopped(ending);
             }
-            spent.count(act, record, &fate);
+            spent.count(act, record, fate);
             if let Some(trouble) = trouble {
-                spent.trouble(trouble, 1);
+                spent.trouble(trouble.clone(), 1);
             }
             // A store keeps what it knows it cannot destroy well enough; some learn it only afterwards, and then a person must know.
-            if let Fate::Done(evidence) = &fate
+            if let Fate::Done(evidence) = fate
                 && let Some(asked) = self.missed(evidence).filter(|_| !self.dataset().accept_lower)
             {
                 spent.trouble(
