@@ -68,7 +68,8 @@ impl<'o> Outcomes<'o> {
         (fate, trouble): (&'o Fate, Option<&str>),
     ) -> Result<Option<Draft>> {
         let (event_date, due) = (deciding.event_date, deciding.due);
-        let mut body = Outcome { record: name, size: record.size, event_date, due, parts: None, why: None, detail: None, error: trouble, found: None };
+        let mut body =
+            Outcome { record: name, size: record.size, event_date, due, parts: None, why: None, detail: None, error: trouble, found: None };
         let mut evidence = None;
         let kind = match fate {
             Fate::Done(done) => {

@@ -108,7 +108,8 @@ pub async fn spend(run: &Arc<Run>, plan: &Spool) -> Result<Spent> {
     let ending = Arc::new(Ending::default());
     let lanes = Arc::new(Semaphore::new(run.dataset().store.lanes().max(1)));
     let most = AHEAD * lanes.available_permits();
-    let mut batches = Batches { items: plan.items()?, run: Arc::clone(run), waiting: None, in_hand: HashSet::new(), hasher: RandomState::new() };
+    let mut batches =
+        Batches { items: plan.items()?, run: Arc::clone(run), waiting: None, in_hand: HashSet::new(), hasher: RandomState::new() };
     let mut under_way = JoinSet::new();
     let mut spent = Spent::default();
     let mut trouble: Option<Error> = None;

@@ -23,7 +23,8 @@ static GIVEN: Mutex<Option<HashMap<String, (String, Instant)>>> = Mutex::new(Non
 /// What is to be said of a store that is the same place as one of the others; nothing when it is none.
 pub async fn twin_of(store: &dyn Store, stores: &[Arc<dyn Store>]) -> Option<String> {
     // Of places on this machine everything was told from their paths.
-    let others: Vec<_> = stores.iter().filter(|other| store.path().is_none() && other.path().is_none() && other.name() != store.name()).collect();
+    let others: Vec<_> =
+        stores.iter().filter(|other| store.path().is_none() && other.path().is_none() && other.name() != store.name()).collect();
     if others.is_empty() {
         return None;
     }

@@ -1,9 +1,10 @@
 //! Two stores of one configuration that are one database under two spellings.
 
-use crate::program::{Program, key, keeper, servers};
+use crate::program::{Program, keeper, key, servers};
 use crate::servers::Engine;
 
-const ROWS: &str = "CREATE TABLE people (id INT PRIMARY KEY, ended_on DATE); INSERT INTO people VALUES (1, '2019-01-01'), (2, '2019-01-01')";
+const ROWS: &str =
+    "CREATE TABLE people (id INT PRIMARY KEY, ended_on DATE); INSERT INTO people VALUES (1, '2019-01-01'), (2, '2019-01-01')";
 const PASSWORD: &str = "twinsofone";
 
 fn store(name: &str, engine: Engine, url: &str, more: &str) -> String {

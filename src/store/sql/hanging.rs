@@ -89,8 +89,8 @@ pub(super) async fn begin(session: &mut Session, dataset: &Dataset, act: Act, te
     Err(changing())
 }
 
-/// To be asked before a commit, where [`begin`] could not see everything: whether nothing hangs on the tables that was not looked at. The transaction is
-/// to be undone otherwise.
+/// To be asked when the rows are gone and before the commit, where [`begin`] could not see everything: whether nothing hangs on the tables that was not
+/// looked at. The transaction is to be undone otherwise.
 pub(super) async fn is_as_known(session: &mut Session, dataset: &Dataset, act: Act) -> Outcome<()> {
     let Some(known) = session.hanging(&dataset.name).cloned() else { return Ok(()) };
     if session.dialect() == Dialect::Postgres && act == Act::Destroy && !known.grows {

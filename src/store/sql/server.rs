@@ -18,9 +18,9 @@
 mod conformance;
 #[cfg(test)]
 mod engines;
-mod password;
 #[cfg(test)]
 mod hangers;
+mod password;
 #[cfg(test)]
 mod races;
 #[cfg(test)]

@@ -246,9 +246,10 @@ impl Session {
         self.hanging.insert(dataset.to_owned(), hanging);
     }
 
-    /// Lets the tables of a dataset be looked at before the next transaction.
+    /// Lets the tables of a dataset be looked at before the next transaction, and be described anew.
     pub(super) fn forget_hanging(&mut self, dataset: &str) {
         self.hanging.remove(dataset);
+        self.layouts.remove(dataset);
     }
 
     /// The dataset joined with its table; everything that does not fit otherwise. A server is asked for the table's description only now and

@@ -142,10 +142,6 @@ impl<'t> Transaction<'t> {
         stretch: Option<&Stretch>,
     ) -> Result<Vec<Fate>, Lost> {
         let act = self.removal.order.act;
-        if let Err(failure) = hanging::is_as_known(session, self.removal.dataset, act).await {
-            let _ = session.run("ROLLBACK").await;
-            return Err(Lost { failure, fates: None });
-        }
         if let Err(failure) = session.run("COMMIT").await {
             let rolled_back = session.run("ROLLBACK").await.is_ok();
             // A refused or locked-out commit is one that did not happen, and that the connection still answers proves that it was heard.
@@ -204,8 +200,12 @@ impl<'t> Transaction<'t> {
             // They all lie there: it only saves the engine from looking elsewhere.
             stretch.keys(statement.sql(" AND "), shape);
         }
-        Ok(session.execute(&statement).await? == asked.len() as u64
-            && asked.iter().all(|one| (self.removal.guard)(one.position, &self.removal.records[one.position]).is_none()))
+        if session.execute(&statement).await? != asked.len() as u64 {
+            return Ok(false);
+        }
+        hanging::is_as_known(session, self.removal.dataset, Act::Destroy).await?;
+        // The last thing before the commit.
+        Ok(asked.iter().all(|one| (self.removal.guard)(one.position, &self.removal.records[one.position]).is_none()))
     }
 
     /// Deletes all records, or what lies in their stretch and is not newer than they are, and looks at what the engine says of every row that went:
@@ -234,6 +234,7 @@ impl<'t> Transaction<'t> {
         shape.columns(&mut statement);
         whether(&mut statement, &member);
         let rows = session.map(&statement, |row| Self::fresh(shape, row)).await?;
+        hanging::is_as_known(session, self.removal.dataset, Act::Destroy).await?;
         // As many as were asked for, and each of them another one that was: so every one of them, and nothing else.
         let mut goes = rows.len() == asked.len();
         for row in rows {
@@ -312,6 +313,7 @@ impl<'t> Transaction<'t> {
                 HashMap::new()
             }
         };
+        hanging::is_as_known(session, self.removal.dataset, self.removal.order.act).await?;
         let mut going = going.iter();
         for one in &mut out {
             if let Pending::Done { parts: count } = one {

@@ -32,7 +32,8 @@ pub(in super::super) async fn hanging(session: &mut Session, dataset: &Dataset) 
     for table in tables(dataset) {
         let Some(found) = find(session, table).await? else { continue };
         // One table at a time, by its name: then the server looks nowhere else.
-        asks.sql(" + (SELECT count(*) FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = ").value(&Cell::Text(found.schema.into()));
+        asks.sql(" + (SELECT count(*) FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = ")
+            .value(&Cell::Text(found.schema.into()));
         asks.sql(" AND EVENT_OBJECT_TABLE = ").value(&Cell::Text(found.name.into())).sql(")");
     }
     Ok(asks)

@@ -21,7 +21,8 @@ async fn estate(engine: Engine, sets: &str) -> Option<(Database, Arc<dyn Store>)
     Some((database, store))
 }
 
-const FUNCTION: &str = "CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO log VALUES (old.id); RETURN old; END'; ";
+const FUNCTION: &str =
+    "CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO log VALUES (old.id); RETURN old; END'; ";
 
 #[tokio::test]
 async fn what_comes_to_hang_on_a_table_is_met_by_the_very_next_transaction() {
@@ -139,7 +140,8 @@ async fn nothing_is_hung_on_a_table_between_the_look_and_the_commit() {
                     {
                         // The children's table is in use only where there are children.
                         if at < 3 || sets.contains("children") {
-                            tried.lock().unwrap().push((makes, other.run(makes).await.is_err()));
+                            let refused = other.run(makes).await.is_err();
+                            tried.lock().unwrap().push((makes, refused));
                         }
                     }
                     other.close().await;

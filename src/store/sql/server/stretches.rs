@@ -118,16 +118,23 @@ async fn what_another_session_holds_in_a_stretch_is_waited_for_by_nobody() {
     for engine in Engine::BOTH {
         for (held, kept) in [(101, 0), (100, 1)] {
             let Some((database, store, records)) = estate(engine, 0).await else { return };
+            // Of a table that hardly has other rows MariaDB reads all, however it is asked.
+            let far = (0..8000).map(|at| format!("({}, '2024-01-01', 'far', 'x')", 1_000_000 + at)).collect::<Vec<_>>().join(", ");
+            database.run(&format!("INSERT INTO people VALUES {far}")).await;
+            database.run(if engine == Engine::Postgres { "ANALYZE people" } else { "ANALYZE TABLE people" }).await;
             let mut other = database.admin().await;
             other.run("BEGIN").await.unwrap();
             other.run(&format!("UPDATE people SET note = 'held' WHERE id = {held}")).await.unwrap();
             let fates = destroy(&store, &records).await;
+            let failed: Vec<&Fate> = fates.iter().filter(|fate| matches!(fate, Fate::Failed { .. })).take(1).collect();
+            assert!(failed.is_empty(), "{}: {held}: {failed:?}", engine.name());
             assert_eq!(fates.iter().filter(|fate| matches!(fate, Fate::Kept(_))).count(), kept, "{}: {held}", engine.name());
             assert_eq!(fates.iter().filter(|fate| matches!(fate, Fate::Done(_))).count(), records.len() - kept);
             other.run("COMMIT").await.unwrap();
             other.close().await;
             let expected: BTreeSet<i64> = (0..ROWS).filter(|at| !planned(*at) || (kept == 1 && *at == 100)).collect();
-            assert_eq!(left(&database).await, expected, "{}", engine.name());
+            let left: BTreeSet<i64> = left(&database).await.into_iter().filter(|id| *id < 1_000_000).collect();
+            assert_eq!(left, expected, "{}", engine.name());
         }
     }
 }
