@@ -1,7 +1,7 @@
 //! How much a removal asks of a database at once.
 //!
-//! A transaction holds locks and makes replicas wait for as long as it lasts, so its size follows the time that the last ones took: doubled
-//! while they are quick, halved when one is slow. The size is remembered for the life of the program, per store.
+//! A transaction holds locks and makes replicas wait for as long as it lasts, so its size follows the time that the last ones took up to their
+//! commits: doubled while they are quick, halved when one is slow. The size is remembered for the life of the program, per store.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -98,10 +98,7 @@ impl Removal<'_> {
                 None => self.patiently(session, &group).await,
             };
             let settled = match done {
-                Ok(fates) => {
-                    self.pace.took(group.len(), started.elapsed());
-                    fates
-                }
+                Ok(fates) => fates,
                 Err(Lost { failure, fates }) => {
                     let divides = match failure.trouble {
                         Trouble::Refused | Trouble::Other => true,

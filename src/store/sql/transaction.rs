@@ -9,6 +9,7 @@
 //! After the commit every record is looked for once more. What is found then, or cannot be looked for, is reported as done and not verified.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Instant;
 
 use super::config::{Child, To};
 use super::hanging;
@@ -29,6 +30,7 @@ pub(super) struct Transaction<'t> {
     removal: &'t Removal<'t>,
     /// Their positions in the order.
     positions: &'t [usize],
+    began: Instant,
 }
 
 /// A record and the exact key by which it is asked for.
@@ -61,7 +63,7 @@ impl Fresh {
 
 impl<'t> Transaction<'t> {
     pub(super) fn new(removal: &'t Removal<'t>, positions: &'t [usize]) -> Self {
-        Self { removal, positions }
+        Self { removal, positions, began: Instant::now() }
     }
 
     /// Carries it out. One fate for each record, in order.
@@ -142,6 +144,8 @@ impl<'t> Transaction<'t> {
         stretch: Option<&Stretch>,
     ) -> Result<Vec<Fate>, Lost> {
         let act = self.removal.order.act;
+        // How long the commit takes is the disk's affair: it would take as long for fewer rows.
+        self.removal.pace.took(self.positions.len(), self.began.elapsed());
         if let Err(failure) = session.run("COMMIT").await {
             let rolled_back = session.run("ROLLBACK").await.is_ok();
             // A refused or locked-out commit is one that did not happen, and that the connection still answers proves that it was heard.
