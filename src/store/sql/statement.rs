@@ -1,7 +1,7 @@
 //! The one place that assembles SQL.
 //!
 //! A [`Statement`] is put together from four kinds of parts and no others: text of this program (`&'static str`, so nothing computed can get
-//! in), [`Name`]s, which are checked when they are made and quoted when they are written, values, which are only ever bound, and
+//! in), [`Name`]s, which are checked when they are made and quoted when they are written (and once more where a function wants them as a text), values, which are only ever bound, and
 //! [`Condition`]s, the SQL that the administrator wrote, which are checked to be one closed expression before they are put in parentheses. A
 //! statement belongs to no engine until [`Statement::text`] writes it in a [`Dialect`].
 //!
