@@ -17,7 +17,7 @@ use crate::judge::{Bound, RuleToday, Standing, Verdict, judge};
 use crate::record::{Doubt, Reading, Record};
 use crate::schedule::history::Former;
 use crate::schedule::{EventName, Rule};
-use crate::store::Kept;
+use crate::store::{Kept, Store};
 
 /// Comes to verdicts about the records of one dataset on one day.
 pub struct Assessor {
@@ -78,6 +78,11 @@ impl Assessor {
     /// The day that counts as today.
     pub fn today(&self) -> Today {
         self.today
+    }
+
+    /// All stores of the configuration.
+    pub fn stores(&self) -> &[Arc<dyn Store>] {
+        &self.config.stores
     }
 
     /// The dataset.

@@ -61,7 +61,7 @@ pub type Listen<'a> = dyn FnMut(Change, &Record, &Assessment) + Send + 'a;
 pub async fn compare(now: &Assessor, edited: &Assessor, listen: &mut Listen<'_>) -> Result<Compared> {
     let dataset = Arc::clone(now.dataset());
     let mut compared = Compared::default();
-    if let (_, Some(why)) = look_at_store(&dataset).await? {
+    if let (_, Some(why)) = look_at_store(&dataset, now.stores()).await? {
         compared.incomplete = Some(why);
         return Ok(compared);
     }

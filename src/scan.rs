@@ -20,7 +20,8 @@ use crate::plan::Tally;
 use crate::record::Record;
 use crate::schedule::Disposition;
 use crate::spool::{Source, Spool, Writer};
-use crate::store::{BATCH, Query};
+use crate::store::twins::twin_of;
+use crate::store::{BATCH, Query, Store};
 
 /// Messages on their way from the store to the judge: enough that neither waits for the other, few enough to hold in memory.
 const IN_FLIGHT: usize = 3;
@@ -62,7 +63,7 @@ pub async fn scan(
     mut listen: Option<&mut Listen<'_>>,
 ) -> Result<Planned> {
     let dataset = Arc::clone(assessor.dataset());
-    let (mut findings, blocked) = look_at_store(&dataset).await?;
+    let (mut findings, blocked) = look_at_store(&dataset, assessor.stores()).await?;
     if let Some(why) = blocked {
         return Ok(Planned { findings, ..Planned::failed(why) });
     }
@@ -152,12 +153,13 @@ async fn stopped(brake: &Brake) {
     }
 }
 
-/// What the store finds about this dataset before it is read; and whether something keeps the dataset from being run.
-pub(crate) async fn look_at_store(dataset: &Dataset) -> Result<(Vec<Finding>, Option<String>)> {
+/// What the store, one of these, finds about this dataset before it is read; and whether something keeps the dataset from being run.
+pub(crate) async fn look_at_store(dataset: &Dataset, stores: &[Arc<dyn Store>]) -> Result<(Vec<Finding>, Option<String>)> {
     let about_this = |finding: &Finding| finding.about == dataset.address || finding.about == dataset.store.name();
     let found: Vec<Finding> = dataset.store.check().await?.into_iter().filter(about_this).collect();
-    let blocks: Vec<String> =
+    let mut blocks: Vec<String> =
         found.iter().filter(|finding| finding.severity == Severity::Blocks).map(|finding| finding.message.clone()).collect();
+    blocks.extend(twin_of(&*dataset.store, stores).await);
     // Notes are for `check`; a run repeats what a person should act on.
     let findings = found.into_iter().filter(|finding| finding.severity == Severity::Warning).collect();
     Ok((findings, (!blocks.is_empty()).then(|| blocks.join("; "))))

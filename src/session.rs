@@ -37,6 +37,7 @@ use crate::scan::{acts, scan};
 use crate::schedule::Disposition;
 use crate::spool::{self, Spool};
 use crate::store::BATCH;
+use crate::store::twins::twin_of;
 pub use edits::{Edit, edit, edit_id, formers};
 pub use holds::{Extension, HoldOrder, NamedHold, Which, hold as hold_of, named as named_holds};
 use shared::Shared;
@@ -400,6 +401,9 @@ impl Session {
                 Kind::Refused,
                 format!("{}: {place} is not the place that the plan was made for; is a disk not mounted?", dataset.address),
             ));
+        }
+        if let Some(why) = twin_of(&*dataset.store, &self.config.stores).await {
+            return Err(Error::new(Kind::Refused, format!("{}: {why}", dataset.address)));
         }
         // The outcomes will say by which schedule each record was due, and that must be one in force.
         let in_force = |rule: &(String, String)| self.config.schedules.rule(&rule.0).is_some_and(|now| *now.schedule.sha256 == *rule.1);

@@ -212,6 +212,13 @@ impl Stem {
         put(&mut tail, body).map_err(|what| Error::new(error::Kind::Refused, format!("fields of audit entries: {what}")))?;
         Ok(Self(tail))
     }
+
+    /// These fields and, behind them, those of `body`. Refused as [`Stem::new`] refuses.
+    pub fn and(&self, body: &impl Serialize) -> Result<Self> {
+        let mut longer = self.0.clone();
+        longer.extend_from_slice(&Self::new(body)?.0);
+        Ok(Self(longer))
+    }
 }
 
 /// Appends the fields of `body`, each with a comma in front.

@@ -24,8 +24,9 @@ use crate::error::{self, Error, Result};
 /// An append is closed at this many bytes, so that the first in it does not wait for the last: about 10 ms of writing.
 const MAX_GROUP: usize = 4 << 20;
 
-/// Frames that may wait to be published: a burst while folders are synced, and 16 × 4 MiB of memory at the very most of common use.
-const BACKLOG: usize = 16;
+/// Frames that may wait to be published, and as many buffers that wait to be used again: a burst while folders are synced, and 2 × 6 × 4 MiB of memory at
+/// the very most of common use.
+const BACKLOG: usize = 6;
 
 /// The age of a commit at which it is published without being asked: what an outsider can be shown is never older than this.
 const MAX_AGE: Duration = Duration::from_secs(1);

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::finding::{Finding, Severity};
 use crate::record::{Doubt, Reading};
 use crate::report;
+use crate::store::twins::twin_of;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -54,6 +55,7 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
                 Ok(found) => findings.extend(found),
                 Err(error) => findings.push(Finding::blocks(store.name(), error.to_string())),
             }
+            findings.extend(twin_of(&**store, &config.stores).await.map(|why| Finding::blocks(store.name(), why)));
         }
         for dataset in &config.datasets {
             findings.extend(look_ups(&config, dataset).await);

@@ -3,7 +3,7 @@
 //! Two stores on one place, or one inside the other, would each believe to be alone: a record that two datasets match could not be seen as
 //! one, and might go while the other dataset still keeps it; a database could be taken for a file. And a store that holds the state folder, or
 //! lies in it, could come to destroy the audit log; one that holds the schedules, the schedules. All of this is told from paths and from what the file system says the paths lead to, before
-//! anything is opened.
+//! anything is opened. Databases under two spellings are told apart when they are opened ([`crate::store::twins`]).
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! From the items of a plan to batches: what goes under one intent.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use super::Run;
@@ -19,6 +20,8 @@ pub(super) struct Batch {
     pub(super) act: Act,
     /// The records' names in the log.
     pub(super) names: Vec<Arc<str>>,
+    /// The same, as numbers by which [`Batches::in_hand`] knows them.
+    pub(super) marks: Vec<u64>,
     pub(super) records: Vec<Record>,
     /// What makes each record due.
     pub(super) deciding: Vec<Deciding>,
@@ -29,10 +32,19 @@ pub(super) struct Batches {
     pub(super) items: crate::spool::Items,
     pub(super) run: Arc<Run>,
     /// The first item of the next batch, which did not fit into the last one.
-    pub(super) waiting: Option<(Act, Arc<str>, Item)>,
-    /// Records with an intent and no outcome yet. A folder that changes while it is listed may show a name twice, and then the plan holds the
-    /// record twice.
-    pub(super) in_hand: HashSet<Arc<str>>,
+    pub(super) waiting: Option<Next>,
+    /// Records with an intent and no outcome yet, by a hash of their name that nobody outside can foresee. A folder that changes while it is listed may
+    /// show a name twice, and then the plan holds the record twice. Of two names with one hash, which nobody will ever see, one waits for the next run.
+    pub(super) in_hand: HashSet<u64>,
+    pub(super) hasher: RandomState,
+}
+
+/// An item with what is to be done to it, its name in the log, and the hash of that.
+pub(super) struct Next {
+    act: Act,
+    name: Arc<str>,
+    mark: u64,
+    item: Item,
 }
 
 impl Batches {
@@ -40,17 +52,18 @@ impl Batches {
         let Some(first) = self.next_item()? else {
             return Ok(None);
         };
-        let mut batch = Batch { act: first.0, names: Vec::new(), records: Vec::new(), deciding: Vec::new() };
+        let mut batch = Batch { act: first.act, names: Vec::new(), marks: Vec::new(), records: Vec::new(), deciding: Vec::new() };
         let mut bytes = 0;
         let mut next = Some(first);
-        while let Some((act, name, item)) = next {
+        while let Some(Next { act, name, mark, item }) = next {
             bytes += name.len() + 3;
             let fits = act == batch.act && (batch.names.is_empty() || (bytes <= INTENT_BYTES && batch.names.len() < BATCH));
             if !fits {
-                self.waiting = Some((act, name, item));
+                self.waiting = Some(Next { act, name, mark, item });
                 break;
             }
             batch.names.push(name);
+            batch.marks.push(mark);
             batch.records.push(item.record);
             batch.deciding.push(item.deciding);
             next = self.next_item()?;
@@ -58,7 +71,7 @@ impl Batches {
         Ok(Some(batch))
     }
 
-    fn next_item(&mut self) -> Result<Option<(Act, Arc<str>, Item)>> {
+    fn next_item(&mut self) -> Result<Option<Next>> {
         if let Some(waiting) = self.waiting.take() {
             return Ok(Some(waiting));
         }
@@ -70,8 +83,9 @@ impl Batches {
                 Disposition::Review | Disposition::Flag => continue,
             };
             let name: Arc<str> = self.run.name(&item.record).into();
-            if self.in_hand.insert(Arc::clone(&name)) {
-                return Ok(Some((act, name, item)));
+            let mark = self.hasher.hash_one(&name);
+            if self.in_hand.insert(mark) {
+                return Ok(Some(Next { act, name, mark, item }));
             }
         }
         Ok(None)

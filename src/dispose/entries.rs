@@ -12,53 +12,79 @@ use crate::judge::Deciding;
 use crate::record::Record;
 use crate::store::{Act, Evidence, Fate};
 
-impl Run {
-    /// What the outcomes of one intent have in common.
-    pub(super) fn common(&self, intent: u64) -> Result<Stem> {
-        let dataset = self.dataset();
-        Stem::new(&Common { run: &self.id, intent, store: dataset.store.name(), dataset: &dataset.name, by: BY, holds_checked: true })
+/// Writes the outcomes of one intent. Most of what one says the one before it has said as well, and that is not written anew each time.
+pub(super) struct Outcomes<'o> {
+    run: &'o Run,
+    common: Stem,
+    until: Option<String>,
+    last: Option<(&'o Deciding, Option<&'o Evidence>, Stem)>,
+}
+
+impl<'o> Outcomes<'o> {
+    /// The outcomes of an intent.
+    pub(super) fn new(run: &'o Run, intent: u64) -> Result<Self> {
+        let (store, dataset) = (run.dataset().store.name(), &run.dataset().name);
+        let common = Stem::new(&Common { run: &run.id, intent, store, dataset, by: BY, holds_checked: true })?;
+        Ok(Self { run, common, until: run.beyond_use_until(), last: None })
+    }
+
+    /// What the entry says that others say as well.
+    fn stem(&mut self, deciding: &'o Deciding, evidence: Option<&'o Evidence>) -> Result<&Stem> {
+        let alike = |one: &Evidence, other: &Evidence| {
+            one.method == other.method && one.grade == other.grade && one.verified == other.verified && one.caveats == other.caveats
+        };
+        let same = self.last.as_ref().is_some_and(|(known, with, _)| {
+            known.class == deciding.class
+                && known.schedule == deciding.schedule
+                && known.event == deciding.event
+                && match (with, evidence) {
+                    (Some(one), Some(other)) => alike(one, other),
+                    (one, other) => one.is_none() && other.is_none(),
+                }
+        });
+        if !same {
+            let body = Shared {
+                class: deciding.class.as_str(),
+                schedule: &deciding.schedule,
+                event: deciding.event.as_str(),
+                method: evidence.map(|evidence| evidence.method),
+                grade: evidence.map(|evidence| evidence.grade),
+                verified: evidence.map(|evidence| evidence.verified),
+                caveats: evidence.map(|evidence| evidence.caveats.as_slice()),
+                asked: evidence.and_then(|evidence| self.run.missed(evidence)),
+                beyond_use_until: evidence.and(self.until.as_deref()),
+            };
+            self.last = Some((deciding, evidence, self.common.and(&body)?));
+        }
+        Ok(self.last.as_ref().map_or(&self.common, |(_, _, stem)| stem))
     }
 
     /// The entry for one record; none while its fate is uncertain.
     pub(super) fn outcome(
-        &self,
-        common: &Stem,
-        what: &About<'_>,
+        &mut self,
+        what: &About<'_, 'o>,
         act: Act,
-        (fate, trouble): (&Fate, Option<&str>),
+        (fate, trouble): (&'o Fate, Option<&str>),
     ) -> Result<Option<Draft>> {
         let About { name, subject, record, deciding } = *what;
         let mut body = Outcome {
-            class: deciding.class.as_str(),
             record: name,
             subject,
             size: record.size,
-            schedule: &deciding.schedule,
-            event: deciding.event.as_str(),
             event_date: deciding.event_date,
             due: deciding.due,
-            method: None,
-            grade: None,
-            verified: None,
-            caveats: None,
             parts: None,
-            asked: None,
-            beyond_use_until: None,
             why: None,
             detail: None,
             error: trouble,
             found: None,
         };
+        let mut evidence = None;
         let kind = match fate {
-            Fate::Done(evidence) => {
-                body.method = Some(evidence.method);
-                body.grade = Some(evidence.grade);
-                body.verified = Some(evidence.verified);
-                body.caveats = Some(&evidence.caveats);
-                body.parts = Some(evidence.parts);
-                body.beyond_use_until = self.beyond_use_until();
-                body.asked = self.missed(evidence);
-                match (evidence.method, act) {
+            Fate::Done(done) => {
+                evidence = Some(done);
+                body.parts = Some(done.parts);
+                match (done.method, act) {
                     ("found-gone", _) => {
                         body.found = Some("gone");
                         EntryKind::Recovered
@@ -83,9 +109,11 @@ impl Run {
                 EntryKind::Failed
             }
         };
-        Draft::on(common, kind, &body).map(Some)
+        Draft::on(self.stem(deciding, evidence)?, kind, &body).map(Some)
     }
+}
 
+impl Run {
     /// The grade that the dataset asks for, when a record went with a lower one.
     pub(super) fn missed(&self, evidence: &Evidence) -> Option<&str> {
         let dataset = self.dataset();
@@ -103,12 +131,12 @@ impl Run {
 }
 
 /// The record that an outcome is about.
-pub(super) struct About<'a> {
+pub(super) struct About<'a, 'o> {
     pub(super) name: &'a str,
     /// The name of its subject, while some hold names one.
     pub(super) subject: Option<&'a str>,
     pub(super) record: &'a Record,
-    pub(super) deciding: &'a Deciding,
+    pub(super) deciding: &'o Deciding,
 }
 
 #[derive(Serialize)]
@@ -120,7 +148,7 @@ pub(super) struct Intent<'a> {
     pub(super) records: &'a [Arc<str>],
 }
 
-/// What an outcome entry answers, together with [`Outcome`]: what, why, who, how, in which run.
+/// What an outcome entry answers, together with [`Shared`] and [`Outcome`]: what, why, who, how, in which run.
 #[derive(Serialize)]
 struct Common<'a> {
     run: &'a str,
@@ -131,18 +159,12 @@ struct Common<'a> {
     holds_checked: bool,
 }
 
-/// What an outcome says of its record.
+/// What an outcome mostly has in common with the one before it.
 #[derive(Serialize)]
-struct Outcome<'a> {
+struct Shared<'a> {
     class: &'a str,
-    record: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<&'a str>,
-    size: u64,
     schedule: &'a str,
     event: &'a str,
-    event_date: Date,
-    due: Date,
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,11 +174,22 @@ struct Outcome<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     caveats: Option<&'a [&'static str]>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    parts: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     asked: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    beyond_use_until: Option<String>,
+    beyond_use_until: Option<&'a str>,
+}
+
+/// What an outcome says of its record alone.
+#[derive(Serialize)]
+struct Outcome<'a> {
+    record: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a str>,
+    size: u64,
+    event_date: Date,
+    due: Date,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parts: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -21,6 +21,7 @@ mod spent;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -30,7 +31,7 @@ use tokio::task::JoinSet;
 
 use batches::{Batch, Batches};
 pub use brake::Brake;
-use entries::{About, Intent};
+use entries::{About, Intent, Outcomes};
 pub use hands::Hands;
 pub use spent::{Counts, Spent, Stop};
 
@@ -111,7 +112,8 @@ pub async fn spend(run: &Arc<Run>, plan: &Spool) -> Result<Spent> {
     let ending = Arc::new(Ending::default());
     let lanes = Arc::new(Semaphore::new(run.dataset().store.lanes().max(1)));
     let most = AHEAD * lanes.available_permits();
-    let mut batches = Batches { items: plan.items()?, run: Arc::clone(run), waiting: None, in_hand: HashSet::new() };
+    let mut batches =
+        Batches { items: plan.items()?, run: Arc::clone(run), waiting: None, in_hand: HashSet::new(), hasher: RandomState::new() };
     let mut under_way = JoinSet::new();
     let mut spent = Spent::default();
     let mut trouble: Option<Error> = None;
@@ -133,8 +135,8 @@ pub async fn spend(run: &Arc<Run>, plan: &Spool) -> Result<Spent> {
         };
         match ended {
             Ok(Ok(mut part)) => {
-                for name in part.settled.drain(..) {
-                    batches.in_hand.remove(&name);
+                for mark in part.settled.drain(..) {
+                    batches.in_hand.remove(&mark);
                 }
                 spent.add(part);
             }
@@ -193,7 +195,7 @@ impl Run {
 
     async fn through_the_door(&self, batch: Batch, ending: &Ending, lanes: &Semaphore) -> Result<Spent> {
         let dataset = self.dataset();
-        let Batch { act, names, records, deciding } = batch;
+        let Batch { act, names, marks, records, deciding } = batch;
         let intent = Intent { run: &self.id, store: dataset.store.name(), dataset: &dataset.name, act, records: &names };
         let intent = self.log.commit(vec![Draft::new(EntryKind::Intent, &intent)?]).await?;
         let permit = Permit::new(&intent);
@@ -202,31 +204,32 @@ impl Run {
         // A hold that is placed from here on waits until what this batch may have taken already is settled.
         let in_hand = self.hands.take();
         let fates = self.remove(&permit, act, &records, ending).await;
-        let common = self.common(permit.intent)?;
         let mut spent = Spent::default();
         let mut drafts = Vec::with_capacity(records.len());
         let fates = self.settle(act, &records, fates).await;
         drop(in_hand);
         let name_subjects = self.assessor.holds_name_subjects();
-        for (((name, record), deciding), (fate, trouble)) in names.iter().zip(&records).zip(&deciding).zip(fates) {
+        let mut outcomes = Outcomes::new(self, permit.intent)?;
+        let facts = records.iter().zip(&deciding);
+        for (((name, mark), (record, deciding)), (fate, trouble)) in names.iter().zip(&marks).zip(facts).zip(&fates) {
             let subject = record.subject.as_deref().filter(|_| name_subjects).map(|subject| self.epoch.subject(subject.as_bytes()));
             let what = About { name, subject: subject.as_deref(), record, deciding };
-            if let Some(draft) = self.outcome(&common, &what, act, (&fate, trouble.as_deref()))? {
+            if let Some(draft) = outcomes.outcome(&what, act, (fate, trouble.as_deref()))? {
                 drafts.push(draft);
-                spent.settled.push(Arc::clone(name));
+                spent.settled.push(*mark);
             }
-            if let Fate::Kept(Kept::Stopped(_)) = &fate {
+            if let Fate::Kept(Kept::Stopped(_)) = fate {
                 // Where nothing else ends the run it was the store that gave up, and it would make every further batch wait as long.
                 let store = self.stopped(ending).is_none() && !ending.lost.load(Ordering::SeqCst);
                 ending.busy.fetch_or(store, Ordering::Relaxed);
                 spent.stopped = self.stopped(ending);
             }
-            spent.count(act, record, &fate);
+            spent.count(act, record, fate);
             if let Some(trouble) = trouble {
-                spent.trouble(trouble, 1);
+                spent.trouble(trouble.clone(), 1);
             }
             // A store keeps what it knows it cannot destroy well enough; some learn it only afterwards, and then a person must know.
-            if let Fate::Done(evidence) = &fate
+            if let Fate::Done(evidence) = fate
                 && let Some(asked) = self.missed(evidence).filter(|_| !self.dataset().accept_lower)
             {
                 spent.trouble(

@@ -1,7 +1,5 @@
 //! What came of spending a plan: numbers that add up, and what went wrong in a few words.
 
-use std::sync::Arc;
-
 use serde::Serialize;
 
 use crate::clock;
@@ -37,8 +35,8 @@ pub struct Spent {
     pub bytes: u64,
     /// Records whose fate is not known: their intents stay open until recovery can look.
     pub(super) open: u64,
-    /// Names of records that have their outcome, until the next batch is cut.
-    pub(super) settled: Vec<Arc<str>>,
+    /// Marks of records that have their outcome, until the next batch is cut.
+    pub(super) settled: Vec<u64>,
     /// What ended it before the plan was spent, if something did.
     pub stopped: Option<Stop>,
     /// Different errors and reasons that occurred, at most a few, with how often.

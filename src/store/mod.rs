@@ -37,6 +37,7 @@ mod data_journal;
 pub mod files;
 pub mod memory;
 pub mod sql;
+pub mod twins;
 
 /// Records that are assessed, announced, removed and looked up at once: large enough that one sync for all of them costs little, small enough that
 /// a crash leaves few to look for.

@@ -1,7 +1,7 @@
 //! What is looked at before anything runs, on every engine: whatever would make a removal fail, take more with it than was planned, or find
 //! nothing. Everything that is wrong is reported at once.
 //!
-//! The *dangers* among it, what a removal would take along uncounted, are looked at again while removals run.
+//! The *dangers* among it, what a removal would take along uncounted, are looked at again while removals run ([`super::hanging`]).
 
 use super::config::{Child, Dataset, Table, To};
 use super::layout::{Sort, layout_of};

@@ -5,7 +5,7 @@
 //! anything into the database but those removals.
 //!
 //! In pipeline order: [`config`] what the administrator wrote, [`check`] whether the database fits it, [`shape`] the two joined, [`scan`],
-//! [`find`], [`remove`] in one [`transaction`] after the other. Below them: [`statement`] the one place that assembles SQL, [`layout`] what a table is, [`push`] what the database is
+//! [`find`], [`remove`] in one [`transaction`] after the other, along a [`stretch`] where records lie close together, while nothing new is [`hanging`] on the tables. Below them: [`statement`] the one place that assembles SQL, [`layout`] what a table is, [`push`] what the database is
 //! asked to leave out, [`value`] typed values, [`when`] reading dates, [`pace`] and [`throttle`] keeping out of production's way, [`session`] a
 //! connection of any engine, [`server`] how one is reached. The engines' own ways are in [`sqlite`], [`postgres`] and [`mysql`].
 //!
@@ -18,6 +18,7 @@ mod config;
 #[cfg(test)]
 mod conformance;
 mod find;
+mod hanging;
 mod layout;
 mod mysql;
 mod pace;
@@ -33,6 +34,7 @@ mod session;
 mod shape;
 mod sqlite;
 mod statement;
+mod stretch;
 #[cfg(test)]
 mod tests;
 mod throttle;
@@ -40,7 +42,6 @@ mod transaction;
 mod value;
 mod when;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -96,8 +97,6 @@ struct Sql {
 struct Writing {
     session: Session,
     since: Instant,
-    /// When each dataset was last looked at for what a removal would take along uncounted.
-    looked_at: HashMap<String, Instant>,
 }
 
 fn configure_sqlite(head: &StoreHead<'_>, place: &Node, _: &mut Fields<'_>, problems: &mut Problems) -> Option<Box<dyn Configure>> {
@@ -406,16 +405,12 @@ impl Sql {
                     old.session.close().await;
                 }
                 let session = self.place.open_write().await?;
-                Writing { session, since: Instant::now(), looked_at: HashMap::new() }
+                Writing { session, since: Instant::now() }
             }
         };
-        if one.looked_at.get(&dataset.name).is_none_or(|at| at.elapsed() >= session::KNOWN) {
-            let dangers = check::dangers(&mut one.session, dataset).await?;
-            if !dangers.is_empty() {
-                one.session.close().await;
-                return Err(Failure::other(dangers.join("; ")));
-            }
-            one.looked_at.insert(dataset.name.clone(), Instant::now());
+        if let Err(failure) = hanging::look(&mut one.session, dataset).await {
+            one.session.close().await;
+            return Err(failure);
         }
         Ok(one)
     }

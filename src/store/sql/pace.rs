@@ -1,7 +1,7 @@
 //! How much a removal asks of a database at once.
 //!
-//! A transaction holds locks and makes replicas wait for as long as it lasts, so its size follows the time that the last ones took: doubled
-//! while they are quick, halved when one is slow. The size is remembered for the life of the program, per store.
+//! A transaction holds locks and makes replicas wait for as long as it lasts, so its size follows the time that the last ones took up to their
+//! commits: doubled while they are quick, halved when one is slow. The size is remembered for the life of the program, per store.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -21,16 +21,31 @@ const LEAST: usize = 16;
 #[derive(Debug)]
 pub(super) struct Pace {
     rows: AtomicUsize,
+    /// Transactions to come that do not walk along a stretch.
+    straight: AtomicUsize,
 }
+
+/// Transactions that are spared the attempt after one that met rows on its way which no plan had: where some are, more are.
+const SPARED: usize = 50;
 
 impl Pace {
     pub(super) fn new() -> Self {
-        Self { rows: AtomicUsize::new(BATCH) }
+        Self { rows: AtomicUsize::new(BATCH), straight: AtomicUsize::new(0) }
     }
 
     /// Rows that the next transaction may have.
     pub(super) fn size(&self) -> usize {
         self.rows.load(Ordering::Relaxed)
+    }
+
+    /// Whether the next transaction may walk along a stretch.
+    pub(super) fn may_walk(&self) -> bool {
+        self.straight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
+    }
+
+    /// Told that a transaction met on its way what it was not to take, and was undone.
+    pub(super) fn strayed(&self) {
+        self.straight.store(SPARED, Ordering::Relaxed);
     }
 
     /// Told how long a transaction of so many rows took.
@@ -50,6 +65,15 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn after_a_transaction_that_strayed_some_do_not_walk() {
+        let pace = Pace::new();
+        assert!(pace.may_walk() && pace.may_walk());
+        pace.strayed();
+        assert_eq!((0..=SPARED).filter(|_| pace.may_walk()).count(), 1);
+        assert!(pace.may_walk());
+    }
 
     #[test]
     fn slow_transactions_make_the_next_smaller_and_quick_ones_larger_within_bounds() {

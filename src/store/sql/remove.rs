@@ -8,7 +8,11 @@
 //! **At once.** Where the engine says of deleted rows what they were (`DELETE … RETURNING`) and nothing else goes with them, the rows are deleted first
 //! and looked at before the commit: it is the same look at the same rows, which nobody can change any more, for half the work. If a single one of
 //! them has to stay, or is held by another session, the transaction is rolled back and done again in the careful order above. Where rows have versions
-//! (PostgreSQL), the planned versions are deleted and nothing is given back: as many as were asked for means that each was what it had been.
+//! (PostgreSQL), the planned versions are deleted and nothing is given back: as many as were asked for means that each was what it had been. Records that
+//! lie close to each other are found by walking along them ([`super::stretch`]), and the look after the commit does so too.
+//!
+//! **What hangs on the tables**, such as a foreign key that cascades, is looked at before anything goes, and asked for anew in every transaction
+//! ([`super::hanging`]).
 //!
 //! **A row that another session holds** is tried once more a moment later and otherwise not waited for: it is in use, so it stays, and the next run
 //! comes back to it.
@@ -94,21 +98,18 @@ impl Removal<'_> {
                 None => self.patiently(session, &group).await,
             };
             let settled = match done {
-                Ok(fates) => {
-                    self.pace.took(group.len(), started.elapsed());
-                    fates
-                }
+                Ok(fates) => fates,
                 Err(Lost { failure, fates }) => {
                     let divides = match failure.trouble {
                         Trouble::Refused | Trouble::Other => true,
                         // Not SQLite, where there is one lock for everything.
                         Trouble::Busy => session.dialect() != Dialect::Sqlite,
-                        Trouble::Gone => false,
+                        Trouble::Gone | Trouble::Danger => false,
                     };
                     if failure.trouble == Trouble::Busy && divides {
                         waited += started.elapsed();
                     }
-                    if failure.trouble == Trouble::Gone || waited >= WAIT {
+                    if matches!(failure.trouble, Trouble::Gone | Trouble::Danger) || waited >= WAIT {
                         over = Some(failure.clone());
                     }
                     match fates {

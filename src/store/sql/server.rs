@@ -18,9 +18,13 @@
 mod conformance;
 #[cfg(test)]
 mod engines;
+#[cfg(test)]
+mod hangers;
 mod password;
 #[cfg(test)]
 mod races;
+#[cfg(test)]
+mod stretches;
 #[cfg(test)]
 mod tests;
 mod url;
@@ -146,7 +150,7 @@ impl Server {
     }
 
     /// What makes the database unique, whatever it is called: the user and the way of asking do not count. A socket and a network address
-    /// of one server are two places to this; only the server itself could tell.
+    /// of one server are two places to this; only the server itself can tell ([`crate::store::twins`]).
     pub(super) fn identity(&self) -> String {
         let (key, database) = (self.engine.key(), utf8_percent_encode(&self.database, ENCODED));
         match &self.way {

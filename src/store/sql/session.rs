@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::config::Dataset;
+use super::hanging::Hanging;
 use super::layout::Layout;
 use super::server::Server;
 use super::shape::Shape;
@@ -50,6 +51,7 @@ pub(super) struct Session {
     /// Known as ours for as long as it is held.
     live: Option<Live>,
     layouts: HashMap<String, (Instant, Arc<Layout>)>,
+    hanging: HashMap<String, Hanging>,
 }
 
 /// The engine's own connection.
@@ -66,6 +68,8 @@ pub(super) enum Trouble {
     Busy,
     /// A constraint or a trigger of the database refused.
     Refused,
+    /// Something would go along that nobody counted: no record of the dataset may go.
+    Danger,
     /// The connection is lost.
     Gone,
     /// Anything else.
@@ -140,7 +144,7 @@ impl Place {
 
 impl Session {
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, patience: PATIENCE, lost: false, live: None, layouts: HashMap::new() }
+        Self { connection, patience: PATIENCE, lost: false, live: None, layouts: HashMap::new(), hanging: HashMap::new() }
     }
 
     /// Takes a session of a server, which gave it this number, for one of this process.
@@ -161,18 +165,22 @@ impl Session {
     }
 
     /// Begins a transaction in the session that was prepared for it, and in no other: a go-between may hand each transaction to another one, with
-    /// other settings.
-    pub(super) async fn begin(&mut self, text: &'static str) -> Outcome<()> {
+    /// other settings. The statement has no values, and answers what the session was prepared by; what it answers beside that comes back.
+    pub(super) async fn begin(&mut self, statement: &Statement) -> Outcome<Option<String>> {
         self.usable()?;
         let answer = match &mut self.connection {
-            Connection::Sqlite(_) => return self.run(text).await,
-            Connection::Postgres(connection) => soon(self.patience, connection.begin(text)).await,
-            Connection::MySql(connection) => soon(self.patience, connection.begin(text)).await,
+            Connection::Sqlite(connection) => connection.execute(statement).await.map(|_| Some(None)),
+            Connection::Postgres(connection) => soon(self.patience, connection.begin(statement)).await,
+            Connection::MySql(connection) => soon(self.patience, connection.begin(statement)).await,
         };
-        if self.noted(answer)? {
-            return Ok(());
+        let answer = self.noted(answer);
+        if !matches!(answer, Ok(Some(_))) && !self.lost && self.dialect() != Dialect::Sqlite {
+            // It may have begun before it failed.
+            self.run("ROLLBACK").await?;
         }
-        let _ = self.run("ROLLBACK").await;
+        if let Some(rest) = answer? {
+            return Ok(rest);
+        }
         let text = "transactions reach the server through a pool that mixes sessions; connect to the server itself, or pool by session";
         self.noted(Err(Failure::gone(text)))
     }
@@ -204,13 +212,44 @@ impl Session {
         }
     }
 
-    /// Begins a transaction that deletes before it looks, where the engine says of deleted rows what they were.
-    pub(super) fn begin_at_once(&self) -> Option<&'static str> {
+    /// Whether the engine says of deleted rows what they were, so that a transaction can delete before it looks.
+    pub(super) fn deletes_at_once(&self) -> bool {
         match &self.connection {
-            Connection::Sqlite(_) => None,
-            Connection::Postgres(_) => Some(postgres::BEGIN_AT_ONCE),
-            Connection::MySql(connection) => connection.begin_at_once(),
+            Connection::Sqlite(_) => false,
+            Connection::Postgres(_) => true,
+            Connection::MySql(connection) => connection.returns_deleted(),
         }
+    }
+
+    /// Begins a transaction that deletes before it looks, row by row or along a stretch.
+    pub(super) fn begin_at_once(&self, along: bool) -> &'static str {
+        match &self.connection {
+            Connection::Sqlite(_) => "BEGIN",
+            Connection::Postgres(_) => {
+                if along {
+                    postgres::BEGIN_ALONG
+                } else {
+                    postgres::BEGIN_AT_ONCE
+                }
+            }
+            Connection::MySql(_) => mysql::BEGIN_AT_ONCE,
+        }
+    }
+
+    /// What hung on the tables of a dataset when they were last looked at.
+    pub(super) fn hanging(&self, dataset: &str) -> Option<&Hanging> {
+        self.hanging.get(dataset)
+    }
+
+    /// Keeps what hangs on the tables of a dataset.
+    pub(super) fn remember_hanging(&mut self, dataset: &str, hanging: Hanging) {
+        self.hanging.insert(dataset.to_owned(), hanging);
+    }
+
+    /// Lets the tables of a dataset be looked at before the next transaction, and be described anew.
+    pub(super) fn forget_hanging(&mut self, dataset: &str) {
+        self.hanging.remove(dataset);
+        self.layouts.remove(dataset);
     }
 
     /// The dataset joined with its table; everything that does not fit otherwise. A server is asked for the table's description only now and

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::config::{Child, Dataset, Table};
 use super::layout::{Layout, Sort, Term, Unique, layout_of, strange_words};
 use super::session::{Outcome, Session};
-use super::statement::{Bind, Dialect, Name, Statement};
+use super::statement::{Dialect, Name, Statement};
 use super::value::{Cell, Seen, SeenRow, fingerprint, key_of, state_of, state_of_version};
 use crate::record::{Doubt, Reading, Record};
 
@@ -119,7 +119,7 @@ impl<'a> Shape<'a> {
     }
 
     /// Adds, for PostgreSQL: `FROM` the table, and the conditions by which each of these keys is found in this version and in no other.
-    pub(super) fn versions_in<'s>(&self, statement: &'s mut Statement, keys: &[&[Cell]], versions: Vec<Cell>) -> &'s mut Statement {
+    pub(super) fn versions_in<'s>(&self, statement: &'s mut Statement, keys: &[&[Cell]], versions: Vec<u32>) -> &'s mut Statement {
         self.from(statement).sql(" USING (SELECT * FROM unnest(").list(
             ", ",
             self.unique.terms.iter().enumerate(),
@@ -128,7 +128,7 @@ impl<'a> Shape<'a> {
             },
         );
         let names: Vec<Name> = (0..=self.unique.terms.len()).filter_map(|at| Name::new(&format!("retentiond_{at}")).ok()).collect();
-        statement.sql(", ").array(versions, &Bind::Cast("xid".into())).sql(")) AS retentiond_asked(").names(&names).sql(") WHERE ");
+        statement.sql(", ").versions(versions).sql(")) AS retentiond_asked(").names(&names).sql(") WHERE ");
         for (name, term) in names.iter().zip(&self.unique.terms) {
             term.add(statement);
             statement.sql(" = ").name(name).sql(" AND ");

@@ -1,7 +1,7 @@
 //! The one place that assembles SQL.
 //!
 //! A [`Statement`] is put together from four kinds of parts and no others: text of this program (`&'static str`, so nothing computed can get
-//! in), [`Name`]s, which are checked when they are made and quoted when they are written, values, which are only ever bound, and
+//! in), [`Name`]s, which are checked when they are made and quoted when they are written (and once more where a function wants them as a text), values, which are only ever bound, and
 //! [`Condition`]s, the SQL that the administrator wrote, which are checked to be one closed expression before they are put in parentheses. A
 //! statement belongs to no engine until [`Statement::text`] writes it in a [`Dialect`].
 //!
@@ -67,6 +67,8 @@ enum Part {
     Once(Bind),
     /// The next value, which is a list, as an array of this type; PostgreSQL only.
     Array(Bind),
+    /// Names with dots between, as a text: how functions of PostgreSQL take the name of a table.
+    Spelled(Vec<Name>),
     /// Both sides are the same value, or both are null.
     Same,
     /// The text on the left fits the regular expression on the right.
@@ -78,6 +80,8 @@ enum Part {
 pub(super) enum Value {
     One(Cell),
     Many(Vec<Cell>),
+    /// Numbers of transactions, which have no sign; PostgreSQL only.
+    Versions(Vec<u32>),
 }
 
 /// A word of SQL text, as far as this store needs to tell words apart.
@@ -223,6 +227,12 @@ impl Statement {
         })
     }
 
+    /// Adds a text in which these names stand as PostgreSQL reads them, quoted; PostgreSQL only, whose sessions here take a backslash for nothing special.
+    pub(super) fn spelled<'n>(&mut self, names: impl IntoIterator<Item = &'n Name>) -> &mut Self {
+        self.parts.push(Part::Spelled(names.into_iter().cloned().collect()));
+        self
+    }
+
     /// Adds a bound value.
     pub(super) fn value(&mut self, value: &Cell) -> &mut Self {
         self.typed(value, &Bind::Bare)
@@ -252,6 +262,13 @@ impl Statement {
     pub(super) fn array(&mut self, values: Vec<Cell>, bind: &Bind) -> &mut Self {
         self.parts.push(Part::Array(bind.clone()));
         self.values.push(Value::Many(values));
+        self
+    }
+
+    /// Adds a list of the numbers of transactions as one array; PostgreSQL only.
+    pub(super) fn versions(&mut self, numbers: Vec<u32>) -> &mut Self {
+        self.parts.push(Part::Array(Bind::Bare));
+        self.values.push(Value::Versions(numbers));
         self
     }
 
@@ -317,6 +334,14 @@ impl Statement {
                 Part::Sql(text) => out.push_str(text),
                 Part::Raw(text) => out.push_str(text),
                 Part::Name(name) => dialect.quote(&name.0, &mut out),
+                Part::Spelled(names) => {
+                    let mut spelled = String::new();
+                    for name in names {
+                        spelled.push_str(if spelled.is_empty() { "" } else { "." });
+                        dialect.quote(&name.0, &mut spelled);
+                    }
+                    out.push_str(&format!("'{}'", spelled.replace('\'', "''")));
+                }
                 Part::Same => out.push_str(match dialect {
                     Dialect::Sqlite => " IS ",
                     Dialect::Postgres => " IS NOT DISTINCT FROM ",
@@ -367,11 +392,13 @@ impl Dialect {
             }
             let (kind, array) = match (bind, value) {
                 (Bind::Cast(kind), Value::One(_)) => (&**kind, ""),
-                (Bind::Cast(kind), Value::Many(_)) => (&**kind, "[]"),
+                (Bind::Cast(kind), Value::Many(_) | Value::Versions(_)) => (&**kind, "[]"),
                 (_, Value::One(Cell::Int(_))) => ("int8", ""),
                 (_, Value::One(Cell::Real(_))) => ("float8", ""),
                 (_, Value::One(_)) => ("text", ""),
                 (_, Value::Many(_)) => ("text", "[]"),
+                // The server compares the number of a transaction with these by their bits.
+                (_, Value::Versions(_)) => ("int4", "[]"),
             };
             out.push_str(&format!("CAST(${number} AS {kind}{array})"));
             return;
@@ -474,6 +501,9 @@ mod tests {
         let text = "\"a\"\"b\" IS NOT DISTINCT FROM CAST($1 AS integer) AND x = ANY(CAST(CAST($2 AS int8[]) AS bigint[]))";
         assert_eq!(statement.text(Dialect::Postgres), text);
         assert_eq!(statement.values(), [Value::One(Cell::Text("7".into())), Value::Many(vec![Cell::Int(1)])]);
+        let mut statement = Statement::new("");
+        statement.spelled(&[Name::new("it's").unwrap(), Name::new("a\"b.c'); --").unwrap()]);
+        assert_eq!(statement.text(Dialect::Postgres), "'\"it''s\".\"a\"\"b.c''); --\"'");
         assert!(Name::new("").is_err() && Name::new("a\nb").is_err() && Name::new("a\0").is_err());
     }
 }

@@ -9,12 +9,15 @@
 //! After the commit every record is looked for once more. What is found then, or cannot be looked for, is reported as done and not verified.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Instant;
 
 use super::config::{Child, To};
+use super::hanging;
 use super::remove::{Lost, Removal, failed};
 use super::session::{Failure, Outcome, Session, Trouble};
 use super::shape::{Shape, deepest_first, read, table, whether};
 use super::statement::{Dialect, Statement};
+use super::stretch::Stretch;
 use super::value::{Cell, Seen, encoded, key_bytes, key_of, seen, typed_key, version_of};
 use crate::record::Record;
 use crate::store::{Act, Evidence, Fate, Kept};
@@ -27,6 +30,7 @@ pub(super) struct Transaction<'t> {
     removal: &'t Removal<'t>,
     /// Their positions in the order.
     positions: &'t [usize],
+    began: Instant,
 }
 
 /// A record and the exact key by which it is asked for.
@@ -59,7 +63,7 @@ impl Fresh {
 
 impl<'t> Transaction<'t> {
     pub(super) fn new(removal: &'t Removal<'t>, positions: &'t [usize]) -> Self {
-        Self { removal, positions }
+        Self { removal, positions, began: Instant::now() }
     }
 
     /// Carries it out. One fate for each record, in order.
@@ -68,25 +72,15 @@ impl<'t> Transaction<'t> {
         let (dataset, order) = (self.removal.dataset, self.removal.order);
         // A trigger may do what no rollback undoes, and children have to go first.
         let plain = dataset.children.is_empty() && !dataset.accept_triggers && order.act == Act::Destroy;
-        if let Some(begin) = session.begin_at_once().filter(|_| plain) {
-            session.begin(begin).await.map_err(nothing)?;
-            match self.delete_at_once(session).await {
-                Ok(Some(asked)) => {
-                    let done = self.positions.iter().map(|_| Pending::Done { parts: 0 }).collect();
-                    return self.commit(session, &asked, done).await;
-                }
-                Ok(None) => session.run("ROLLBACK").await.map_err(nothing)?,
-                Err(failure) => {
-                    if failure.trouble == Trouble::Gone {
-                        return Err(nothing(failure));
-                    }
-                    session.run("ROLLBACK").await.map_err(nothing)?;
-                }
-            }
+        if plain
+            && session.deletes_at_once()
+            && let Some(fates) = self.at_once(session).await?
+        {
+            return Ok(fates);
         }
-        session.begin(self.removal.begin).await.map_err(nothing)?;
+        hanging::begin(session, dataset, order.act, self.removal.begin).await.map_err(nothing)?;
         match self.carefully(session).await {
-            Ok((asked, pending)) => self.commit(session, &asked, pending).await,
+            Ok((asked, pending)) => self.commit(session, &asked, pending, None).await,
             Err(failure) => {
                 // Rolled back already, or now, or when the connection closes: without a commit nothing of it lasts.
                 let _ = session.run("ROLLBACK").await;
@@ -95,9 +89,63 @@ impl<'t> Transaction<'t> {
         }
     }
 
-    /// Ends a transaction in which everything was done.
-    async fn commit(&self, session: &mut Session, asked: &[Asked<'_>], pending: Vec<Pending>) -> Result<Vec<Fate>, Lost> {
+    /// Deletes first and looks then. Nothing when one of the records has to stay, or none can be told from the others so: then nothing has happened.
+    async fn at_once(&self, session: &mut Session) -> Result<Option<Vec<Fate>>, Lost> {
+        let nothing = |failure| Lost { failure, fates: None };
+        let Ok(shape) = session.shape(self.removal.dataset).await.map_err(nothing)? else { return Ok(None) };
+        let Ok(asked) = self.positions.iter().map(|position| self.asked(&shape, *position)).collect::<Result<Vec<_>, _>>() else {
+            return Ok(None);
+        };
+        let names: HashSet<&[u8]> = asked.iter().map(|one| one.name).collect();
+        // What is named twice goes once, which takes a closer look.
+        if names.len() != asked.len() {
+            return Ok(None);
+        }
+        let records: Vec<&Record> = self.positions.iter().map(|position| &self.removal.records[*position]).collect();
+        let stretch = Stretch::of(&shape, &keys(&asked), &records);
+        let versions = self.versions(&shape);
+        // Where rows have versions, what is deleted is the same either way.
+        let walks = versions.is_some() || stretch.as_ref().is_some_and(Stretch::is_dated) && self.removal.pace.may_walk();
+        let along = stretch.as_ref().filter(|_| walks);
+        let then = if along.is_none() || versions.is_none() { Some(None) } else { None };
+        for way in along.map(Some).into_iter().chain(then) {
+            match hanging::begin(session, self.removal.dataset, self.removal.order.act, session.begin_at_once(way.is_some())).await {
+                // The careful order waits longer.
+                Err(failure) if failure.trouble == Trouble::Busy => return Ok(None),
+                begun => begun.map_err(nothing)?,
+            }
+            let deleted = match &versions {
+                Some(versions) => self.delete_versions(session, &shape, &asked, versions, way).await,
+                None => self.delete_returning(session, &shape, &asked, way).await,
+            };
+            match deleted {
+                Ok(true) => {
+                    let done = self.positions.iter().map(|_| Pending::Done { parts: 0 }).collect();
+                    return self.commit(session, &asked, done, stretch.as_ref()).await.map(Some);
+                }
+                Err(failure) if failure.trouble == Trouble::Gone => return Err(nothing(failure)),
+                deleted => {
+                    session.run("ROLLBACK").await.map_err(nothing)?;
+                    if way.is_some() && versions.is_none() && deleted.is_ok() {
+                        self.removal.pace.strayed();
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Ends a transaction in which everything was done. `stretch` is where all of its records lay, if they lay close to each other.
+    async fn commit(
+        &self,
+        session: &mut Session,
+        asked: &[Asked<'_>],
+        pending: Vec<Pending>,
+        stretch: Option<&Stretch>,
+    ) -> Result<Vec<Fate>, Lost> {
         let act = self.removal.order.act;
+        // How long the commit takes is the disk's affair: it would take as long for fewer rows.
+        self.removal.pace.took(self.positions.len(), self.began.elapsed());
         if let Err(failure) = session.run("COMMIT").await {
             let rolled_back = session.run("ROLLBACK").await.is_ok();
             // A refused or locked-out commit is one that did not happen, and that the connection still answers proves that it was heard.
@@ -114,7 +162,7 @@ impl<'t> Transaction<'t> {
         let done: HashSet<usize> =
             self.positions.iter().zip(&pending).filter(|(_, one)| matches!(one, Pending::Done { .. })).map(|(at, _)| *at).collect();
         let looked_for: Vec<&Asked<'_>> = asked.iter().filter(|one| done.contains(&one.position)).collect();
-        let unverified = self.look_again(session, &looked_for).await.unwrap_or(done);
+        let unverified = self.look_again(session, &looked_for, stretch).await.unwrap_or(done);
         let fates = self.positions.iter().zip(pending).map(|(position, one)| match one {
             Pending::Settled(fate) => fate,
             Pending::Done { parts } => {
@@ -140,51 +188,68 @@ impl<'t> Transaction<'t> {
         }
     }
 
-    /// Deletes all records and looks at what went; nothing when one of them has to stay, so that nothing of it may be committed.
-    ///
-    /// Where the engine tells versions of a row apart, exactly the versions that were planned are deleted: that as many went as were asked for then
-    /// says that each of them was there and was what it had been, and each is judged by what is known of it.
-    async fn delete_at_once(&self, session: &mut Session) -> Outcome<Option<Vec<Asked<'t>>>> {
-        let Ok(shape) = session.shape(self.removal.dataset).await? else { return Ok(None) };
-        let Ok(asked) = self.positions.iter().map(|position| self.asked(&shape, *position)).collect::<Result<Vec<_>, _>>() else {
-            return Ok(None);
-        };
+    /// Deletes exactly the versions that were planned, and tells whether that were all: then each of them was there and was what it had been, and is
+    /// judged by what is known of it.
+    async fn delete_versions(
+        &self,
+        session: &mut Session,
+        shape: &Shape<'_>,
+        asked: &[Asked<'_>],
+        versions: &[u32],
+        along: Option<&Stretch>,
+    ) -> Outcome<bool> {
+        let mut statement = Statement::new("DELETE");
+        shape.versions_in(&mut statement, &keys(asked), versions.to_vec()).sql(" AND ").condition(self.removal.dataset.filter.as_ref());
+        if let Some(stretch) = along {
+            // They all lie there: it only saves the engine from looking elsewhere.
+            stretch.keys(statement.sql(" AND "), shape);
+        }
+        if session.execute(&statement).await? != asked.len() as u64 {
+            return Ok(false);
+        }
+        hanging::is_as_known(session, self.removal.dataset, Act::Destroy).await?;
+        // The last thing before the commit.
+        Ok(asked.iter().all(|one| (self.removal.guard)(one.position, &self.removal.records[one.position]).is_none()))
+    }
+
+    /// Deletes all records, or what lies in their stretch and is not newer than they are, and looks at what the engine says of every row that went:
+    /// whether those are the records and no other row, and each of them may go.
+    async fn delete_returning(
+        &self,
+        session: &mut Session,
+        shape: &Shape<'_>,
+        asked: &[Asked<'_>],
+        along: Option<&Stretch>,
+    ) -> Outcome<bool> {
         let mut names: HashMap<&[u8], usize> = asked.iter().map(|one| (one.name, one.position)).collect();
-        // What is named twice goes once, which takes a closer look.
-        if names.len() != asked.len() {
-            return Ok(None);
-        }
-        let filter = self.removal.dataset.filter.as_ref();
-        if let Some(versions) = self.versions(&shape) {
-            let mut statement = Statement::new("DELETE");
-            shape.versions_in(&mut statement, &keys(&asked), versions).sql(" AND ").condition(filter);
-            let goes = session.execute(&statement).await? == asked.len() as u64
-                && asked.iter().all(|one| (self.removal.guard)(one.position, &self.removal.records[one.position]).is_none());
-            return Ok(goes.then_some(asked));
-        }
         let mut member = Statement::default();
-        member.condition(filter);
+        member.condition(self.removal.dataset.filter.as_ref());
         let mut statement = Statement::new("DELETE");
         shape.from(&mut statement).sql(" WHERE ");
-        shape.key_in(&mut statement, &keys(&asked));
+        match along {
+            Some(stretch) => {
+                stretch.keys(&mut statement, shape);
+                stretch.not_newer(&mut statement, shape);
+                statement.sql(" AND ").part(&member);
+            }
+            None => shape.key_in(&mut statement, &keys(asked)),
+        }
         statement.sql(" RETURNING ");
         shape.columns(&mut statement);
         whether(&mut statement, &member);
-        let rows = session.map(&statement, |row| Self::fresh(&shape, row)).await?;
+        let rows = session.map(&statement, |row| Self::fresh(shape, row)).await?;
+        hanging::is_as_known(session, self.removal.dataset, Act::Destroy).await?;
         // As many as were asked for, and each of them another one that was: so every one of them, and nothing else.
         let mut goes = rows.len() == asked.len();
         for row in rows {
             goes = goes && names.remove(row.name()).is_some_and(|position| self.verdict(position, std::slice::from_ref(&row)).is_none());
         }
-        Ok((goes && names.is_empty()).then_some(asked))
+        Ok(goes && names.is_empty())
     }
 
     /// The versions of all records as they were planned, where the engine has such and all were read with them.
-    fn versions(&self, shape: &Shape<'_>) -> Option<Vec<Cell>> {
-        let version = |position: &usize| {
-            let version = version_of(&self.removal.records[*position].fingerprint)?;
-            Some(Cell::Text(version.to_string().into()))
-        };
+    fn versions(&self, shape: &Shape<'_>) -> Option<Vec<u32>> {
+        let version = |position: &usize| version_of(&self.removal.records[*position].fingerprint);
         shape.has_versions().then(|| self.positions.iter().map(version).collect())?
     }
 
@@ -252,6 +317,7 @@ impl<'t> Transaction<'t> {
                 HashMap::new()
             }
         };
+        hanging::is_as_known(session, self.removal.dataset, self.removal.order.act).await?;
         let mut going = going.iter();
         for one in &mut out {
             if let Pending::Done { parts: count } = one {
@@ -306,14 +372,17 @@ impl<'t> Transaction<'t> {
     }
 
     /// Looks again after the commit: the positions of records that are not gone, or not changed as ordered, as far as can be told.
-    async fn look_again(&self, session: &mut Session, asked: &[&Asked<'_>]) -> Outcome<HashSet<usize>> {
+    async fn look_again(&self, session: &mut Session, asked: &[&Asked<'_>], stretch: Option<&Stretch>) -> Outcome<HashSet<usize>> {
         if asked.is_empty() {
             return Ok(HashSet::new());
         }
         let shape = session.shape(self.removal.dataset).await?.map_err(|problems| Failure::other(problems.join("; ")))?;
         let keys = keys(asked.iter().copied());
         if self.removal.order.act == Act::Destroy {
-            let there = present(session, &shape, &keys).await?;
+            let there = match stretch.filter(|stretch| stretch.is_dated()) {
+                Some(stretch) => still_along(session, &shape, stretch).await?,
+                None => present(session, &shape, &keys).await?,
+            };
             return Ok(asked.iter().filter(|one| there.contains(one.name)).map(|one| one.position).collect());
         }
         let mut constants = Statement::new("1 = 1");
@@ -352,6 +421,16 @@ async fn present(session: &mut Session, shape: &Shape<'_>, keys: &[&[Cell]]) -> 
     statement.list(", ", &shape.unique.terms, |statement, term| read(statement, &term.column, term.read));
     shape.from(&mut statement).sql(" WHERE ");
     shape.key_in(&mut statement, keys);
+    Ok(session.map(&statement, |row| encoded(row.iter().copied())).await?.into_iter().collect())
+}
+
+/// The keys of the rows that lie in a stretch and are no newer than its records were: if one of them was not deleted, it is among these.
+async fn still_along(session: &mut Session, shape: &Shape<'_>, stretch: &Stretch) -> Outcome<HashSet<Vec<u8>>> {
+    let mut statement = Statement::new("SELECT ");
+    statement.list(", ", &shape.unique.terms, |statement, term| read(statement, &term.column, term.read));
+    shape.from(&mut statement).sql(" WHERE ");
+    stretch.keys(&mut statement, shape);
+    stretch.not_newer(&mut statement, shape);
     Ok(session.map(&statement, |row| encoded(row.iter().copied())).await?.into_iter().collect())
 }
 

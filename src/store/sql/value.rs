@@ -244,9 +244,9 @@ pub(super) fn state_of(row: &[Seen<'_>]) -> State {
 
 /// The state of a row whose version the engine names by a number; nothing when it names none.
 pub(super) fn state_of_version(version: Seen<'_>) -> Option<State> {
-    let Seen::Text(version) = version else { return None };
+    let Seen::Int(version) = version else { return None };
     let mut state = [0; STATE];
-    state[..4].copy_from_slice(&version.parse::<u32>().ok()?.to_le_bytes());
+    state[..4].copy_from_slice(&u32::try_from(version).ok()?.to_le_bytes());
     Some(state)
 }
 
@@ -296,9 +296,11 @@ mod tests {
         assert_eq!(key_bytes(&print(&one)).unwrap(), encoded(one));
         assert_eq!(typed_key(&print(&one), 2), None);
         assert_eq!(state_of_version(Seen::Null), None);
-        assert_eq!(version_of(&fingerprint(&state_of_version(Seen::Text("4294967295")).unwrap(), &one)), Some(u32::MAX));
+        assert_eq!(version_of(&fingerprint(&state_of_version(Seen::Int(4_294_967_295)).unwrap(), &one)), Some(u32::MAX));
         assert_eq!(version_of(&print(&one)), None);
-        assert_ne!(state_of_version(Seen::Text("7")), state_of_version(Seen::Text("8")));
+        assert_eq!(state_of_version(Seen::Int(4_294_967_296)), None);
+        assert_eq!(state_of_version(Seen::Int(-1)), None);
+        assert_ne!(state_of_version(Seen::Int(7)), state_of_version(Seen::Int(8)));
         assert_eq!(typed_key(b"hostile", 1), None);
         assert_eq!(typed_key(&[1; 200], 1), None);
     }

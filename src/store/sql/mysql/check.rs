@@ -23,6 +23,22 @@ struct ForeignKey {
     columns: Vec<(String, String)>,
 }
 
+/// Asks how many triggers run when rows of the dataset's tables go or change. Of those that are accepted nothing is asked.
+pub(in super::super) async fn hanging(session: &mut Session, dataset: &Dataset) -> Outcome<Statement> {
+    let mut asks = Statement::new("0");
+    if dataset.accept_triggers {
+        return Ok(asks);
+    }
+    for table in tables(dataset) {
+        let Some(found) = find(session, table).await? else { continue };
+        // One table at a time, by its name: then the server looks nowhere else.
+        asks.sql(" + (SELECT count(*) FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = ")
+            .value(&Cell::Text(found.schema.into()));
+        asks.sql(" AND EVENT_OBJECT_TABLE = ").value(&Cell::Text(found.name.into())).sql(")");
+    }
+    Ok(asks)
+}
+
 /// What a removal would take along without having counted it.
 pub(in super::super) async fn dangers(session: &mut Session, dataset: &Dataset) -> Outcome<Vec<String>> {
     let mut out = Vec::new();

@@ -50,7 +50,7 @@ pub(super) const BEGIN: &str = "SET SESSION innodb_lock_wait_timeout = 2; START 
      SELECT CAST(CONNECTION_ID() AS SIGNED), CAST(@@server_id AS SIGNED)";
 
 /// Begins one that deletes before it looks; MariaDB. It waits for nobody: a deadlock might cost an application its transaction.
-const BEGIN_AT_ONCE: &str = "SET SESSION innodb_lock_wait_timeout = 0; START TRANSACTION READ WRITE; \
+pub(super) const BEGIN_AT_ONCE: &str = "SET SESSION innodb_lock_wait_timeout = 0; START TRANSACTION READ WRITE; \
      SELECT CAST(CONNECTION_ID() AS SIGNED), CAST(@@server_id AS SIGNED)";
 
 /// Asks for the numbers of session and server, in a way that leaves nothing behind there.
@@ -169,9 +169,10 @@ impl Connection {
 
     /// Begins a transaction with text that asks for [`NUMBERS`] in the same breath; whether the session that answers is the one that was prepared, on
     /// the same server.
-    pub(in super::super) async fn begin(&mut self, text: &'static str) -> Outcome<bool> {
+    pub(in super::super) async fn begin(&mut self, statement: &Statement) -> Outcome<Option<Option<String>>> {
+        let text = AssertSqlSafe(statement.text(Dialect::MySql));
         let rows = self.inner.fetch_all(sqlx::raw_sql(text)).await.map_err(|error| failure(&error))?;
-        Ok(rows.first().and_then(|row| numbers(row).ok()) == Some(self.numbers))
+        Ok((rows.first().and_then(|row| numbers(row).ok()) == Some(self.numbers)).then_some(None))
     }
 
     /// What tells the database from any other; empty when the server does not say.
@@ -180,9 +181,9 @@ impl Connection {
         Ok(self.identity.mark(&rows.iter().flatten().next().map(catalog::words).unwrap_or_default()))
     }
 
-    /// Begins a transaction that deletes before it looks, where the server can do that.
-    pub(in super::super) fn begin_at_once(&self) -> Option<&'static str> {
-        self.returns_deleted.then_some(BEGIN_AT_ONCE)
+    /// Whether the server says of deleted rows what they were.
+    pub(in super::super) fn returns_deleted(&self) -> bool {
+        self.returns_deleted
     }
 
     pub(in super::super) async fn map<T: Send + Unpin>(
@@ -253,7 +254,7 @@ fn arguments(statement: &Statement) -> Outcome<MySqlArguments> {
             Value::One(Cell::Real(number)) => arguments.add(*number),
             Value::One(Cell::Mangled(bytes) | Cell::Blob(bytes)) => arguments.add(bytes.to_vec()),
             Value::One(cell) => arguments.add(cell.text().map(Cow::into_owned)),
-            Value::Many(_) => return Err(Failure::other("MySQL has no arrays")),
+            Value::Many(_) | Value::Versions(_) => return Err(Failure::other("MySQL has no arrays")),
         };
         added.map_err(|_| Failure::other("a value could not be bound"))?;
     }

@@ -31,7 +31,7 @@ pub(super) async fn oid(session: &mut Session, table: &Table) -> Outcome<Option<
 /// The transaction that wrote the row. Each one that changes a row leaves its own number there, and it stays when a table is vacuumed or written anew.
 /// Numbers come round after four thousand million; what a row says of its events is read and judged in any case. Partitions and tables of other
 /// kinds may say something else, or nothing.
-const VERSION: &str = "CAST(xmin AS text)";
+const VERSION: &str = "xmin";
 
 /// Adds a query that gives the table's schema if the role may not look into it.
 fn closed<'s>(statement: &'s mut Statement, table: &Table) -> &'s mut Statement {

@@ -58,6 +58,33 @@ pub(in super::super) async fn dangers(session: &mut Session, dataset: &Dataset) 
     Ok(out)
 }
 
+/// Asks for all that hangs on the dataset's tables, as a text that is another one as soon as there is a trigger, a rule or a foreign key more (which is a
+/// trigger of the table that it refers to), or one is another than it was, or another table bears one of the names. And whether a table has parts, of
+/// which there may be more later.
+pub(in super::super) async fn hanging(session: &mut Session, dataset: &Dataset) -> Outcome<(Statement, bool)> {
+    let tables = tables(dataset);
+    let mut own = Statement::new("ARRAY[");
+    own.list(", ", &tables, |own, table| {
+        own.sql("CAST(to_regclass(").spelled(table.schema.iter().chain([&table.name])).sql(") AS oid)");
+    });
+    own.sql("]");
+    let mut parts = Statement::new("SELECT count(*) FROM pg_class WHERE (relkind <> 'r' OR relhassubclass) AND oid = ANY(");
+    parts.part(&own).sql(")");
+    let grows = session.number(&parts).await? > 0;
+    let mut asks = Statement::new("(SELECT ");
+    let catalogues = [("pg_class", "oid"), ("pg_trigger", "tgrelid"), ("pg_rewrite", "ev_class")];
+    asks.list(" || '/' || ", catalogues, |asks, (catalogue, of)| {
+        asks.sql("coalesce((SELECT string_agg(CAST(oid AS text) || ':' || CAST(xmin AS text), ' ' ORDER BY oid) FROM ").sql(catalogue);
+        asks.sql(" WHERE ").sql(of).sql(" = ANY(o.own)), '')");
+    });
+    asks.sql(" FROM (SELECT ").part(&own);
+    if grows {
+        asks.sql(" || ARRAY(SELECT CAST(p.relid AS oid) FROM unnest(").part(&own).sql(") AS t(oid), pg_partition_tree(t.oid) AS p)");
+    }
+    asks.sql(" AS own) AS o)");
+    Ok((asks, grows))
+}
+
 /// What the role or the server does not allow, and what else is wrong.
 pub(in super::super) async fn rights(session: &mut Session, dataset: &Dataset) -> Outcome<Vec<String>> {
     let mut out = Vec::new();

@@ -20,7 +20,7 @@ mod tests;
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgArguments, PgConnection, PgDatabaseError, PgRow, PgSeverity, PgValueRef};
+use sqlx::postgres::{PgArguments, PgConnection, PgDatabaseError, PgRow, PgSeverity, PgValueFormat, PgValueRef};
 use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Decode, Executor as _, Postgres, Row, ValueRef};
 
 use super::config::Dataset;
@@ -40,7 +40,7 @@ pub(super) const CAVEATS: &[&str] = &["dead-rows-until-vacuum", "write-ahead-log
 
 /// Begins a transaction that deletes. That it may write, the session was told; to ask for it here would be refused on a replica in words that
 /// do not say why.
-pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_backend_pid()";
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 /// What every session begins with: nothing depends on the settings of server, database and role.
 const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'iso_8601'; SET timezone = 'UTC'; SET lc_monetary = 'C'; \
@@ -51,7 +51,11 @@ const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET datestyle = 'ISO, YMD'
 /// Begins one that deletes before it looks. It waits for nobody: long before the server would look for a deadlock, and might end an application's
 /// transaction for it, ours has given way. Its rows are few and found by their key: whatever statistics say, the table is not to be read for them.
 pub(super) const BEGIN_AT_ONCE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '50ms'; \
-     SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SELECT pg_backend_pid()";
+     SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
+
+/// Begins one that deletes along a stretch of keys, which is walked by the key's index and compared with what was asked for.
+pub(super) const BEGIN_ALONG: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '50ms'; \
+     SET LOCAL enable_nestloop = off; SET LOCAL enable_seqscan = off";
 
 /// A connection to one database of a server.
 pub(in super::super) struct Connection {
@@ -154,12 +158,13 @@ impl Connection {
         row.try_get(0).map_err(|error| failure(&error))
     }
 
-    /// Begins a transaction with text that asks for the number of the server's process in the same breath; whether the one that answers is the one
-    /// that was prepared.
-    pub(in super::super) async fn begin(&mut self, text: &'static str) -> Outcome<bool> {
+    /// Begins a transaction with a statement that asks for the number of the server's process in the same breath. Nothing when the one that answers is
+    /// not the one that was prepared; otherwise what it answers beside that.
+    pub(in super::super) async fn begin(&mut self, statement: &Statement) -> Outcome<Option<Option<String>>> {
+        let text = AssertSqlSafe(statement.text(Dialect::Postgres));
         let rows = self.inner.fetch_all(sqlx::raw_sql(text)).await.map_err(|error| failure(&error))?;
-        let number = rows.first().and_then(|row| row.try_get::<i32, _>(0).ok());
-        Ok(number == Some(self.number))
+        let Some(row) = rows.first().filter(|row| row.try_get(0).is_ok_and(|number: i32| number == self.number)) else { return Ok(None) };
+        Ok(Some(row.try_get(1).ok()))
     }
 
     pub(in super::super) async fn map<T: Send + Unpin>(
@@ -197,6 +202,7 @@ fn arguments(statement: &Statement) -> Outcome<PgArguments> {
                 Some(numbers) => arguments.add(numbers),
                 None => arguments.add(cells.iter().map(text).collect::<Vec<_>>()),
             },
+            Value::Versions(numbers) => arguments.add(numbers.iter().map(|number| number.cast_signed()).collect::<Vec<_>>()),
         };
         added.map_err(|_| Failure::other("a value could not be bound"))?;
     }
@@ -217,6 +223,8 @@ fn value(value: PgValueRef<'_>) -> Result<Seen<'_>, sqlx::error::BoxDynError> {
         23 => Seen::Int(<i32 as Decode<'_, Postgres>>::decode(value)?.into()),
         701 => Seen::Real(<f64 as Decode<'_, Postgres>>::decode(value)?),
         16 => Seen::Int(<bool as Decode<'_, Postgres>>::decode(value)?.into()),
+        // The number of a transaction, which the driver knows nothing of.
+        28 if value.format() == PgValueFormat::Binary => Seen::Int(u32::from_be_bytes(value.as_bytes()?.try_into()?).into()),
         _ => Seen::Text(<&str as Decode<'_, Postgres>>::decode(value)?),
     })
 }

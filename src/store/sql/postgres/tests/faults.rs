@@ -46,7 +46,7 @@ async fn a_connection_cut_in_the_middle_is_certain_and_one_cut_at_the_commit_is_
     assert!(destroy(&store, &records[..1]).await.iter().all(|fate| done(fate).verified));
     let mut other = db.session().await;
     other.run("BEGIN; LOCK TABLE people IN EXCLUSIVE MODE").await.unwrap();
-    let (fates, ()) = tokio::join!(destroy(&store, &records[1..]), cut_off(&db, "SELECT"));
+    let (fates, ()) = tokio::join!(destroy(&store, &records[1..]), cut_off(&db, "BEGIN"));
     // Nothing had happened, so it was tried once more over a new connection, and met the lock there.
     for fate in &fates {
         assert!(certain(fate).contains("another session holds a lock"), "{fate:?}");
@@ -127,7 +127,7 @@ async fn a_server_killed_at_any_moment_loses_no_record_whose_end_was_not_told() 
                 fates
             })
         };
-        tokio::time::sleep(Duration::from_millis(3 + round * 11)).await;
+        tokio::time::sleep(Duration::from_millis(3 + round * 19)).await;
         tokio::task::block_in_place(|| server.kill());
         let fates = running.await.unwrap();
         tokio::task::block_in_place(|| server.start_again());
