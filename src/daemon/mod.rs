@@ -14,23 +14,29 @@
 //! SIGINT finish the records in hand, write their outcomes, publish and end; a second one ends at once, which is as safe as any crash. SIGUSR1 logs
 //! the status.
 //!
+//! **Watching.** [`metrics`] gives Prometheus its numbers, [`desk`] tells people of troubles, and a [`heartbeat`] in the log shows that it did not fall
+//! silent. None of them can stop a run.
+//!
 //! **Others.** [`listen`] answers on the control socket; [`notify`] tells systemd how it stands, and feeds the watchdog while every run makes
 //! progress. **What it never does:** decide anything about a record. That is the session's, the same as for `retentiond run`.
 //!
 //! **Crash.** The agenda is made anew from the log. A pause holds, a refused plan waits, an interrupted run is settled and done again.
 
 mod agenda;
+mod desk;
+mod heartbeat;
 mod listen;
+mod metrics;
 mod notify;
 mod runs;
 mod signals;
+mod standing;
 mod state;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -39,13 +45,17 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use agenda::{Slot, Stand};
+use desk::Desk;
+use heartbeat::Heartbeat;
+use metrics::Textfile;
 use notify::Notifier;
+use standing::Size;
 use state::{Event, Origin, Outcome, State};
 
 use crate::audit::{Draft, Kind as EntryKind};
 use crate::clock;
 use crate::config::Config;
-use crate::control::{Reply, Request, Status, status};
+use crate::control::{Reply, Request, Status};
 use crate::dispose::BY;
 use crate::error::{Error, Kind, Result};
 use crate::session::Session;
@@ -67,14 +77,23 @@ pub async fn serve(file: &Path) -> Result<()> {
         tracing::warn!("{}", crate::report::finding(finding));
     }
     let socket = listen::bind(&config.service.control).await?;
+    let scraped = match &config.metrics.listen {
+        Some(place) => Some(metrics::bind(place).await?),
+        None => None,
+    };
     let state = State::new(file, session, config, events);
     let mut service = Service::new(Arc::clone(&state)).await?;
     let listening = tokio::spawn(listen::answer(socket, Arc::clone(&state)));
+    let scraping = scraped.map(|socket| tokio::spawn(metrics::answer(socket, Arc::clone(&state))));
     Notifier::ready();
     tracing::info!(datasets = service.slots.len(), state = %state.config().state.display(), "ready");
     let result = service.work(inbox).await;
     listening.abort();
     drop(std::fs::remove_file(&state.control));
+    if let Some(scraping) = scraping {
+        scraping.abort();
+        metrics::put_away(&state.config());
+    }
     result
 }
 
@@ -92,11 +111,19 @@ struct Service {
     /// When it is to be looked again for what became of records.
     recover: Timestamp,
     recovering: bool,
+    /// How runs ended since the start, by dataset and word.
+    ends: BTreeMap<String, BTreeMap<String, u64>>,
+    size: Arc<Size>,
+    heartbeat: Heartbeat,
+    textfile: Textfile,
+    desk: Desk,
 }
 
 impl Service {
     async fn new(state: Arc<State>) -> Result<Self> {
         let now = clock::now();
+        let last_heartbeat = state.session.register.heartbeat().await?;
+        let desk = Desk::open(&state.config(), now);
         let mut service = Self {
             state,
             slots: BTreeMap::new(),
@@ -108,7 +135,13 @@ impl Service {
             reload_refused: None,
             recover: now + RECOVER,
             recovering: false,
+            ends: BTreeMap::new(),
+            size: Arc::default(),
+            heartbeat: Heartbeat::new(last_heartbeat, now),
+            textfile: Textfile::default(),
+            desk,
         };
+        service.size.count(&service.state);
         service.make_slots(now).await?;
         Ok(service)
     }
@@ -134,7 +167,7 @@ impl Service {
 
     async fn work(&mut self, mut inbox: mpsc::UnboundedReceiver<Event>) -> Result<()> {
         loop {
-            let wake = self.start_what_is_due().await;
+            let wake = self.start_what_is_due().await.min(self.watch().await?);
             self.notify();
             let sleep = wake.min(self.notifier.interval());
             tokio::select! {
@@ -201,12 +234,23 @@ impl Service {
                     slot.began(at);
                 }
             }
-            Event::Ended { dataset, origin, outcome } => self.ended(&dataset, origin, outcome, now)?,
+            Event::Ended { dataset, origin, end, outcome } => {
+                if !dataset.is_empty() {
+                    *self.ends.entry(dataset.clone()).or_default().entry(end.to_owned()).or_default() += 1;
+                }
+                self.changed();
+                self.ended(&dataset, origin, outcome, now)?;
+            }
             Event::Recovered(result) => {
                 self.recovering = false;
                 self.recover = now + RECOVER;
                 result?;
             }
+            Event::Scrape(reply) => {
+                // A scraper that went away needs no answer.
+                let _ = reply.send(crate::metrics::text(&self.status().await?));
+            }
+            Event::Delivered { channel, about, result } => self.desk.delivered(channel, &about, result, now),
             Event::Ask { request, person, replies } => return self.answer(request, person, &replies).await,
             Event::Stop => {}
         }
@@ -285,7 +329,33 @@ impl Service {
             }
         }
         Notifier::reloaded();
+        self.changed();
         result
+    }
+
+    /// What watchers see may be different now.
+    fn changed(&mut self) {
+        self.textfile.changed();
+        self.desk.changed();
+    }
+
+    /// Does what watchers are due, and answers how long nothing more will be.
+    async fn watch(&mut self) -> Result<Duration> {
+        let now = clock::now();
+        let config = self.state.config();
+        let mut wake = self.heartbeat.beat(&self.state, config.service.heartbeat, self.since, now).await?;
+        if let Some(path) = config.metrics.textfile.as_deref().filter(|_| self.textfile.is_due(now)) {
+            let text = crate::metrics::text(&self.status().await?);
+            self.textfile.write(path, &text, now);
+        }
+        if let Some(notify) = &config.notify {
+            if self.desk.is_due(now) {
+                let status = self.status().await?;
+                self.desk.look(&self.state, &config, notify, &status, now);
+            }
+            wake = wake.min(self.desk.wake(now));
+        }
+        Ok(wake)
     }
 
     async fn try_reload(&mut self) -> Result<()> {
@@ -295,6 +365,7 @@ impl Service {
             ("node", config.node != before.node),
             ("state", config.state != before.state),
             ("control", config.service.control != before.service.control),
+            ("metrics: listen", config.metrics.listen != before.metrics.listen),
         ];
         if let Some((key, _)) = fixed.iter().find(|(_, changed)| *changed) {
             return Err(Error::new(Kind::Config, format!("{}: `{key}` changed, which needs a restart of the service", config.file)));
@@ -302,34 +373,9 @@ impl Service {
         // In the log before it is used.
         self.state.session.renewed(Arc::clone(&config), false).await?.write_down().await?;
         self.state.turns.set_bound(config.service.runs_at_once);
+        self.desk.reconfigure(&config);
         self.state.set_config(config);
         self.make_slots(clock::now()).await
-    }
-
-    async fn status(&mut self) -> Result<Status> {
-        let now = clock::now();
-        let mut status = status_of(&self.state.session.configured(self.state.config())).await?;
-        let most = self.state.config().service.catch_up_delay;
-        let running = self.state.running();
-        for row in &mut status.datasets {
-            row.running = running.get(&row.dataset).map(state::Running::shown);
-            let Some(slot) = self.slots.get_mut(&row.dataset) else { continue };
-            row.failures = slot.failures;
-            row.why = slot.why.clone();
-            row.next = match slot.stand(now, most, lot()) {
-                Stand::Due => Some(shown(now)),
-                Stand::Wait(next) => next.map(shown),
-            };
-        }
-        status.service = Some(status::Service {
-            pid: std::process::id(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            since: shown(self.since),
-            loaded: shown(self.loaded),
-            reload_refused: self.reload_refused.clone(),
-            stopping: self.state.session.stop.load(Ordering::Relaxed),
-        });
-        Ok(status)
     }
 
     fn notify(&mut self) {

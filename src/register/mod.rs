@@ -21,14 +21,14 @@ use std::path::{Path, PathBuf};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Row, Sqlite, Transaction};
 
-pub use facts::{LastRun, Pause};
+pub use facts::{LastRun, Pause, Scanned};
 pub use projection::{OpenIntent, Projected, Unfinished};
 
 use crate::error::{Error, Kind, Result};
 use crate::hold::{Hold, Scope};
 
 /// Raised when the tables change; another version is rebuilt from the log.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -39,12 +39,14 @@ CREATE TABLE IF NOT EXISTS flags (dataset TEXT NOT NULL, record TEXT NOT NULL, s
 CREATE TABLE IF NOT EXISTS texts (entry INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, sha256 TEXT NOT NULL, at TEXT NOT NULL, part INTEGER NOT NULL,
     parts INTEGER NOT NULL, text TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS confirmations (entry INTEGER PRIMARY KEY, at TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS runs (dataset TEXT PRIMARY KEY, run TEXT NOT NULL, began TEXT NOT NULL, ended TEXT, how TEXT, satisfied TEXT) STRICT;
+CREATE TABLE IF NOT EXISTS runs (dataset TEXT PRIMARY KEY, run TEXT NOT NULL, began TEXT NOT NULL, ended TEXT, how TEXT, satisfied TEXT,
+    scan_began TEXT, scan_ended TEXT, scan TEXT) STRICT;
+CREATE TABLE IF NOT EXISTS heartbeats (name TEXT PRIMARY KEY, at TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS pauses (store TEXT PRIMARY KEY, since TEXT NOT NULL, reason TEXT NOT NULL, person TEXT NOT NULL, entry INTEGER NOT NULL) STRICT;
 ";
 
 /// Every table that is a projection of the log.
-const PROJECTED: [&str; 7] = ["schedules", "holds", "flags", "texts", "confirmations", "runs", "pauses"];
+const PROJECTED: [&str; 8] = ["schedules", "holds", "flags", "texts", "confirmations", "runs", "pauses", "heartbeats"];
 
 /// The register's database; clones use the same.
 #[derive(Clone)]

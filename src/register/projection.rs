@@ -138,6 +138,7 @@ impl Register {
                 EntryKind::RunFinished => facts::run_finished(&mut transaction, entry).await.map_err(&fail)?,
                 EntryKind::Paused => facts::paused(&mut transaction, entry).await.map_err(&fail)?,
                 EntryKind::Resumed => facts::resumed(&mut transaction, entry).await.map_err(&fail)?,
+                EntryKind::Heartbeat => facts::heartbeat(&mut transaction, entry).await.map_err(&fail)?,
                 EntryKind::HoldPlaced => {
                     let scope = |name: &str| {
                         entry.fields.get("scope").and_then(|scope| scope.get(name)).and_then(|value| value.as_str()).map(str::to_owned)
@@ -188,6 +189,7 @@ fn is_projected(kind: EntryKind) -> bool {
             | EntryKind::RunFinished
             | EntryKind::Paused
             | EntryKind::Resumed
+            | EntryKind::Heartbeat
     )
 }
 
