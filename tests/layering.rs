@@ -123,7 +123,10 @@ fn only_the_command_line_knows_the_service() {
 
 #[test]
 fn each_external_crate_has_its_home() {
-    let homes: [(&str, &[&str]); 19] = [
+    let homes: [(&str, &[&str]); 22] = [
+        ("prometheus_client", &["metrics"]),
+        ("lettre", &["notify"]),
+        ("httparse", &["daemon"]),
         ("sqlx", &["store/sql", "register"]),
         ("rustix", &["store/files", "store/sql", "audit", "clock", "control", "daemon"]),
         ("uzers", &["control"]),
@@ -134,10 +137,10 @@ fn each_external_crate_has_its_home() {
         ("globset", &["store/files"]),
         ("regex", &["store/files", "store/sql"]),
         ("ed25519_dalek", &["audit"]),
-        ("ureq", &["audit/anchor"]),
-        ("rustls", &["audit/anchor"]),
-        ("rustls_native_certs", &["audit/anchor"]),
-        ("hmac", &["audit"]),
+        ("ureq", &["audit/anchor", "notify"]),
+        ("rustls", &["audit/anchor", "notify"]),
+        ("rustls_native_certs", &["audit/anchor", "notify"]),
+        ("hmac", &["audit", "notify"]),
         ("cron", &["schedule"]),
         ("chrono", &["schedule"]),
         ("serde_yaml", &["yaml"]),
