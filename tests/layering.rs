@@ -123,12 +123,14 @@ fn only_the_command_line_knows_the_service() {
 
 #[test]
 fn each_external_crate_has_its_home() {
-    let homes: [(&str, &[&str]); 22] = [
+    let homes: [(&str, &[&str]); 24] = [
+        ("tracing_journald", &["logging"]),
+        ("tracing_subscriber", &["logging"]),
         ("prometheus_client", &["metrics"]),
         ("lettre", &["notify"]),
         ("httparse", &["daemon"]),
         ("sqlx", &["store/sql", "register"]),
-        ("rustix", &["store/files", "store/sql", "audit", "clock", "control", "daemon"]),
+        ("rustix", &["store/files", "store/sql", "audit", "clock", "control", "daemon", "logging"]),
         ("uzers", &["control"]),
         ("sd_notify", &["daemon"]),
         ("signal_hook", &["daemon", "dispose"]),

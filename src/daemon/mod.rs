@@ -267,11 +267,11 @@ impl Service {
                 slot.into_iter().for_each(Slot::succeeded);
             }
             Outcome::PutOff(why) => {
-                tracing::info!(dataset, "put off: {why}");
+                tracing::info!(store = store_of(dataset), dataset, "put off: {why}");
                 slot.into_iter().for_each(|slot| slot.put_off(now, why.clone()));
             }
             Outcome::Failed(why) => {
-                tracing::warn!(dataset, "could not be run: {why}");
+                tracing::warn!(store = store_of(dataset), dataset, "could not be run: {why}");
                 self.recover = self.recover.min(now);
                 slot.into_iter().for_each(|slot| slot.failed(now, why.clone()));
             }
@@ -441,6 +441,11 @@ pub async fn status_without(config: &Config) -> Result<Status> {
 
 fn shown(at: Timestamp) -> String {
     format!("{at:.0}")
+}
+
+/// The store of an address, for the journal.
+fn store_of(dataset: &str) -> &str {
+    dataset.split('/').next().unwrap_or(dataset)
 }
 
 /// A number from 0 to 1 by lot; without random numbers, the middle.

@@ -50,7 +50,6 @@ pub(super) async fn by_timetable(state: Arc<State>, address: String) {
         Telling { state: Arc::clone(&state), dataset: address.clone(), origin: Origin::Timetable, end: FAILED, outcome: None };
     let outcome = match run(&state, &address, None).await {
         Ok(Some(ran)) => {
-            tracing::info!(dataset = address, run = ran.run, end = ran.end.word(), due = ran.tally.due(), counts = ?ran.counts(), "ran");
             telling.end = ran.end.word();
             outcome_of(&ran)
         }
@@ -135,6 +134,8 @@ async fn run(state: &Arc<State>, address: &str, trust_clock: Option<bool>) -> st
         state.set_clock_refused(None);
     }
     state.set_undone(address, ran.is_undone());
+    let (store, end, due) = (super::store_of(address), ran.end.word(), ran.tally.due());
+    tracing::info!(store, dataset = address, run = ran.run, end, due, counts = ?ran.counts(), "ran");
     Ok(Some(ran))
 }
 

@@ -28,7 +28,7 @@ use crate::control::status::Dataset;
 use crate::error::escape;
 
 /// The longest line of a notice for people, in characters.
-const WIDTH: usize = 90;
+const WIDTH: usize = 72;
 
 /// What kind of notice it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -165,7 +165,7 @@ fn dataset_troubles(status: &Status, row: &Dataset, now: Timestamp, add: &mut im
             name,
             format!("The last run was refused{}. Nothing was destroyed.", scanned.map(due).unwrap_or_default()),
             format!(
-                "Look at it with `retentiond plan {name}`. If it is right, `retentiond run {name}` names the command that allows exactly this plan."
+                "look at it with `retentiond plan {name}`. If it is right, `retentiond run {name}` names the command that allows exactly this plan."
             ),
         );
     }
