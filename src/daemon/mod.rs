@@ -224,7 +224,12 @@ impl Service {
                 let _ = self.reload().await;
             }
             Event::LogStatus => {
-                let status = self.status().await?;
+                let mut status = self.status().await?;
+                status
+                    .datasets
+                    .iter_mut()
+                    .filter_map(|row| row.why.as_mut())
+                    .for_each(|why| "`retentiond status` says why".clone_into(why));
                 for line in crate::report::status(&status).lines() {
                     tracing::info!("{line}");
                 }
@@ -271,7 +276,9 @@ impl Service {
                 slot.into_iter().for_each(|slot| slot.put_off(now, why.clone()));
             }
             Outcome::Failed(why) => {
-                tracing::warn!(store = store_of(dataset), dataset, "could not be run: {why}");
+                // Why, may name records, which the journal must not; the status is read by those who may.
+                tracing::warn!(store = store_of(dataset), dataset, "could not be run, and is tried again; `retentiond status` says why");
+                tracing::debug!(store = store_of(dataset), dataset, "could not be run: {why}");
                 self.recover = self.recover.min(now);
                 slot.into_iter().for_each(|slot| slot.failed(now, why.clone()));
             }

@@ -13,3 +13,4 @@ mod secrets;
 mod servers;
 mod throttle;
 mod tls;
+mod watchdog;

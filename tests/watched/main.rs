@@ -9,6 +9,7 @@ mod notices;
 mod pulse;
 mod rules;
 mod servers;
+mod soak;
 
 #[allow(dead_code, reason = "each suite of the service uses a part of it")]
 #[path = "../service/house.rs"]

