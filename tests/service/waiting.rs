@@ -4,7 +4,11 @@ use std::thread;
 
 #[test]
 fn those_that_wait_for_the_clock_wait_together() {
-    let tests: [(&str, fn()); 9] = [
+    let tests: [(&str, fn()); 10] = [
+        (
+            "edits::the_service_waits_with_an_edit_that_it_reloads_until_it_is_confirmed",
+            crate::edits::the_service_waits_with_an_edit_that_it_reloads_until_it_is_confirmed,
+        ),
         (
             "alone::a_pause_holds_across_restarts_and_stops_the_timetable",
             crate::alone::a_pause_holds_across_restarts_and_stops_the_timetable,

@@ -77,7 +77,8 @@ fn house() -> House {
 fn the_journal_gets_fields_and_priorities_and_no_key() {
     let house = house();
     let mount = "mount -t tmpfs none /run && exec \"$@\"";
-    if !has("unshare", &["--mount", "sh", "-c", mount, "sh", "true"]) || !has("python3", &["--version"]) || !has("setpriv", &["--version"]) {
+    if !has("unshare", &["--mount", "sh", "-c", mount, "sh", "true"]) || !has("python3", &["--version"]) || !has("setpriv", &["--version"])
+    {
         return;
     }
     house.write("journal.py", JOURNAL);

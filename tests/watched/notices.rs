@@ -75,12 +75,14 @@ fn troubles_go_out_together_once_and_name_no_record() {
     is_discreet(&house, &server.taken());
     assert!(!copy_of(&house.path("state/notices.json")).contains("jane"));
     // Something new is told at once, and only that.
+    let schedule = copy_of(&house.path("schedule.yaml"));
     house.write("schedule.yaml", "nonsense");
     service.signal(rustix::process::Signal::HUP);
     await_that("another mail comes", || server.taken().len() == 2);
     let second = server.taken()[1].clone();
     assert!(second.contains("Subject: retentiond house: reload refused") && !second.contains("two/films"), "{second}");
     assert_eq!(service.stop().0, Some(0));
+    house.write("schedule.yaml", &schedule);
     house.verify();
 }
 

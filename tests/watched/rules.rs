@@ -51,9 +51,12 @@ fn the_shipped_rules_ask_for_numbers_that_the_program_says() {
 }
 
 #[test]
-fn promtool_takes_the_shipped_rules() {
-    match Command::new("promtool").args(["check", "rules"]).arg(rules()).output() {
-        Ok(output) => assert!(output.status.success(), "{}", crate::house::text(&output)),
-        Err(_) => println!("skipped: there is no promtool"),
+fn promtool_takes_the_shipped_rules_and_they_alert_when_they_should() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/watched/rules.test.yml");
+    for (what, file) in [("check", rules()), ("test", tests)] {
+        match Command::new("promtool").args([what, "rules"]).arg(file).output() {
+            Ok(output) => assert!(output.status.success(), "{}", crate::house::text(&output)),
+            Err(_) => println!("skipped: there is no promtool"),
+        }
     }
 }
