@@ -22,7 +22,8 @@
 //!    one that names it. ([`anew`])
 //!
 //! A [`session`] holds all this together for one run; [`cli`] is what people type, and [`report`] what they read. The [`daemon`] runs every dataset
-//! on its timetable, and answers through the [`control`] socket.
+//! on its timetable, and answers through the [`control`] socket. Whoever watches it does so through [`metrics`], notices ([`notify`]) and the journal
+//! ([`logging`]).
 //!
 //! # What is promised
 //!
@@ -47,6 +48,10 @@ pub mod error;
 pub mod finding;
 pub mod hold;
 pub mod judge;
+pub mod logging;
+pub mod metrics;
+pub mod notify;
+pub(crate) mod password;
 pub mod plan;
 pub mod protect;
 pub mod record;

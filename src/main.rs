@@ -1,6 +1,5 @@
 //! The `retentiond` program: reads the command line, sets up logging, and leaves the rest to the library.
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -8,9 +7,7 @@ use retentiond::cli::Cli;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RETENTIOND_LOG").unwrap_or_else(|_| cli.log_filter().into());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    log.with_ansi(std::io::stderr().is_terminal()).init();
+    let in_journal = retentiond::logging::init(cli.log_format(), cli.log_filter());
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -24,7 +21,11 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("{error}");
+            if in_journal {
+                tracing::error!("{error}");
+            } else {
+                eprintln!("{error}");
+            }
             ExitCode::from(error.kind().exit_code())
         }
     }

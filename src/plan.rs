@@ -126,6 +126,20 @@ impl Tally {
         self.destroy + self.anonymise
     }
 
+    /// Records by verdict, by the words of the log.
+    pub fn verdicts(&self) -> BTreeMap<&'static str, u64> {
+        BTreeMap::from([
+            ("destroy", self.destroy),
+            ("anonymise", self.anonymise),
+            ("review", self.review),
+            ("flag", self.flag),
+            ("held", self.held),
+            ("undetermined", self.undetermined),
+            ("waiting", self.waiting),
+            ("kept", self.kept),
+        ])
+    }
+
     /// Records due in any way.
     pub fn due(&self) -> u64 {
         self.disposed() + self.review + self.flag

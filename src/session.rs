@@ -486,7 +486,7 @@ impl Session {
         let mut body = json!({
             "run": run.id, "store": dataset.store.name(), "dataset": dataset.name, "mode": dataset.mode.as_str(), "end": ran.end.word(),
             "counts": ran.counts(), "population": ran.tally.population, "due": ran.tally.due(), "held": ran.tally.held,
-            "undetermined": ran.tally.undetermined, "overdue": ran.tally.overdue,
+            "undetermined": ran.tally.undetermined, "overdue": ran.tally.overdue, "verdicts": ran.tally.verdicts(),
         });
         if let End::Incomplete(_) = &ran.end {
             body["incomplete"] = json!(true);
@@ -586,7 +586,7 @@ fn another_place(dataset: &Dataset) -> String {
 /// What a person should know about the anchors of a log, as they stand after it was closed.
 pub fn anchor_findings(states: &[State]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for State { anchor, size, failed, noticed } in states {
+    for State { anchor, size, failed, noticed, .. } in states {
         findings.extend(noticed.as_ref().map(|what| Finding::note(format!("anchor {anchor}"), what)));
         let taken = size.map_or("no checkpoint".to_owned(), |size| format!("the one of {size} entries as the last"));
         findings.extend(failed.as_ref().map(|why| Finding::warning(format!("anchor {anchor}"), format!("{why}; it took {taken}"))));

@@ -123,9 +123,14 @@ fn only_the_command_line_knows_the_service() {
 
 #[test]
 fn each_external_crate_has_its_home() {
-    let homes: [(&str, &[&str]); 20] = [
+    let homes: [(&str, &[&str]); 25] = [
+        ("tracing_journald", &["logging"]),
+        ("tracing_subscriber", &["logging"]),
+        ("prometheus_client", &["metrics"]),
+        ("lettre", &["notify"]),
+        ("httparse", &["daemon"]),
         ("sqlx", &["store/sql", "register"]),
-        ("rustix", &["store/files", "store/sql", "audit", "clock", "control", "daemon"]),
+        ("rustix", &["store/files", "store/sql", "audit", "clock", "control", "daemon", "logging"]),
         ("uzers", &["control"]),
         ("sd_notify", &["daemon"]),
         ("signal_hook", &["daemon", "dispose"]),
@@ -134,10 +139,10 @@ fn each_external_crate_has_its_home() {
         ("globset", &["store/files"]),
         ("regex", &["store/files", "store/sql"]),
         ("ed25519_dalek", &["audit"]),
-        ("ureq", &["audit/anchor"]),
-        ("rustls", &["audit/anchor"]),
-        ("rustls_native_certs", &["audit/anchor"]),
-        ("hmac", &["audit"]),
+        ("ureq", &["audit/anchor", "notify"]),
+        ("rustls", &["audit/anchor", "notify"]),
+        ("rustls_native_certs", &["audit/anchor", "notify"]),
+        ("hmac", &["audit", "notify"]),
         ("cron", &["schedule"]),
         ("chrono", &["schedule"]),
         ("serde_yaml", &["yaml"]),

@@ -214,7 +214,11 @@ const SCHEDULE: [Probe; 3] = [
 /// The keys that say what kind of store it is. The loader names all of them wherever one may stand; the schema describes each kind by itself.
 const KINDS: [&str; 4] = ["files", "sqlite", "postgres", "mysql"];
 
-const CONFIGURATION: [Probe; 20] = [
+const CONFIGURATION: [Probe; 24] = [
+    Probe { text: "metrics: { KEY: null }\n", schemas: &["/$defs/metrics"] },
+    Probe { text: "notify: { KEY: null }\n", schemas: &["/$defs/notify"] },
+    Probe { text: "notify: { mail: { KEY: null } }\n", schemas: &["/$defs/mail"] },
+    Probe { text: "notify: { webhook: { KEY: null } }\n", schemas: &["/$defs/webhook"] },
     Probe { text: "clock: { KEY: null }\n", schemas: &["/properties/clock"] },
     Probe { text: "KEY: null\n", schemas: &[""] },
     Probe { text: "anchors: [ { folder: a, KEY: null } ]\n", schemas: &["/$defs/anchor"] },

@@ -31,6 +31,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, DEFAULT_FILE};
 use crate::error::{DONE, Error, FINDINGS, Kind, Result};
+use crate::logging::LogFormat;
 
 /// Carries out an organisation's retention schedule: finds records whose period is over, flags or destroys them, and keeps a log that outsiders
 /// can verify.
@@ -55,6 +56,9 @@ pub(crate) struct Common {
     /// Log more to standard error (-v: what is done, -vv: details)
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
+    /// Form of what is logged: auto by default
+    #[arg(long, global = true, value_name = "FORM")]
+    log_format: Option<LogFormat>,
 }
 
 #[derive(Subcommand)]
@@ -98,6 +102,11 @@ enum Verb {
 }
 
 impl Cli {
+    /// The form in which messages are logged, if the command line says it.
+    pub fn log_format(&self) -> Option<LogFormat> {
+        self.common.log_format
+    }
+
     /// What is logged to standard error when the environment variable `RETENTIOND_LOG` does not say.
     pub fn log_filter(&self) -> &'static str {
         match self.common.verbose {

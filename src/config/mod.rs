@@ -11,6 +11,7 @@ mod limits;
 mod log;
 mod places;
 mod service;
+mod watch;
 mod whereabouts;
 
 use std::collections::HashSet;
@@ -21,6 +22,7 @@ pub use dataset::{ClassChoice, Dataset, EventSource, KeyNames, Lookup};
 pub use limits::Limits;
 pub use log::LogRules;
 pub use service::{DEFAULT_CONTROL, Service};
+pub use watch::{Listen, Metrics, Notify};
 pub use whereabouts::Whereabouts;
 
 use crate::audit::{Anchor, Settings};
@@ -47,6 +49,10 @@ pub struct Config {
     pub state: PathBuf,
     /// How the service goes about it.
     pub service: Service,
+    /// Where monitoring finds its numbers.
+    pub metrics: Metrics,
+    /// Whom the service tells of troubles, and how.
+    pub notify: Option<Notify>,
     /// Where checkpoints of the log go, besides the journal of the system.
     pub anchors: Vec<Anchor>,
     /// What becomes of the log.
@@ -129,6 +135,8 @@ impl Config {
         let mut named = Vec::new();
         let anchors = log::anchors(&mut fields, base, &mut named, &mut problems);
         let log = log::rules(&mut fields, base, schedules.as_ref(), &mut named, &mut problems);
+        let metrics = watch::metrics(&mut fields, base, &mut problems);
+        let notify = watch::notify(&mut fields, base, schedules.as_ref(), &mut problems);
         let mut reader = StoresReader { base, schedules: schedules.as_ref(), stores: Vec::new(), datasets: Vec::new() };
         if let Some(node) = fields.need("stores", "a configuration", &mut problems)
             && let Some(list) = node.fields("the stores: a mapping from name to store", &mut problems)
@@ -160,7 +168,7 @@ impl Config {
         };
         let datasets = datasets.into_iter().map(|(dataset, _)| Arc::new(dataset)).collect();
         let stores = stores.into_iter().map(|(store, _)| store).collect();
-        Ok(Self { file: document.name.clone(), node, state, service, anchors, log, schedules, stores, datasets })
+        Ok(Self { file: document.name.clone(), node, state, service, metrics, notify, anchors, log, schedules, stores, datasets })
     }
 
     /// The audit log that this configuration describes.

@@ -22,6 +22,8 @@ pub struct Service {
     pub stalled_after: Duration,
     /// How long what became due only through an edit waits. Default 7 days; zero: not at all.
     pub edit_delay: Duration,
+    /// How often the service writes to the log that it is alive. Default 1 day; zero: never.
+    pub heartbeat: Duration,
     /// Whether the kernel must say that the clock is synchronised; `None`: for the service, not for a person's `run`.
     pub synchronised: Option<bool>,
 }
@@ -37,6 +39,7 @@ impl Default for Service {
             catch_up_delay: Duration::ZERO,
             stalled_after: Duration::from_hours(1),
             edit_delay: Duration::from_hours(7 * 24),
+            heartbeat: Duration::from_hours(24),
             synchronised: None,
         }
     }
@@ -65,6 +68,7 @@ impl Service {
         span("catch-up-delay", &mut service.catch_up_delay, true);
         span("stalled-after", &mut service.stalled_after, false);
         span("edit-delay", &mut service.edit_delay, true);
+        span("heartbeat", &mut service.heartbeat, true);
         if let Some(node) = fields.take("clock")
             && let Some(mut inner) = node.fields("`clock: { synchronised: required }`", problems)
         {
@@ -89,7 +93,7 @@ fn synchronised(node: &Node, problems: &mut Problems) -> Option<bool> {
 }
 
 /// A number and a unit from seconds to days, or `none` where that has a meaning.
-fn span_of(key: &str, node: &Node, may_be_none: bool, problems: &mut Problems) -> Option<Duration> {
+pub(super) fn span_of(key: &str, node: &Node, may_be_none: bool, problems: &mut Problems) -> Option<Duration> {
     let text = node.text(&format!("a time for `{key}`, such as 30 minutes or 7 days"), problems)?;
     if may_be_none && text == "none" {
         return Some(Duration::ZERO);

@@ -43,10 +43,15 @@ pub type Take = Arc<dyn Fn(Ask) + Send + Sync>;
 
 /// Binds the socket. What is left of a service that is no more is put away; one that answers is refused.
 pub async fn bind(path: &Path) -> Result<UnixListener> {
+    bind_at(path, "control").await
+}
+
+/// Binds a socket that a key of the configuration names.
+pub async fn bind_at(path: &Path, key: &str) -> Result<UnixListener> {
     let shown = escape(path.as_os_str().as_encoded_bytes());
-    let fail = |error| Error::with_source(Kind::Io, format!("{shown}: cannot listen there; `control` names another place"), error);
+    let fail = |error| Error::with_source(Kind::Io, format!("{shown}: cannot listen there; `{key}` names another place"), error);
     if UnixStream::connect(path).await.is_ok() {
-        return Err(Error::new(Kind::Refused, format!("{shown}: another service listens there; `control` names another place")));
+        return Err(Error::new(Kind::Refused, format!("{shown}: another service listens there; `{key}` names another place")));
     }
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),

@@ -1,5 +1,7 @@
 //! How the service stands: what `status` shows, over the socket and without a service.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// How the service stands. Instants are RFC 3339.
@@ -18,6 +20,12 @@ pub struct Status {
     pub holds_to_review: Vec<String>,
     /// The edit through which records may wait.
     pub edit: Option<Edit>,
+    /// The audit log; `None` when there is none yet.
+    #[serde(default)]
+    pub log: Option<Log>,
+    /// The ways by which people are told, and whether what is sent arrives.
+    #[serde(default)]
+    pub notices: Vec<Channel>,
     /// The datasets in the order of the configuration.
     pub datasets: Vec<Dataset>,
 }
@@ -36,8 +44,55 @@ pub struct Service {
     pub loaded: String,
     /// Why the last reload was refused; what was in force before still is.
     pub reload_refused: Option<String>,
+    /// Why the clock was not believed when it was last looked at.
+    #[serde(default)]
+    pub clock_refused: Option<String>,
     /// Whether it is about to end.
     pub stopping: bool,
+}
+
+/// The audit log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Log {
+    /// Entries under the newest checkpoint.
+    pub entries: u64,
+    /// Bytes that its folder takes on the disk, counted now and then.
+    pub bytes: Option<u64>,
+    /// When the newest checkpoint was written.
+    pub checkpoint: Option<String>,
+    /// When the service last wrote that it is alive.
+    pub heartbeat: Option<String>,
+    /// Where checkpoints go.
+    pub anchors: Vec<Anchor>,
+}
+
+/// One place where checkpoints go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Anchor {
+    /// What people call it.
+    pub anchor: String,
+    /// When it last took one, as far as this process knows.
+    pub taken: Option<String>,
+    /// Why it took none the last time.
+    pub failed: Option<String>,
+}
+
+/// A way by which people are told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Channel {
+    /// `mail` or `webhook`.
+    pub channel: String,
+    /// When something last arrived.
+    pub delivered: Option<String>,
+    /// Attempts in a row that failed.
+    pub failures: u32,
+    /// Attempts that failed since the service started.
+    pub failed: u64,
+    /// Why the last one did.
+    pub why: Option<String>,
 }
 
 /// An edit that is not old enough.
@@ -80,6 +135,15 @@ pub struct Dataset {
     pub last: Option<Last>,
     /// When a run over it last came to its end.
     pub satisfied: Option<String>,
+    /// What the last complete scan saw.
+    #[serde(default)]
+    pub scanned: Option<Scanned>,
+    /// The longest time between two runs of its timetable, in seconds.
+    #[serde(default)]
+    pub period: Option<u64>,
+    /// How runs ended since the service started.
+    #[serde(default)]
+    pub ends: BTreeMap<String, u64>,
     /// The run under way.
     pub running: Option<Running>,
     /// How often in a row it could not be run.
@@ -102,6 +166,24 @@ pub struct Last {
     pub how: Option<String>,
 }
 
+/// What a complete scan saw.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Scanned {
+    /// When its run began.
+    pub began: String,
+    /// When its run ended.
+    pub ended: String,
+    /// Records of the dataset.
+    pub population: u64,
+    /// Records past their ceiling.
+    pub overdue: u64,
+    /// Records that its run could not dispose of.
+    pub failed: u64,
+    /// Records by verdict, by the words of the log.
+    pub verdicts: BTreeMap<String, u64>,
+}
+
 /// A run under way.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -120,9 +202,11 @@ impl Status {
     /// Whether a person must look.
     pub fn needs_attention(&self) -> bool {
         let unwell = |last: &Last| !matches!(last.how.as_deref(), Some("done" | "reported"));
-        self.service.as_ref().is_some_and(|service| service.reload_refused.is_some())
+        self.service.as_ref().is_some_and(|service| service.reload_refused.is_some() || service.clock_refused.is_some())
             || !self.pauses.is_empty()
             || !self.holds_to_review.is_empty()
+            || self.log.iter().flat_map(|log| &log.anchors).any(|anchor| anchor.failed.is_some())
+            || self.notices.iter().any(|channel| channel.failures > 0)
             || self.datasets.iter().any(|one| one.failures > 0 || one.running.is_none() && one.last.as_ref().is_some_and(unwell))
     }
 }

@@ -4,7 +4,7 @@
 //! whomever; that stands in the log, so a run that was missed while the service was down is known, and made up for once. A run that failed is tried
 //! again after a minute, then after twice as long each time, up to an hour; the timetable's own next time comes all the same.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,6 +21,9 @@ const MISSED: Duration = Duration::from_mins(2);
 const RETRY: Duration = Duration::from_mins(1);
 const RETRY_MOST: Duration = Duration::from_hours(1);
 
+/// How many times of a timetable tell its longest pause: of one that names weekdays, a week and more.
+const TIMES: usize = 10;
+
 /// One dataset on the agenda.
 pub struct Slot {
     /// The dataset.
@@ -34,6 +37,8 @@ pub struct Slot {
     retry: Option<Timestamp>,
     /// The missed run that is to be made up for, and when.
     made_up: Option<(Timestamp, Timestamp)>,
+    /// The longest time between two runs of the timetable, once somebody asked.
+    period: OnceLock<Option<u64>>,
 }
 
 /// How a dataset stands.
@@ -48,8 +53,15 @@ pub enum Stand {
 impl Slot {
     /// A dataset whose last run is known from the log, or that is new.
     pub fn new(dataset: Arc<Dataset>, last: Option<&LastRun>, now: Timestamp) -> Self {
-        let mut slot =
-            Self { dataset, satisfied: last.map_or(now, |last| last.began.min(now)), failures: 0, why: None, retry: None, made_up: None };
+        let mut slot = Self {
+            dataset,
+            satisfied: last.map_or(now, |last| last.began.min(now)),
+            failures: 0,
+            why: None,
+            retry: None,
+            made_up: None,
+            period: OnceLock::new(),
+        };
         let cut_short = |how: Option<&str>| !matches!(how, Some("done" | "reported" | "refused" | "stopped: window"));
         if let Some(last) = last.filter(|last| cut_short(last.how.as_deref())) {
             slot.why = Some(format!("its last run was {}", last.how.as_deref().unwrap_or("interrupted")));
@@ -66,7 +78,22 @@ impl Slot {
             self.made_up = None;
         }
         self.dataset = dataset;
+        self.period = OnceLock::new();
         self
+    }
+
+    /// The longest time in seconds between two runs of its timetable, as far as the next ones tell; `None` without a timetable.
+    pub fn period(&self) -> Option<u64> {
+        *self.period.get_or_init(|| {
+            let (table, zone) = (self.dataset.scan.as_ref()?, zone(&self.dataset));
+            let mut times = vec![table.next_run(&zone, self.satisfied)?];
+            while times.len() < TIMES
+                && let Some(next) = table.next_run(&zone, *times.last()?)
+            {
+                times.push(next);
+            }
+            times.windows(2).map(|pair| pair[1].duration_since(pair[0]).unsigned_abs().as_secs()).max()
+        })
     }
 
     /// How it stands at `now`. `lot`, from 0 to 1, decides how much of `most` a missed run waits.
@@ -152,7 +179,15 @@ mod tests {
     }
 
     fn last(began: &str, how: Option<&str>) -> LastRun {
-        LastRun { dataset: "a/b".into(), run: "r".into(), began: at(began), ended: None, how: how.map(Into::into), satisfied: None }
+        LastRun {
+            dataset: "a/b".into(),
+            run: "r".into(),
+            began: at(began),
+            ended: None,
+            how: how.map(Into::into),
+            satisfied: None,
+            scanned: None,
+        }
     }
 
     #[test]
@@ -164,6 +199,15 @@ mod tests {
         assert_eq!(slot.stand(at("21T02:15:00"), HOUR, 0.5), Stand::Wait(Some(at("22T02:15:00"))));
         let mut idle = Slot::new(dataset("mode: report"), None, at("20T12:00:00"));
         assert_eq!(idle.stand(at("29T12:00:00"), HOUR, 0.5), Stand::Wait(None), "without a timetable only a person runs it");
+    }
+
+    #[test]
+    fn the_period_is_the_longest_pause_of_the_timetable() {
+        let period = |scan: &str| Slot::new(dataset(scan), None, at("20T12:00:00")).period();
+        assert_eq!(period("scan: \"15 2 * * *\""), Some(24 * 3600));
+        assert_eq!(period("scan: \"15 2 * * 1-5\""), Some(3 * 24 * 3600));
+        assert_eq!(period("scan: \"*/30 8-17 * * *\""), Some(1800), "a night is longer, but the first ten do not reach it");
+        assert_eq!(period("mode: report"), None);
     }
 
     #[test]

@@ -14,22 +14,28 @@
 //! SIGINT finish the records in hand, write their outcomes, publish and end; a second one ends at once, which is as safe as any crash. SIGUSR1 logs
 //! the status.
 //!
+//! **Watching.** [`metrics`] gives Prometheus its numbers, [`desk`] tells people of troubles, and a [`heartbeat`] in the log shows that it did not fall
+//! silent. None of them can stop a run.
+//!
 //! **Others.** [`crate::control::listen`] takes what clients ask for; [`notify`] tells systemd how it stands, and feeds the watchdog while every run makes
 //! progress. **What it never does:** decide anything about a record. That is the session's, the same as for `retentiond run`.
 //!
 //! **Crash.** The agenda is made anew from the log. A pause holds, a refused plan waits, an interrupted run is settled and done again.
 
 mod agenda;
+mod desk;
+mod heartbeat;
+mod metrics;
 mod notify;
 mod runs;
 mod signals;
+mod standing;
 mod state;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -38,14 +44,18 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use agenda::{Slot, Stand};
+use desk::Desk;
+use heartbeat::Heartbeat;
+use metrics::Textfile;
 use notify::Notifier;
+use standing::Size;
 use state::{Event, Origin, Outcome, State};
 
 use crate::audit::{Draft, Kind as EntryKind};
 use crate::clock;
 use crate::config::Config;
 use crate::control::listen::{self, Ask};
-use crate::control::{Reply, Request, Status, client, status};
+use crate::control::{Reply, Request, Status, client};
 use crate::dispose::BY;
 use crate::error::{Error, Kind, Result};
 use crate::session::Session;
@@ -67,6 +77,10 @@ pub async fn serve(file: &Path) -> Result<()> {
         tracing::warn!("{}", crate::report::finding(finding));
     }
     let socket = listen::bind(&config.service.control).await?;
+    let scraped = match &config.metrics.listen {
+        Some(place) => Some(metrics::bind(place).await?),
+        None => None,
+    };
     let state = State::new(file, session, config, events);
     let mut service = Service::new(Arc::clone(&state)).await?;
     let asked = {
@@ -74,11 +88,16 @@ pub async fn serve(file: &Path) -> Result<()> {
         Arc::new(move |ask: Ask| state.tell(Event::Ask(ask)))
     };
     let listening = tokio::spawn(listen::answer(socket, client::state_of(&state.config().state), asked));
+    let scraping = scraped.map(|socket| tokio::spawn(metrics::answer(socket, Arc::clone(&state))));
     Notifier::ready();
     tracing::info!(datasets = service.slots.len(), state = %state.config().state.display(), "ready");
     let result = service.work(inbox).await;
     listening.abort();
     drop(std::fs::remove_file(&state.control));
+    if let Some(scraping) = scraping {
+        scraping.abort();
+        metrics::put_away(&state.config());
+    }
     result
 }
 
@@ -96,11 +115,19 @@ struct Service {
     /// When it is to be looked again for what became of records.
     recover: Timestamp,
     recovering: bool,
+    /// How runs ended since the start, by dataset and word.
+    ends: BTreeMap<String, BTreeMap<String, u64>>,
+    size: Arc<Size>,
+    heartbeat: Heartbeat,
+    textfile: Textfile,
+    desk: Desk,
 }
 
 impl Service {
     async fn new(state: Arc<State>) -> Result<Self> {
         let now = clock::now();
+        let last_heartbeat = state.session.register.heartbeat().await?;
+        let desk = Desk::open(&state.config(), now);
         let mut service = Self {
             state,
             slots: BTreeMap::new(),
@@ -112,7 +139,13 @@ impl Service {
             reload_refused: None,
             recover: now + RECOVER,
             recovering: false,
+            ends: BTreeMap::new(),
+            size: Arc::default(),
+            heartbeat: Heartbeat::new(last_heartbeat, now),
+            textfile: Textfile::default(),
+            desk,
         };
+        service.size.count(&service.state);
         service.make_slots(now).await?;
         Ok(service)
     }
@@ -138,7 +171,7 @@ impl Service {
 
     async fn work(&mut self, mut inbox: mpsc::UnboundedReceiver<Event>) -> Result<()> {
         loop {
-            let wake = self.start_what_is_due().await;
+            let wake = self.start_what_is_due().await.min(self.watch().await?);
             self.notify();
             let sleep = wake.min(self.notifier.interval());
             tokio::select! {
@@ -195,7 +228,12 @@ impl Service {
                 let _ = self.reload().await;
             }
             Event::LogStatus => {
-                let status = self.status().await?;
+                let mut status = self.status().await?;
+                status
+                    .datasets
+                    .iter_mut()
+                    .filter_map(|row| row.why.as_mut())
+                    .for_each(|why| "`retentiond status` says why".clone_into(why));
                 for line in crate::report::status(&status).lines() {
                     tracing::info!("{line}");
                 }
@@ -205,12 +243,23 @@ impl Service {
                     slot.began(at);
                 }
             }
-            Event::Ended { dataset, origin, outcome } => self.ended(&dataset, origin, outcome, now)?,
+            Event::Ended { dataset, origin, end, outcome } => {
+                if !dataset.is_empty() {
+                    *self.ends.entry(dataset.clone()).or_default().entry(end.to_owned()).or_default() += 1;
+                }
+                self.changed();
+                self.ended(&dataset, origin, outcome, now)?;
+            }
             Event::Recovered(result) => {
                 self.recovering = false;
                 self.recover = now + RECOVER;
                 result?;
             }
+            Event::Scrape(reply) => {
+                // A scraper that went away needs no answer.
+                let _ = reply.send(crate::metrics::text(&self.status().await?));
+            }
+            Event::Delivered { channel, about, result } => self.desk.delivered(channel, &about, result, now),
             Event::Ask(ask) => return self.answer(ask).await,
             Event::Stop => {}
         }
@@ -227,11 +276,13 @@ impl Service {
                 slot.into_iter().for_each(Slot::succeeded);
             }
             Outcome::PutOff(why) => {
-                tracing::info!(dataset, "put off: {why}");
+                tracing::info!(store = store_of(dataset), dataset, "put off: {why}");
                 slot.into_iter().for_each(|slot| slot.put_off(now, why.clone()));
             }
             Outcome::Failed(why) => {
-                tracing::warn!(dataset, "could not be run: {why}");
+                // Why, may name records, which the journal must not; the status is read by those who may.
+                tracing::warn!(store = store_of(dataset), dataset, "could not be run, and is tried again; `retentiond status` says why");
+                tracing::debug!(store = store_of(dataset), dataset, "could not be run: {why}");
                 self.recover = self.recover.min(now);
                 slot.into_iter().for_each(|slot| slot.failed(now, why.clone()));
             }
@@ -294,7 +345,33 @@ impl Service {
             }
         }
         Notifier::reloaded();
+        self.changed();
         result
+    }
+
+    /// What watchers see may be different now.
+    fn changed(&mut self) {
+        self.textfile.changed();
+        self.desk.changed();
+    }
+
+    /// Does what watchers are due, and answers how long nothing more will be.
+    async fn watch(&mut self) -> Result<Duration> {
+        let now = clock::now();
+        let config = self.state.config();
+        let mut wake = self.heartbeat.beat(&self.state, config.service.heartbeat, self.since, now).await?;
+        if let Some(path) = config.metrics.textfile.as_deref().filter(|_| self.textfile.is_due(now)) {
+            let text = crate::metrics::text(&self.status().await?);
+            self.textfile.write(path, &text, now);
+        }
+        if let Some(notify) = &config.notify {
+            if self.desk.is_due(now) {
+                let status = self.status().await?;
+                self.desk.look(&self.state, &config, notify, &status, now);
+            }
+            wake = wake.min(self.desk.wake(now));
+        }
+        Ok(wake)
     }
 
     async fn try_reload(&mut self) -> Result<()> {
@@ -304,6 +381,7 @@ impl Service {
             ("node", config.node != before.node),
             ("state", config.state != before.state),
             ("control", config.service.control != before.service.control),
+            ("metrics: listen", config.metrics.listen != before.metrics.listen),
         ];
         if let Some((key, _)) = fixed.iter().find(|(_, changed)| *changed) {
             return Err(Error::new(Kind::Config, format!("{}: `{key}` changed, which needs a restart of the service", config.file)));
@@ -311,34 +389,9 @@ impl Service {
         // In the log before it is used.
         self.state.session.renewed(Arc::clone(&config), false).await?.write_down().await?;
         self.state.turns.set_bound(config.service.runs_at_once);
+        self.desk.reconfigure(&config);
         self.state.set_config(config);
         self.make_slots(clock::now()).await
-    }
-
-    async fn status(&mut self) -> Result<Status> {
-        let now = clock::now();
-        let mut status = status_of(&self.state.session.configured(self.state.config())).await?;
-        let most = self.state.config().service.catch_up_delay;
-        let running = self.state.running();
-        for row in &mut status.datasets {
-            row.running = running.get(&row.dataset).map(state::Running::shown);
-            let Some(slot) = self.slots.get_mut(&row.dataset) else { continue };
-            row.failures = slot.failures;
-            row.why = slot.why.clone();
-            row.next = match slot.stand(now, most, lot()) {
-                Stand::Due => Some(shown(now)),
-                Stand::Wait(next) => next.map(shown),
-            };
-        }
-        status.service = Some(status::Service {
-            pid: std::process::id(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            since: shown(self.since),
-            loaded: shown(self.loaded),
-            reload_refused: self.reload_refused.clone(),
-            stopping: self.state.session.stop.load(Ordering::Relaxed),
-        });
-        Ok(status)
     }
 
     fn notify(&mut self) {
@@ -404,6 +457,11 @@ pub async fn status_without(config: &Config) -> Result<Status> {
 
 fn shown(at: Timestamp) -> String {
     format!("{at:.0}")
+}
+
+/// The store of an address, for the journal.
+fn store_of(dataset: &str) -> &str {
+    dataset.split('/').next().unwrap_or(dataset)
 }
 
 /// A number from 0 to 1 by lot; without random numbers, the middle.

@@ -86,7 +86,12 @@ impl Notifier {
         }
         if stalled != self.stalled {
             if let Some(dataset) = &stalled {
-                tracing::error!(dataset, "no progress for {} seconds; the watchdog is no longer fed", patience.as_secs());
+                tracing::error!(
+                    store = super::store_of(dataset),
+                    dataset,
+                    "no progress for {} seconds; the watchdog is no longer fed",
+                    patience.as_secs()
+                );
             }
             self.stalled.clone_from(&stalled);
         }

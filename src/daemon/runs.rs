@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::state::{self, Event, Origin, Outcome, State};
 use super::turns::Need;
+use crate::config::Mode;
 use crate::control::Reply;
 use crate::dispose::Stop;
 use crate::error::{DONE, Error, Kind, Result};
@@ -21,31 +22,45 @@ pub(super) struct Order {
     pub(super) person: String,
 }
 
+/// Words for runs that have none in the log.
+const FAILED: &str = "failed";
+const PUT_OFF: &str = "put-off";
+const NOT_RUN: &str = "not-run";
+
 /// Tells the agenda that a run ended, even if its task is torn down.
 struct Telling {
     state: Arc<State>,
     dataset: String,
     origin: Origin,
+    /// The word for how it ended.
+    end: &'static str,
     outcome: Option<Outcome>,
 }
 
 impl Drop for Telling {
     fn drop(&mut self) {
         let outcome = self.outcome.take().unwrap_or_else(|| Outcome::Failed("the run ended abnormally".into()));
-        self.state.tell(Event::Ended { dataset: std::mem::take(&mut self.dataset), origin: self.origin, outcome });
+        self.state.tell(Event::Ended { dataset: std::mem::take(&mut self.dataset), origin: self.origin, end: self.end, outcome });
     }
 }
 
 /// One run that the timetable asked for.
 pub(super) async fn by_timetable(state: Arc<State>, address: String) {
-    let mut telling = Telling { state: Arc::clone(&state), dataset: address.clone(), origin: Origin::Timetable, outcome: None };
+    let mut telling =
+        Telling { state: Arc::clone(&state), dataset: address.clone(), origin: Origin::Timetable, end: FAILED, outcome: None };
     let outcome = match run(&state, &address, None).await {
         Ok(Some(ran)) => {
-            tracing::info!(dataset = address, run = ran.run, end = ran.end.word(), due = ran.tally.due(), counts = ?ran.counts(), "ran");
+            telling.end = ran.end.word();
             outcome_of(&ran)
         }
-        Ok(None) => Outcome::Done,
-        Err(Trouble::PutOff(why)) => Outcome::PutOff(why),
+        Ok(None) => {
+            telling.end = NOT_RUN;
+            Outcome::Done
+        }
+        Err(Trouble::PutOff(why)) => {
+            telling.end = PUT_OFF;
+            Outcome::PutOff(why)
+        }
         Err(Trouble::Error(error)) => failed(error),
     };
     telling.outcome = Some(outcome);
@@ -88,17 +103,39 @@ async fn run(state: &Arc<State>, address: &str, trust_clock: Option<bool>) -> st
     }
     let session = match state.session.renewed(config, trust_clock.unwrap_or(false)).await {
         Ok(session) => session,
-        Err(error) if error.kind() == Kind::Refused && trust_clock.is_none() => return Err(Trouble::PutOff(error.to_string())),
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            if error.kind() == Kind::Refused {
+                state.set_clock_refused(Some(error.to_string()));
+                if trust_clock.is_none() {
+                    return Err(Trouble::PutOff(error.to_string()));
+                }
+            }
+            return Err(error.into());
+        }
     };
     let progress = Progress::default();
     let _shown = state.show(address, &progress);
     state.tell(Event::Began { dataset: address.to_owned(), at: session.now() });
     let ran = match session.run(&dataset, &progress).await {
-        Err(error) if error.kind() == Kind::Refused && trust_clock.is_none() => return Err(Trouble::PutOff(error.to_string())),
-        other => other?,
+        Ok(ran) => ran,
+        Err(error) => {
+            if error.kind() == Kind::Refused {
+                // What a run is refused for before it begins is the clock.
+                state.set_clock_refused(Some(error.to_string()));
+                if trust_clock.is_none() {
+                    return Err(Trouble::PutOff(error.to_string()));
+                }
+            }
+            return Err(error.into());
+        }
     };
+    // Report mode does not ask the kernel whether the clock is synchronised.
+    if dataset.mode == Mode::Enforce || state.clock_refused().is_some_and(|why| !why.contains("synchronised")) {
+        state.set_clock_refused(None);
+    }
     state.set_undone(address, ran.is_undone());
+    let (store, end, due) = (super::store_of(address), ran.end.word(), ran.tally.due());
+    tracing::info!(store, dataset = address, run = ran.run, end, due, counts = ?ran.counts(), "ran");
     Ok(Some(ran))
 }
 
@@ -142,7 +179,7 @@ fn answer(state: &State, replies: &mpsc::UnboundedSender<Reply>, result: Result<
     let (reply, lost) = state::done(result);
     let _ = replies.send(reply);
     if let Some(error) = lost {
-        state.tell(Event::Ended { dataset: String::new(), origin: Origin::Person, outcome: Outcome::Lost(error) });
+        state.tell(Event::Ended { dataset: String::new(), origin: Origin::Person, end: FAILED, outcome: Outcome::Lost(error) });
     }
 }
 
@@ -156,18 +193,22 @@ async fn run_all(state: &Arc<State>, order: &Order, replies: &mpsc::UnboundedSen
             let _ = replies.send(Reply::Ran { text, json: Value::Null });
             continue;
         }
-        let mut telling = Telling { state: Arc::clone(state), dataset: dataset.address.clone(), origin: Origin::Person, outcome: None };
+        let mut telling =
+            Telling { state: Arc::clone(state), dataset: dataset.address.clone(), origin: Origin::Person, end: FAILED, outcome: None };
         match run(state, &dataset.address, Some(order.trust_clock)).await {
             Ok(Some(ran)) => {
+                telling.end = ran.end.word();
                 telling.outcome = Some(outcome_of(&ran));
                 send(state, replies, &ran);
                 rans.push(ran);
             }
             Ok(None) => {
+                telling.end = NOT_RUN;
                 telling.outcome = Some(Outcome::Done);
                 break;
             }
             Err(Trouble::PutOff(why)) => {
+                telling.end = PUT_OFF;
                 telling.outcome = Some(Outcome::PutOff(why.clone()));
                 return Err(Error::new(Kind::Refused, why));
             }

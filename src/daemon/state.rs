@@ -6,15 +6,16 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
+use super::desk::About;
 use super::shown;
 use super::turns::{Need, Turns};
 use crate::config::{Config, Dataset, EventSource};
 use crate::control::listen::Ask;
 use crate::control::{Reply, Status, status};
 use crate::error::{Error, Kind, Result};
-use crate::register::{Pause, Register};
+use crate::register::{Pause, Register, Scanned};
 use crate::session::{self, Progress, Session};
 
 /// What the tasks of the service share.
@@ -31,6 +32,8 @@ pub(super) struct State {
     running: Mutex<BTreeMap<String, Running>>,
     /// Datasets whose last run did not come to its end: those that they look into must wait.
     undone: Mutex<BTreeSet<String>>,
+    /// Why the clock was not believed when it was last looked at.
+    clock_refused: Mutex<Option<String>>,
 }
 
 /// What the task that holds the agenda is told.
@@ -44,9 +47,13 @@ pub(super) enum Event {
     /// A run began.
     Began { dataset: String, at: Timestamp },
     /// A run ended, or could not begin.
-    Ended { dataset: String, origin: Origin, outcome: Outcome },
+    Ended { dataset: String, origin: Origin, end: &'static str, outcome: Outcome },
     /// Recovery looked what became of records.
     Recovered(Result<()>),
+    /// Prometheus wants its numbers.
+    Scrape(oneshot::Sender<String>),
+    /// A notice arrived, or did not.
+    Delivered { channel: &'static str, about: About, result: std::result::Result<(), String> },
     /// A client asks for something.
     Ask(Ask),
 }
@@ -104,6 +111,7 @@ impl State {
             config: RwLock::new(config),
             running: Mutex::default(),
             undone: Mutex::default(),
+            clock_refused: Mutex::default(),
         })
     }
 
@@ -135,6 +143,15 @@ impl State {
         let running = Running { since: crate::clock::now(), progress: progress.clone() };
         locked(&self.running).insert(dataset.to_owned(), running);
         Shown { state: Arc::clone(self), dataset: dataset.to_owned() }
+    }
+
+    /// Why the clock was not believed when it was last looked at.
+    pub(super) fn clock_refused(&self) -> Option<String> {
+        locked(&self.clock_refused).clone()
+    }
+
+    pub(super) fn set_clock_refused(&self, why: Option<String>) {
+        *locked(&self.clock_refused) = why;
     }
 
     pub(super) fn set_undone(&self, dataset: &str, undone: bool) {
@@ -195,8 +212,12 @@ pub(super) async fn known(config: &Config, register: &Register, pauses: Vec<Paus
     for last in register.last_runs().await? {
         if let Some(row) = status.datasets.iter_mut().find(|row| row.dataset == last.dataset) {
             row.satisfied = last.satisfied.map(shown);
+            row.scanned = last.scanned.map(scanned);
             row.last = Some(status::Last { run: last.run, began: shown(last.began), ended: last.ended.map(shown), how: last.how });
         }
+    }
+    if let Some(log) = &mut status.log {
+        log.heartbeat = register.heartbeat().await?.map(shown);
     }
     let formers = session::formers(config, Some(register), crate::clock::now()).await?;
     let shown_edit = |edit: session::Edit| status::Edit { id: edit.id, until: shown(edit.until) };
@@ -217,5 +238,11 @@ pub(super) fn unknown(config: &Config) -> Status {
         scan: dataset.scan.as_ref().map(ToString::to_string),
         ..status::Dataset::default()
     };
-    Status { datasets: config.datasets.iter().map(row).collect(), ..Status::default() }
+    let log = super::standing::log_of(&config.state.join("audit"));
+    Status { log, datasets: config.datasets.iter().map(row).collect(), ..Status::default() }
+}
+
+fn scanned(scan: Scanned) -> status::Scanned {
+    let Scanned { began, ended, population, overdue, failed, verdicts } = scan;
+    status::Scanned { began: shown(began), ended: shown(ended), population, overdue, failed, verdicts }
 }

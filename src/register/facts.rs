@@ -2,8 +2,10 @@
 //!
 //! Projecting an entry twice changes nothing here either: a text's part has its entry as its key, and an older entry never replaces a newer one.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{Row, Sqlite, SqliteConnection, Transaction};
 
 use super::{Register, fail};
@@ -28,6 +30,25 @@ pub struct LastRun {
     pub how: Option<String>,
     /// When a run over this dataset last came to its end.
     pub satisfied: Option<Timestamp>,
+    /// What the last complete scan saw.
+    pub scanned: Option<Scanned>,
+}
+
+/// What the last complete scan of a dataset saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scanned {
+    /// When its run began.
+    pub began: Timestamp,
+    /// When its run ended.
+    pub ended: Timestamp,
+    /// Records of the dataset.
+    pub population: u64,
+    /// Records past their ceiling.
+    pub overdue: u64,
+    /// Records that its run could not dispose of.
+    pub failed: u64,
+    /// Records by verdict.
+    pub verdicts: BTreeMap<String, u64>,
 }
 
 /// A pause in force.
@@ -58,7 +79,8 @@ fn instant(text: &str) -> Timestamp {
 impl Register {
     /// The last run over each dataset.
     pub async fn last_runs(&self) -> Result<Vec<LastRun>> {
-        let query = sqlx::query("SELECT dataset, run, began, ended, how, satisfied FROM runs ORDER BY dataset");
+        let query =
+            sqlx::query("SELECT dataset, run, began, ended, how, satisfied, scan_began, scan_ended, scan FROM runs ORDER BY dataset");
         let rows = query.fetch_all(&self.pool).await.map_err(fail(&self.path))?;
         let optional = |row: &sqlx::sqlite::SqliteRow, at: usize| row.get::<Option<String>, _>(at).map(|text| instant(&text));
         let last = |row: &sqlx::sqlite::SqliteRow| LastRun {
@@ -68,8 +90,15 @@ impl Register {
             ended: optional(row, 3),
             how: row.get(4),
             satisfied: optional(row, 5),
+            scanned: optional(row, 6).zip(optional(row, 7)).map(|(began, ended)| scanned(began, ended, row.get(8))),
         };
         Ok(rows.iter().map(last).collect())
+    }
+
+    /// When the service last wrote that it is alive.
+    pub async fn heartbeat(&self) -> Result<Option<Timestamp>> {
+        let row = sqlx::query("SELECT at FROM heartbeats").fetch_optional(&self.pool).await.map_err(fail(&self.path))?;
+        Ok(row.map(|row| instant(row.get(0))))
     }
 
     /// The pauses in force.
@@ -107,6 +136,15 @@ impl Register {
         let row = query.fetch_one(&self.pool).await.map_err(fail(&self.path))?;
         Ok(row.get::<Option<String>, _>(0).map(|at| instant(&at)))
     }
+}
+
+/// Reads what [`run_finished`] wrote.
+fn scanned(began: Timestamp, ended: Timestamp, text: Option<String>) -> Scanned {
+    let value: Value = text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let number = |name: &str| value.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let verdicts = value.get("verdicts").and_then(Value::as_object).into_iter().flatten();
+    let verdicts = verdicts.filter_map(|(verdict, number)| Some((verdict.clone(), number.as_u64()?))).collect();
+    Scanned { began, ended, population: number("population"), overdue: number("overdue"), failed: number("failed"), verdicts }
 }
 
 fn dataset_of(entry: &Entry) -> String {
@@ -156,9 +194,22 @@ pub(super) async fn run_finished(transaction: &mut Transaction<'_, Sqlite>, entr
     let end = entry.str("end").unwrap_or_default();
     let how = entry.str("stopped").map_or_else(|| end.to_owned(), |why| format!("{end}: {why}"));
     let satisfied = matches!(end, "done" | "reported").then_some(&entry.at);
-    let text = "UPDATE runs SET ended = ?, how = ?, satisfied = coalesce(?, satisfied) WHERE dataset = ? AND run = ?";
-    let query = sqlx::query(text).bind(&entry.at).bind(how).bind(satisfied).bind(dataset_of(entry)).bind(entry.str("run"));
+    // A run that is refused has seen everything, and so has one that only reports.
+    let complete = matches!(end, "done" | "reported" | "refused");
+    let scan = complete.then(|| {
+        let field = |name: &str| entry.fields.get(name);
+        let failed = field("counts").and_then(|counts| counts.get("failed"));
+        json!({"population": field("population"), "overdue": field("overdue"), "failed": failed, "verdicts": field("verdicts")}).to_string()
+    });
+    let text = "UPDATE runs SET ended = ?1, how = ?2, satisfied = coalesce(?3, satisfied), scan = coalesce(?4, scan),
+        scan_began = iif(?4 IS NULL, scan_began, began), scan_ended = iif(?4 IS NULL, scan_ended, ?1) WHERE dataset = ?5 AND run = ?6";
+    let query = sqlx::query(text).bind(&entry.at).bind(how).bind(satisfied).bind(scan).bind(dataset_of(entry)).bind(entry.str("run"));
     query.execute(&mut **transaction).await.map(drop)
+}
+
+pub(super) async fn heartbeat(transaction: &mut SqliteConnection, entry: &Entry) -> Done {
+    let query = sqlx::query("INSERT OR REPLACE INTO heartbeats VALUES ('last', ?)").bind(&entry.at);
+    query.execute(transaction).await.map(drop)
 }
 
 pub(super) async fn paused(transaction: &mut SqliteConnection, entry: &Entry) -> Done {

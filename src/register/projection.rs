@@ -138,6 +138,7 @@ impl Register {
                 EntryKind::RunFinished => facts::run_finished(&mut transaction, entry).await.map_err(&fail)?,
                 EntryKind::Paused => facts::paused(&mut transaction, entry).await.map_err(&fail)?,
                 EntryKind::Resumed => facts::resumed(&mut transaction, entry).await.map_err(&fail)?,
+                EntryKind::Heartbeat => facts::heartbeat(&mut transaction, entry).await.map_err(&fail)?,
                 EntryKind::HoldPlaced => holds::placed(&mut transaction, entry).await.map_err(&fail)?,
                 EntryKind::HoldReleased => holds::released(&mut transaction, entry).await.map_err(&fail)?,
                 EntryKind::Flagged => {
@@ -171,6 +172,7 @@ fn is_projected(kind: EntryKind) -> bool {
             | EntryKind::RunFinished
             | EntryKind::Paused
             | EntryKind::Resumed
+            | EntryKind::Heartbeat
     )
 }
 

@@ -12,7 +12,7 @@ mod selection;
 mod signed;
 mod status;
 mod text;
-mod words;
+pub(crate) mod words;
 
 pub use certificate::Certificate;
 pub use deletion_log::{Form, write as write_deletion_log};

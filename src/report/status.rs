@@ -20,6 +20,9 @@ pub fn status(status: &Status) -> String {
                     let _ = writeln!(out, "    {}", escape(line.as_bytes()));
                 }
             }
+            if let Some(why) = &service.clock_refused {
+                let _ = writeln!(out, "  the clock is NOT BELIEVED: {}", escape(why.as_bytes()));
+            }
             if service.stopping {
                 out.push_str("  it is about to end\n");
             }
@@ -43,6 +46,26 @@ pub fn status(status: &Status) -> String {
             "what became due only through edit {} waits until {}; `schedule confirm {}` confirms it",
             edit.id, edit.until, edit.id
         );
+    }
+    if let Some(log) = &status.log {
+        let written = log.checkpoint.as_ref().map(|at| format!(", newest checkpoint of {at}")).unwrap_or_default();
+        let alive = log.heartbeat.as_ref().map(|at| format!(", heartbeat of {at}")).unwrap_or_default();
+        let _ = writeln!(out, "audit log of {} entries{written}{alive}", log.entries);
+        for anchor in &log.anchors {
+            if let Some(why) = &anchor.failed {
+                let _ = writeln!(out, "  anchor {} FAILS: {}", escape(anchor.anchor.as_bytes()), escape(why.as_bytes()));
+            }
+        }
+    }
+    for channel in &status.notices {
+        let name = escape(channel.channel.as_bytes());
+        let arrived = channel.delivered.as_ref().map_or("nothing was sent yet".to_owned(), |at| format!("the last one arrived at {at}"));
+        let _ = match &channel.why {
+            Some(why) => {
+                writeln!(out, "notices by {name} do NOT ARRIVE ({} attempts): {}; {arrived}", channel.failures, escape(why.as_bytes()))
+            }
+            None => writeln!(out, "notices by {name}: {arrived}"),
+        };
     }
     status.datasets.iter().for_each(|row| dataset(&mut out, row));
     out
@@ -71,6 +94,17 @@ fn dataset(out: &mut String, row: &Dataset) {
             };
             let _ = writeln!(out, "  last run began {}: {}", last.began, escape(how.as_bytes()));
         }
+    }
+    if let Some(scan) = &row.scanned {
+        let of = |verdict: &str| scan.verdicts.get(verdict).copied().unwrap_or_default();
+        let due = ["destroy", "anonymise", "review", "flag"].map(of).iter().sum::<u64>();
+        let _ = write!(out, "  last complete scan ended {}: {} records, {due} due", scan.ended, scan.population);
+        for (what, number) in [("held", of("held")), ("undetermined", of("undetermined")), ("past their ceiling", scan.overdue)] {
+            if number > 0 {
+                let _ = write!(out, ", {number} {what}");
+            }
+        }
+        out.push('\n');
     }
     if let Some(why) = &row.why {
         let times = match row.failures {

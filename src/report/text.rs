@@ -419,6 +419,19 @@ pub fn entry(entry: &Entry) -> String {
             let why = text("reason").map_or(String::new(), |reason| format!(": {reason}"));
             format!("{what}, by {}{why}", text("person").unwrap_or_default())
         }
+        EntryKind::Heartbeat => {
+            let anchors = entry.fields.get("anchors").and_then(serde_json::Value::as_array).into_iter().flatten();
+            let failing: Vec<String> = anchors
+                .filter(|one| one["failing"] == true)
+                .map(|one| escape(one["anchor"].as_str().unwrap_or_default().as_bytes()))
+                .collect();
+            let failing = if failing.is_empty() { String::new() } else { format!("; anchors that take nothing: {}", failing.join(", ")) };
+            format!(
+                "alive for {} hours, next within {} hours{failing}",
+                number("uptime").unwrap_or(0) / 3600,
+                number("interval").unwrap_or(0).div_ceil(3600)
+            )
+        }
         EntryKind::Overdue => format!("{} records past their ceiling", number("records").unwrap_or(0)),
         _ => {
             let parts = [

@@ -85,7 +85,7 @@ pub(super) fn end(word: &str) -> &'static str {
 }
 
 /// A whole number with a thin grouping that people can read: `1,234,567`.
-pub(super) fn number(number: u64) -> String {
+pub(crate) fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {

@@ -14,3 +14,4 @@ mod servers;
 mod throttle;
 mod tls;
 mod twins;
+mod watchdog;

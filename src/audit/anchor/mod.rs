@@ -27,6 +27,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::secret::shown;
@@ -91,6 +92,8 @@ pub struct State {
     pub anchor: String,
     /// The number of entries of the newest checkpoint that it took in this process.
     pub size: Option<u64>,
+    /// When it took that one.
+    pub taken: Option<Timestamp>,
     /// Why the newest attempt failed, if it did.
     pub failed: Option<String>,
     /// What was seen at the start and a person should know.
@@ -227,6 +230,7 @@ fn work(shared: &Shared, mut place: Box<dyn Place>) {
                             tracing::info!("anchor {}: takes checkpoints again", inner.state.anchor);
                         }
                         inner.state.size = Some(note.size);
+                        inner.state.taken = Some(Timestamp::now());
                         (pause, rest_until) = (FIRST_PAUSE, None);
                     }
                     Err(why) => {

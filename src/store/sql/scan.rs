@@ -181,7 +181,7 @@ impl<'s> Walk<'s> {
                 // Rows may come and go between the two statements; what was sent was there.
                 let seen = counted.max(sent);
                 scanned.population += seen;
-                query.count(seen);
+                query.count(seen - sent);
                 if end.is_none() {
                     return Ok(true);
                 }
@@ -208,6 +208,8 @@ impl<'s> Walk<'s> {
             let (rows, last) = self.fetch(session, cursor.as_deref(), end).await?;
             let full = rows.len() == FETCHED;
             sent += rows.len() as u64;
+            // At once, so that whoever watches sees a slow scan go on.
+            query.count(rows.len() as u64);
             if full {
                 cursor = Some(last);
             }

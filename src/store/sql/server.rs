@@ -20,7 +20,6 @@ mod conformance;
 mod engines;
 #[cfg(test)]
 mod hangers;
-mod password;
 #[cfg(test)]
 mod races;
 #[cfg(test)]
@@ -39,10 +38,10 @@ use sqlx::ConnectOptions as _;
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-use self::password::{Source, private, source};
 use self::url::parse;
 use super::statement::Dialect;
 use crate::error::escape;
+use crate::password::{Source, private, source};
 use crate::yaml::{Fields, Node, Problems, suggest};
 
 /// The database systems that are reached through a server.

@@ -2,9 +2,9 @@
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-use super::password::LONGEST;
 use super::url::TIMEOUT;
 use super::*;
+use crate::password::LONGEST;
 use crate::yaml::Document;
 
 /// Reads a store's keys as the configuration does: the server or the problems.

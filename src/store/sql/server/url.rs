@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
-use super::password::Source;
 use super::{Engine, Mode, Server, Tls, Way};
 use crate::error::escape;
+use crate::password::Source;
 use crate::yaml::{resolve, suggest};
 
 /// How long connecting may take when the URL does not say.

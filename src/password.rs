@@ -1,4 +1,4 @@
-//! Where the password of a database's user is, and reading it.
+//! Where a password is (of a database's user, of a mail account) or another shared secret, and reading it.
 //!
 //! It is read at each connection anew and held no longer than that. Nothing here prints it.
 
@@ -8,12 +8,12 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::shown_path;
+use crate::error::escape;
 use crate::yaml::{Fields, Problems, resolve};
 
 /// Where the password is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// There is none: the server knows us by our certificate or by our user.
     Nothing,
     /// A credential that systemd hands to the service.
@@ -23,13 +23,13 @@ pub(super) enum Source {
 }
 
 /// A password, which does not show itself.
-pub(super) struct Password(pub(super) String);
+pub(crate) struct Password(pub(crate) String);
 
 /// Longest password that is read, in bytes: tokens of clouds have some thousand.
-pub(super) const LONGEST: u64 = 16 << 10;
+pub(crate) const LONGEST: u64 = 16 << 10;
 
 /// Where the password is; `None` when what is written there cannot be meant.
-pub(super) fn source(fields: &mut Fields<'_>, base: &Path, problems: &mut Problems) -> Option<Source> {
+pub(crate) fn source(fields: &mut Fields<'_>, base: &Path, problems: &mut Problems) -> Option<Source> {
     let (credential, file) = (fields.take("credential"), fields.take("password-file"));
     match (credential, file) {
         (None, None) => Some(Source::Nothing),
@@ -58,11 +58,11 @@ pub(super) fn source(fields: &mut Fields<'_>, base: &Path, problems: &mut Proble
 
 impl Source {
     /// The password as it is now.
-    pub(super) fn password(&self) -> Result<Option<Password>, String> {
+    pub(crate) fn password(&self) -> Result<Option<Password>, String> {
         self.password_from(std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).as_deref())
     }
 
-    pub(super) fn password_from(&self, credentials: Option<&Path>) -> Result<Option<Password>, String> {
+    pub(crate) fn password_from(&self, credentials: Option<&Path>) -> Result<Option<Password>, String> {
         match self {
             Self::Nothing => Ok(None),
             Self::File(path) => {
@@ -93,8 +93,12 @@ impl fmt::Debug for Password {
     }
 }
 
+fn shown_path(path: &Path) -> String {
+    escape(path.as_os_str().as_encoded_bytes())
+}
+
 /// Whether a file is there and only its owner can use it.
-pub(super) fn private(path: &Path, what: &str) -> Result<(), String> {
+pub(crate) fn private(path: &Path, what: &str) -> Result<(), String> {
     let shown = shown_path(path);
     let found = std::fs::metadata(path).map_err(|error| format!("{shown}: expected a file with the {what}: {error}"))?;
     if !found.is_file() {
