@@ -12,6 +12,7 @@
 mod edits;
 mod pause;
 mod shared;
+mod tasks;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -38,6 +39,7 @@ use crate::spool::{self, Spool};
 use crate::store::BATCH;
 pub use edits::{Edit, edit, edit_id, formers};
 use shared::Shared;
+pub use tasks::Attested;
 
 /// Longest piece of a schedule's text in one entry, in bytes before JSON escapes it, which at worst makes six of one.
 const TEXT_PIECE: usize = 9_000;
@@ -87,6 +89,8 @@ pub struct Ran {
     pub end: End,
     /// Records flagged for the first time.
     pub flagged: u64,
+    /// Records that became tasks of people.
+    pub tasks: u64,
     /// Things a person should know.
     pub findings: Vec<Finding>,
 }
@@ -242,6 +246,7 @@ impl Session {
             Arc::clone(&self.pseudonyms),
             Arc::clone(&self.formers),
         )
+        .with_register(Some(self.register.clone()))
     }
 
     pub(crate) fn new_run(&self, dataset: &Arc<Dataset>, progress: &Progress) -> Result<Arc<Run>> {
@@ -254,6 +259,7 @@ impl Session {
             epoch: Arc::clone(&self.epoch),
             brake: self.brake(dataset),
             done: Arc::clone(&progress.done),
+            attestation: None,
         }))
     }
 
@@ -281,6 +287,7 @@ impl Session {
             tally: planned.tally,
             end: End::Reported(None),
             flagged: 0,
+            tasks: 0,
             findings: planned.findings,
         };
         match (planned.plan, run.brake.pulled()) {
@@ -290,6 +297,7 @@ impl Session {
             (Some(plan), _) => {
                 self.tell_overdue(&run, &ran.tally).await?;
                 ran.flagged = self.flag(&run, &plan).await?;
+                self.open_tasks(&run, &plan, &mut ran).await?;
                 ran.end = self.decide(&run, plan, &ran.tally, progress).await?;
             }
         }
@@ -426,7 +434,15 @@ impl Session {
         rename.map_err(|error| Error::with_source(Kind::Io, format!("{}: the plan cannot be taken over", path.display()), error))?;
         let plan = Spool::open(&mine, Some(id))?;
         let end = self.spend_and_discard(&run, plan, disposed, progress).await?;
-        let ran = Ran { run: run.id.clone(), dataset: Arc::clone(dataset), tally: Tally::default(), end, flagged: 0, findings: Vec::new() };
+        let ran = Ran {
+            run: run.id.clone(),
+            dataset: Arc::clone(dataset),
+            tally: Tally::default(),
+            end,
+            flagged: 0,
+            tasks: 0,
+            findings: Vec::new(),
+        };
         self.finished(&run, &ran).await?;
         Ok(ran)
     }
@@ -627,7 +643,15 @@ impl End {
 
 impl Ran {
     fn without_a_plan(run: &Run, end: End) -> Self {
-        Self { run: run.id.clone(), dataset: Arc::clone(run.dataset()), tally: Tally::default(), end, flagged: 0, findings: Vec::new() }
+        Self {
+            run: run.id.clone(),
+            dataset: Arc::clone(run.dataset()),
+            tally: Tally::default(),
+            end,
+            flagged: 0,
+            tasks: 0,
+            findings: Vec::new(),
+        }
     }
 
     /// The numbers of entries by kind that the run wrote, as `run-finished` states them.
@@ -636,7 +660,7 @@ impl Ran {
             End::Spent(spent) => spent.counts,
             _ => crate::dispose::Counts::default(),
         };
-        BTreeMap::from([
+        let mut all = BTreeMap::from([
             ("destroyed", counts.destroyed),
             ("anonymised", counts.anonymised),
             ("flagged", self.flagged),
@@ -644,7 +668,10 @@ impl Ran {
             ("kept", counts.kept),
             ("failed", counts.failed),
             ("recovered", counts.recovered),
-        ])
+        ]);
+        // Most datasets know nothing of these.
+        all.extend([("task-opened", self.tasks), ("attested", counts.attested)].into_iter().filter(|(_, number)| *number > 0));
+        all
     }
 
     /// Whether the run did not do all that it was to do, so that it is worth trying again before long: `None` when it did, or when only a person or the

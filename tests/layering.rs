@@ -123,8 +123,9 @@ fn only_the_command_line_knows_the_service() {
 
 #[test]
 fn each_external_crate_has_its_home() {
-    let homes: [(&str, &[&str]); 19] = [
+    let homes: [(&str, &[&str]); 20] = [
         ("sqlx", &["store/sql", "register"]),
+        ("csv", &["store/attested"]),
         ("rustix", &["store/files", "store/sql", "audit", "clock", "control", "daemon"]),
         ("uzers", &["control"]),
         ("sd_notify", &["daemon"]),

@@ -120,6 +120,7 @@ fn stays(kind: Kind) -> bool {
         | Kind::Destroyed
         | Kind::Anonymised
         | Kind::Flagged
+        | Kind::TaskOpened
         | Kind::Overdue
         | Kind::Absent
         | Kind::Kept
@@ -133,6 +134,8 @@ fn stays(kind: Kind) -> bool {
         | Kind::HoldPlaced
         | Kind::HoldReleased
         | Kind::Approved
+        | Kind::Attested
+        | Kind::Lost
         | Kind::Refused
         | Kind::Allowed
         | Kind::Bound

@@ -4,6 +4,7 @@
 //! progress and no colour. Exit codes: 0 done; 1 done, with findings or failures; 2 usage or configuration; 3 refused (limit, lock, clock);
 //! 4 the audit log is not intact.
 
+mod attest;
 mod audit;
 mod check;
 mod daemon;
@@ -74,6 +75,9 @@ enum Verb {
     Schedule(schedule::Verb),
     /// Say in plain words why a record is kept, due, held or gone
     Explain(explain::Options),
+    /// Records that only people can destroy: list what is due, and confirm what is done
+    #[command(subcommand)]
+    Attest(attest::Verb),
     /// Read, search and verify the audit log
     #[command(subcommand)]
     Audit(audit::Verb),
@@ -112,6 +116,7 @@ impl Cli {
             Verb::Resume(options) => resume::execute(common, &options).await,
             Verb::Schedule(verb) => schedule::execute(common, &verb).await,
             Verb::Explain(options) => explain::execute(common, &options).await,
+            Verb::Attest(verb) => attest::execute(common, &verb).await,
             Verb::Audit(verb) => audit::execute(common, verb).await,
             Verb::Report(verb) => report::execute(common, verb),
             Verb::Register(verb) => register::execute(common, &verb).await,

@@ -76,10 +76,23 @@ pub struct Dataset {
     pub satisfied: Option<String>,
     /// The run under way.
     pub running: Option<Running>,
+    /// The tasks of people, where only people can destroy its records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<Tasks>,
     /// How often in a row it could not be run.
     pub failures: u32,
     /// Why it could not be run, or why it waits.
     pub why: Option<String>,
+}
+
+/// Records that people are to destroy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Tasks {
+    /// All of them.
+    pub open: u64,
+    /// Those whose record should have been gone by now.
+    pub overdue: u64,
 }
 
 /// A run that was.
@@ -116,6 +129,7 @@ impl Status {
         let unwell = |last: &Last| !matches!(last.how.as_deref(), Some("done" | "reported"));
         self.service.as_ref().is_some_and(|service| service.reload_refused.is_some())
             || !self.pauses.is_empty()
+            || self.datasets.iter().any(|one| one.tasks.is_some_and(|tasks| tasks.overdue > 0))
             || self.datasets.iter().any(|one| one.failures > 0 || one.running.is_none() && one.last.as_ref().is_some_and(unwell))
     }
 }

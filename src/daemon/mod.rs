@@ -46,7 +46,7 @@ use crate::audit::{Draft, Kind as EntryKind};
 use crate::clock;
 use crate::config::Config;
 use crate::control::{Reply, Request, Status, status};
-use crate::dispose::BY;
+use crate::dispose::{Attestation, BY};
 use crate::error::{Error, Kind, Result};
 use crate::session::Session;
 
@@ -257,6 +257,11 @@ impl Service {
             Request::Confirm { edit, .. } => {
                 let confirmed = self.confirm(&edit, &person).await;
                 confirmed.map(|()| crate::error::DONE)
+            }
+            Request::Attest { address, on, method, certificate, sha256, .. } => {
+                let word = Attestation { person, on, method, certificate, sha256 };
+                self.tasks.spawn(runs::attest(Arc::clone(&self.state), address, word, replies.clone()));
+                return Ok(());
             }
             Request::Reload {} => self.reload().await.map(|()| crate::error::DONE),
         };

@@ -47,6 +47,10 @@ impl Run {
             detail: None,
             error: trouble,
             found: None,
+            person: None,
+            on: None,
+            certificate: None,
+            sha256: None,
         };
         let kind = match fate {
             Fate::Done(evidence) => {
@@ -57,6 +61,13 @@ impl Run {
                 body.parts = Some(evidence.parts);
                 body.beyond_use_until = self.beyond_use_until();
                 body.asked = self.missed(evidence);
+                if let Some(word) = &self.attestation {
+                    body.method = Some(&word.method);
+                    body.person = Some(&word.person);
+                    body.on = Some(word.on);
+                    body.certificate = Some(&word.certificate);
+                    body.sha256 = word.sha256.as_deref();
+                }
                 match (evidence.method, act) {
                     ("found-gone", _) => {
                         body.found = Some("gone");
@@ -66,6 +77,7 @@ impl Run {
                         body.found = Some("anonymised");
                         EntryKind::Recovered
                     }
+                    (_, Act::Destroy) if self.attestation.is_some() => EntryKind::Attested,
                     (_, Act::Destroy) => EntryKind::Destroyed,
                     (_, Act::Anonymise) => EntryKind::Anonymised,
                 }
@@ -153,4 +165,12 @@ struct Outcome<'a> {
     error: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     found: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    person: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on: Option<Date>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<&'a str>,
 }

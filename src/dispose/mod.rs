@@ -13,6 +13,7 @@
 //! **When the process is killed**, each intent without outcome is resolved at the next start by looking ([`crate::recover`]): until then the log says
 //! no more than is true. One record's failure never stops the rest.
 
+mod attestation;
 mod batches;
 mod brake;
 mod entries;
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+pub use attestation::Attestation;
 use batches::{Batch, Batches};
 pub use brake::Brake;
 use entries::Intent;
@@ -55,6 +57,7 @@ const OLD_FACTS: &str = "what was looked up elsewhere for it had become old";
 #[derive(Debug)]
 pub struct Permit {
     intent: u64,
+    attestation: bool,
 }
 
 /// One run over one dataset: who it is, what it may use.
@@ -71,6 +74,8 @@ pub struct Run {
     pub brake: Brake,
     /// Records with an outcome so far, for people who watch.
     pub done: Arc<AtomicU64>,
+    /// The person's word that its records are destroyed, where no program can destroy them.
+    pub attestation: Option<Attestation>,
 }
 
 /// What keeps the rest of a run's records, once and for all.
@@ -85,8 +90,8 @@ struct Ending {
 }
 
 impl Permit {
-    fn new(intent: &Committed) -> Self {
-        Self { intent: intent.first() }
+    fn new(intent: &Committed, attestation: bool) -> Self {
+        Self { intent: intent.first(), attestation }
     }
 
     /// Index of the intent's entry in the audit log.
@@ -94,10 +99,15 @@ impl Permit {
         self.intent
     }
 
+    /// Whether a person says that the records are destroyed already.
+    pub fn is_attestation(&self) -> bool {
+        self.attestation
+    }
+
     /// For the unit tests of stores, which have no log: not in the built program.
     #[cfg(test)]
     pub(crate) fn for_test() -> Self {
-        Self { intent: 0 }
+        Self { intent: 0, attestation: false }
     }
 }
 
@@ -192,7 +202,7 @@ impl Run {
         let Batch { act, names, records, deciding } = batch;
         let intent = Intent { run: &self.id, store: dataset.store.name(), dataset: &dataset.name, act, records: &names };
         let intent = self.log.commit(vec![Draft::new(EntryKind::Intent, &intent)?]).await?;
-        let permit = Permit::new(&intent);
+        let permit = Permit::new(&intent, self.attestation.is_some());
         // Never closed; without a lane nothing but the pace is lost. Whoever is asked what became of a record must not meet the next batch there.
         let lane = lanes.acquire().await.ok();
         let fates = self.remove(&permit, act, &records, ending).await;
@@ -211,7 +221,7 @@ impl Run {
                 ending.busy.fetch_or(store, Ordering::Relaxed);
                 spent.stopped = self.stopped(ending);
             }
-            spent.count(act, record, &fate);
+            spent.count(self.attestation.is_some(), act, record, &fate);
             if let Some(trouble) = trouble {
                 spent.trouble(trouble, 1);
             }

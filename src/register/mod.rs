@@ -14,6 +14,7 @@
 
 mod facts;
 mod projection;
+mod tasks;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -23,12 +24,13 @@ use sqlx::{Row, Sqlite, Transaction};
 
 pub use facts::{LastRun, Pause};
 pub use projection::{OpenIntent, Projected, Unfinished};
+pub use tasks::{Task, Tasks};
 
 use crate::error::{Error, Kind, Result};
 use crate::hold::{Hold, Scope};
 
 /// Raised when the tables change; another version is rebuilt from the log.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -41,10 +43,13 @@ CREATE TABLE IF NOT EXISTS texts (entry INTEGER PRIMARY KEY, kind TEXT NOT NULL,
 CREATE TABLE IF NOT EXISTS confirmations (entry INTEGER PRIMARY KEY, at TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS runs (dataset TEXT PRIMARY KEY, run TEXT NOT NULL, began TEXT NOT NULL, ended TEXT, how TEXT, satisfied TEXT) STRICT;
 CREATE TABLE IF NOT EXISTS pauses (store TEXT PRIMARY KEY, since TEXT NOT NULL, reason TEXT NOT NULL, person TEXT NOT NULL, entry INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS tasks (dataset TEXT NOT NULL, record TEXT NOT NULL, since TEXT NOT NULL, class TEXT NOT NULL, due TEXT NOT NULL, ceiling TEXT, run TEXT NOT NULL,
+    PRIMARY KEY (dataset, record)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS attested (dataset TEXT NOT NULL, record TEXT NOT NULL, event_date TEXT NOT NULL, PRIMARY KEY (dataset, record)) STRICT, WITHOUT ROWID;
 ";
 
 /// Every table that is a projection of the log.
-const PROJECTED: [&str; 7] = ["schedules", "holds", "flags", "texts", "confirmations", "runs", "pauses"];
+const PROJECTED: [&str; 9] = ["schedules", "holds", "flags", "texts", "confirmations", "runs", "pauses", "tasks", "attested"];
 
 /// The register's database; clones use the same.
 #[derive(Clone)]
@@ -208,6 +213,7 @@ impl Register {
         if flags > 0 {
             found.push(format!("{flags} flagged records"));
         }
+        found.extend(self.attested_in(&pattern).await?);
         Ok(found)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use super::{Flag, Register, facts, fail, insert_flag};
+use super::{Flag, Register, facts, fail, insert_flag, tasks};
 use crate::audit::{Entry, Kind as EntryKind, Reader};
 use crate::error::{Error, Kind, Result};
 use crate::schedule::history::TextKind;
@@ -167,6 +167,8 @@ impl Register {
                     };
                     insert_flag(&mut transaction, &dataset, &text("run").unwrap_or_default(), &flag).await.map_err(&fail)?;
                 }
+                EntryKind::TaskOpened => tasks::opened(&mut transaction, entry).await.map_err(&fail)?,
+                EntryKind::Attested | EntryKind::Lost => tasks::attested(&mut transaction, entry).await.map_err(&fail)?,
                 _ => {}
             }
         }
@@ -184,6 +186,9 @@ fn is_projected(kind: EntryKind) -> bool {
             | EntryKind::HoldPlaced
             | EntryKind::HoldReleased
             | EntryKind::Flagged
+            | EntryKind::TaskOpened
+            | EntryKind::Attested
+            | EntryKind::Lost
             | EntryKind::RunStarted
             | EntryKind::RunFinished
             | EntryKind::Paused
@@ -227,6 +232,7 @@ impl Walk {
             }
             EntryKind::Destroyed
             | EntryKind::Anonymised
+            | EntryKind::Attested
             | EntryKind::Absent
             | EntryKind::Kept
             | EntryKind::Failed
@@ -245,7 +251,7 @@ impl Walk {
                     }
                 }
             }
-            EntryKind::Flagged => {
+            EntryKind::Flagged | EntryKind::TaskOpened => {
                 if let Some(unfinished) = self.unfinished.get_mut(&need("run")?) {
                     *unfinished.counts.entry(entry.kind.as_str()).or_default() += 1;
                 }

@@ -21,8 +21,8 @@ pub use selection::Selection;
 pub use signed::Signed;
 pub use status::status;
 pub use text::{
-    allow_command, changed, check, compared, entry, entry_heading, explained, finding, flush, listed, mismatch, planned, ran, replayed,
-    verified, waiting,
+    allow_command, attested, changed, check, compared, entry, entry_heading, explained, finding, flush, listed, mismatch, planned, ran,
+    replayed, verified, waiting,
 };
 
 use crate::dispose::Stop;

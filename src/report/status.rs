@@ -65,6 +65,10 @@ fn dataset(out: &mut String, row: &Dataset) {
             let _ = writeln!(out, "  last run began {}: {}", last.began, escape(how.as_bytes()));
         }
     }
+    if let Some(tasks) = row.tasks.filter(|tasks| tasks.open > 0) {
+        let overdue = if tasks.overdue > 0 { format!(", {} OVERDUE", tasks.overdue) } else { String::new() };
+        let _ = writeln!(out, "  {} to be destroyed by people{overdue}; `attest list` names them", tasks.open);
+    }
     if let Some(why) = &row.why {
         let times = match row.failures {
             0 => "waits".to_owned(),

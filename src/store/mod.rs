@@ -31,6 +31,7 @@ use crate::record::{Key, Reading, Record};
 use crate::schedule::EventName;
 use crate::yaml::{Fields, Mark, Node, Problems};
 
+pub mod attested;
 #[cfg(test)]
 pub(crate) mod conformance;
 mod data_journal;
@@ -46,7 +47,7 @@ pub const BATCH: usize = 1024;
 pub const MESSAGE: usize = 4 * BATCH;
 
 /// Every kind of store: the key that names it in the configuration, and what reads the rest.
-pub const KINDS: &[Kind] = &[files::KIND, sql::SQLITE, sql::POSTGRES, sql::MYSQL];
+pub const KINDS: &[Kind] = &[files::KIND, sql::SQLITE, sql::POSTGRES, sql::MYSQL, attested::KIND];
 
 /// A kind of store.
 #[derive(Clone, Copy)]
@@ -91,6 +92,7 @@ pub struct DatasetHead<'a> {
 }
 
 /// One event of a dataset.
+#[derive(Clone, Copy)]
 pub struct EventHead<'a> {
     /// The event.
     pub name: &'a EventName,
@@ -99,6 +101,7 @@ pub struct EventHead<'a> {
 }
 
 /// Where the date of an event is.
+#[derive(Clone, Copy)]
 pub enum EventPlace<'a> {
     /// In the store itself; the kind reads the node.
     Here(&'a Node),
@@ -266,6 +269,12 @@ pub trait Store: Send + Sync {
     /// How many batches may be removed side by side. Databases want one; file systems gain from a few.
     fn lanes(&self) -> usize {
         1
+    }
+
+    /// Whether only people can destroy its records, so that what is due becomes their task and they confirm it: paper, and what others keep. Of such
+    /// records the store knows where they are filed, and never changes that.
+    fn is_attested(&self) -> bool {
+        false
     }
 
     /// Pairs of datasets that may match the same record, as far as can be told without reading any.

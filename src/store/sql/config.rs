@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use super::statement::{Condition, Dialect, Name};
 use super::value::Cell;
-use super::when::{Form, When};
+use super::when::When;
 use crate::error::escape;
 use crate::schedule::EventName;
-use crate::schedule::load::zone_named;
 use crate::store::{DatasetHead, EventPlace};
 use crate::yaml::{Fields, Node, Problems, Typed, Value};
 
@@ -281,27 +280,8 @@ fn condition(node: &Node, dialect: Dialect, problems: &mut Problems) -> Option<C
 }
 
 fn here(node: &Node, problems: &mut Problems) -> Option<(Name, Option<When>)> {
-    if let Value::Scalar(_) = node.value {
-        return Some((name(node, "the name of a column", problems)?, Some(When { form: Form::Undeclared, zone: None })));
-    }
-    let mut fields = node.fields("the name of a column, or a mapping with `column`", problems)?;
-    let column = fields.need("column", "an event", problems).and_then(|node| name(node, "the name of a column", problems));
-    let form = match fields.take("as") {
-        None => Some(Form::Undeclared),
-        Some(node) => {
-            node.text("the form of the dates", problems).and_then(|text| Form::parse(text).map_err(|e| problems.add(node.mark, e)).ok())
-        }
-    };
-    let zone_node = fields.take("zone");
-    let zone = zone_node
-        .and_then(|node| zone_named(node.text("an IANA time zone", problems)?).map_err(|error| problems.add(node.mark, error)).ok());
-    fields.finish("an event", problems);
-    if let (Some(form), Some(node)) = (&form, zone_node)
-        && !form.takes_zone()
-    {
-        problems.add(node.mark, format!("{} needs no zone; remove `zone:`", form.describe()));
-    }
-    Some((column?, Some(When { form: form?, zone })))
+    let (column, mark, when) = When::of_column(node, problems)?;
+    Some((Name::new(column).map_err(|error| problems.add(mark, error)).ok()?, Some(when)))
 }
 
 fn children(node: &Node, parent_key: usize, depth: usize, problems: &mut Problems) -> Vec<Child> {

@@ -37,8 +37,8 @@ mod statement;
 mod tests;
 mod throttle;
 mod transaction;
-mod value;
-mod when;
+pub(super) mod value;
+pub(super) mod when;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
