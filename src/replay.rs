@@ -166,6 +166,8 @@ struct Replay {
     in_force: Arc<BTreeMap<String, String>>,
     runs: HashMap<String, Run>,
     refused: BTreeSet<String>,
+    /// The last intent, or what was counted for it: the index of its entry, its run, and how many records it still has.
+    announced: (u64, String, usize),
     holds: BTreeMap<String, (u64, Hold)>,
     arranged: Holds,
 }
@@ -178,8 +180,12 @@ impl Replay {
             EntryKind::RunFinished => self.finished(entry),
             EntryKind::Intent => {
                 let run = self.run_of(entry)?;
-                if run.mode == "enforce" { Ok(()) } else { wrong("an intent", format!("none in a run in {} mode", run.mode)) }
+                let checked =
+                    if run.mode == "enforce" { Ok(()) } else { wrong("an intent", format!("none in a run in {} mode", run.mode)) };
+                self.announced = (entry.n, entry.str("run").unwrap_or_default().to_owned(), entry.strs("records").count());
+                checked
             }
+            EntryKind::Statistics => self.statistics(entry),
             EntryKind::Flagged | EntryKind::TaskOpened => self.decision(entry),
             EntryKind::Lost => self.lost(entry),
             kind if kind.is_outcome() => self.decision(entry),
@@ -328,6 +334,21 @@ impl Replay {
         let checked = checked.and_then(|()| self.not_held(entry, schedule, class_id)).and_then(|()| in_time(entry, due));
         self.done.decisions += 1;
         checked
+    }
+
+    /// What the records of the intent before it count for.
+    fn statistics(&mut self, entry: &Entry) -> Checked {
+        let (before, run, left) = &mut self.announced;
+        let list = |name: &str| entry.fields.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let (cells, of) = (list("cells"), list("of"));
+        if entry.n != *before + 1 || entry.str("run") != Some(run) || of.len() > *left || of.is_empty() {
+            return wrong(format!("what {} records count for", of.len()), "an intent with as many records just before it, in the same run");
+        }
+        (*before, *left) = (entry.n, *left - of.len());
+        if of.iter().any(|at| !at.is_null() && at.as_u64().is_none_or(|at| at >= cells.len() as u64)) {
+            return wrong("records that count for something", format!("one of its {} cells each", cells.len()));
+        }
+        Ok(())
     }
 
     /// A record that a person destroyed too early. What was missed from a list of names has no date in the log, and nothing to derive.

@@ -214,7 +214,7 @@ const SCHEDULE: [Probe; 3] = [
 /// The keys that say what kind of store it is. The loader names all of them wherever one may stand; the schema describes each kind by itself.
 const KINDS: [&str; 6] = ["files", "sqlite", "postgres", "mysql", "attested", "csv"];
 
-const CONFIGURATION: [Probe; 26] = [
+const CONFIGURATION: [Probe; 27] = [
     Probe { text: "clock: { KEY: null }\n", schemas: &["/properties/clock"] },
     Probe { text: "KEY: null\n", schemas: &[""] },
     Probe { text: "anchors: [ { folder: a, KEY: null } ]\n", schemas: &["/$defs/anchor"] },
@@ -263,6 +263,7 @@ const CONFIGURATION: [Probe; 26] = [
         text: "stores: { s: { sqlite: f, datasets: { d: { events: { e: { column: a, KEY: null } } } } } }\n",
         schemas: &["/$defs/sqlite-event/oneOf/1"],
     },
+    Probe { text: "stores: { s: { sqlite: f, datasets: { d: { statistics: { KEY: null } } } } }\n", schemas: &["/$defs/rows-statistics"] },
     Probe { text: "stores: { s: { sqlite: f, datasets: { d: { children: [ { id: a, KEY: null } ] } } } }\n", schemas: &["/$defs/child"] },
     Probe {
         text: "stores: { s: { sqlite: f, datasets: { d: { anonymise: { a: { KEY: null } } } } } }\n",

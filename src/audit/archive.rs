@@ -117,6 +117,7 @@ fn stays(kind: Kind) -> bool {
     match kind {
         Kind::RunStarted
         | Kind::Intent
+        | Kind::Statistics
         | Kind::Destroyed
         | Kind::Anonymised
         | Kind::Flagged

@@ -55,6 +55,8 @@ pub enum Kind {
     RunStarted,
     /// The records named are about to be destroyed or anonymised.
     Intent,
+    /// What the records of the intent before it count for in statistics, should they go.
+    Statistics,
     /// A record was destroyed.
     Destroyed,
     /// A record was anonymised.
@@ -111,11 +113,12 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Opened,
         Self::Schedule,
         Self::RunStarted,
         Self::Intent,
+        Self::Statistics,
         Self::Destroyed,
         Self::Anonymised,
         Self::Attested,
@@ -151,6 +154,7 @@ impl Kind {
             Self::Schedule => "schedule",
             Self::RunStarted => "run-started",
             Self::Intent => "intent",
+            Self::Statistics => "statistics",
             Self::Destroyed => "destroyed",
             Self::Anonymised => "anonymised",
             Self::Attested => "attested",

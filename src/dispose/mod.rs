@@ -18,6 +18,7 @@ mod batches;
 mod brake;
 mod entries;
 mod spent;
+mod statistics;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -200,8 +201,22 @@ impl Run {
     async fn through_the_door(&self, batch: Batch, ending: &Ending, lanes: &Semaphore) -> Result<Spent> {
         let dataset = self.dataset();
         let Batch { act, names, records, deciding } = batch;
+        let counted = match self.counted(&records, &deciding).await {
+            Ok(counted) => counted,
+            // What could not be counted stays until it can.
+            Err(error) => {
+                let mut spent = Spent { settled: names, ..Spent::default() };
+                spent.trouble(
+                    format!("kept, because what it counts for in the statistics could not be read: {error}"),
+                    records.len() as u64,
+                );
+                return Ok(spent);
+            }
+        };
         let intent = Intent { run: &self.id, store: dataset.store.name(), dataset: &dataset.name, act, records: &names };
-        let intent = self.log.commit(vec![Draft::new(EntryKind::Intent, &intent)?]).await?;
+        let mut drafts = vec![Draft::new(EntryKind::Intent, &intent)?];
+        drafts.extend(counted);
+        let intent = self.log.commit(drafts).await?;
         let permit = Permit::new(&intent, self.attestation.is_some());
         // Never closed; without a lane nothing but the pace is lost. Whoever is asked what became of a record must not meet the next batch there.
         let lane = lanes.acquire().await.ok();

@@ -9,6 +9,7 @@ mod json;
 mod markup;
 mod selection;
 mod signed;
+mod statistics;
 mod status;
 mod text;
 mod words;
@@ -19,6 +20,7 @@ pub use deletion_log::{Form, write as write_deletion_log};
 pub use json::{planned as planned_json, ran as ran_json, verdict as verdict_json, verified as verified_json};
 pub use selection::Selection;
 pub use signed::Signed;
+pub use statistics::Statistics;
 pub use status::status;
 pub use text::{
     allow_command, attested, changed, check, compared, entry, entry_heading, explained, finding, flush, listed, mismatch, planned, ran,

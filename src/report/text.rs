@@ -448,6 +448,10 @@ pub fn entry(entry: &Entry) -> String {
             let records = entry.fields.get("records").and_then(serde_json::Value::as_array).map_or(0, Vec::len);
             format!("to {} {records} records, run {}", text("act").unwrap_or_default(), text("run").unwrap_or_default())
         }
+        EntryKind::Statistics => {
+            let records = entry.fields.get("of").and_then(serde_json::Value::as_array).map_or(0, Vec::len);
+            format!("what {records} records count for in the statistics, run {}", text("run").unwrap_or_default())
+        }
         EntryKind::RunStarted => format!("run {} in {} mode", text("run").unwrap_or_default(), text("mode").unwrap_or_default()),
         EntryKind::RunFinished => {
             let counts = entry.fields.get("counts").and_then(serde_json::Value::as_object);

@@ -170,6 +170,18 @@ pub struct Order {
     pub at_least: Option<String>,
 }
 
+/// How statistics count the records of a dataset before they go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// The columns whose values are counted.
+    pub by: Vec<String>,
+    /// Counts below this are not shown to anybody.
+    pub smallest: u64,
+}
+
+/// What one record counts for: a value for each column.
+pub type Cell = Vec<Option<String>>;
+
 /// The two things that are done to records and cannot be undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -304,6 +316,17 @@ pub trait Store: Send + Sync {
     /// For each record: the records of *other* datasets of this store that are the same thing, or that would go with it.
     async fn elsewhere(&self, _dataset: &str, records: &[Record]) -> Result<Vec<Vec<(String, Record)>>> {
         Ok(vec![Vec::new(); records.len()])
+    }
+
+    /// How the statistics of the dataset count its records, if it has any.
+    fn counts(&self, _dataset: &str) -> Option<Counts> {
+        None
+    }
+
+    /// For each key what its record counts for: the value of each column of [`Store::counts`], `None` within for no value. `None` for a record that is
+    /// not there.
+    async fn cells(&self, _dataset: &str, keys: &[Key]) -> Result<Vec<Option<Cell>>> {
+        Ok(vec![None; keys.len()])
     }
 
     /// Lets the place clean up behind the records that went from the dataset, if its configuration asks for that: what was done, and whether it

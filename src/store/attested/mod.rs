@@ -81,7 +81,7 @@ impl Configure for Configuring {
             problems.add(mark, format!("{what}: unknown grade \"{}\"{hint}", escape(grade.as_bytes())));
         }
         // Whatever would be done to rows is never done to these: reading them is all that the database must allow.
-        for key in ["children", "anonymise", "anonymised", "triggers", "purge"] {
+        for key in ["children", "anonymise", "anonymised", "triggers", "purge", "statistics"] {
             if fields.has(key) {
                 problems.add(fields.mark_of(key), format!("{what}: `{key}` has no meaning for records that people destroy; remove it"));
                 fields.take(key);
