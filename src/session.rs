@@ -10,6 +10,7 @@
 //! enforce mode the plan is made durable and spent through the one door → `run-finished` with counts that add up.
 
 mod edits;
+mod inventory;
 mod pause;
 mod shared;
 mod tasks;
@@ -22,7 +23,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::assess::{Assessor, Formers};
+use crate::assess::{Assessment, Assessor, Formers};
 use crate::audit::anchor::State;
 use crate::audit::{AuditLog, Committed, Draft, Entry, EpochKey, Kind as EntryKind, Pseudonyms};
 use crate::clock::{self, Today};
@@ -33,7 +34,8 @@ use crate::finding::{Finding, Severity};
 use crate::hold::Holds;
 use crate::plan::{Item, OverLimit, Tally};
 use crate::register::{Flag, Register};
-use crate::scan::{acts, scan};
+use crate::record::Record;
+use crate::scan::{Listen, acts, scan};
 use crate::schedule::Disposition;
 use crate::spool::{self, Spool};
 use crate::store::BATCH;
@@ -91,6 +93,8 @@ pub struct Ran {
     pub flagged: u64,
     /// Records that became tasks of people.
     pub tasks: u64,
+    /// What came of the inventory, where the dataset keeps one.
+    pub inventory: Option<serde_json::Value>,
     /// Things a person should know.
     pub findings: Vec<Finding>,
 }
@@ -271,7 +275,15 @@ impl Session {
         }
         self.check_clock(dataset).await?;
         let mark = self.started(&run, None, None).await?;
-        let planned = match scan(&run.assessor, Some(&self.plans()), Arc::clone(&progress.seen), &run.brake, false, None).await {
+        let mut taking = self.take_inventory(dataset)?;
+        let whole = taking.is_some();
+        let mut take = |record: &Record, assessment: &Assessment| {
+            if let Some(taking) = &mut taking {
+                taking.take(dataset, record, assessment);
+            }
+        };
+        let listen = whole.then_some(&mut take as &mut Listen<'_>);
+        let planned = match scan(&run.assessor, Some(&self.plans()), Arc::clone(&progress.seen), &run.brake, whole, listen).await {
             Ok(planned) => planned,
             // A store that cannot be scanned is that dataset's trouble; a disk that takes no plan or a lost log is everybody's.
             Err(error) if error.kind() == Kind::Store => {
@@ -288,6 +300,7 @@ impl Session {
             end: End::Reported(None),
             flagged: 0,
             tasks: 0,
+            inventory: None,
             findings: planned.findings,
         };
         match (planned.plan, run.brake.pulled()) {
@@ -296,6 +309,9 @@ impl Session {
             (Some(plan), _) if plan.footer.mark != mark => ran.end = End::Incomplete(another_place(dataset)),
             (Some(plan), _) => {
                 self.tell_overdue(&run, &ran.tally).await?;
+                if let Some(taking) = taking {
+                    self.keep_inventory(&run, taking, &mark, &mut ran).await?;
+                }
                 ran.flagged = self.flag(&run, &plan).await?;
                 self.open_tasks(&run, &plan, &mut ran).await?;
                 ran.end = self.decide(&run, plan, &ran.tally, progress).await?;
@@ -441,6 +457,7 @@ impl Session {
             end,
             flagged: 0,
             tasks: 0,
+            inventory: None,
             findings: Vec::new(),
         };
         self.finished(&run, &ran).await?;
@@ -492,6 +509,9 @@ impl Session {
             "counts": ran.counts(), "population": ran.tally.population, "due": ran.tally.due(), "held": ran.tally.held,
             "undetermined": ran.tally.undetermined, "overdue": ran.tally.overdue,
         });
+        if let Some(inventory) = &ran.inventory {
+            body["inventory"] = inventory.clone();
+        }
         if let End::Incomplete(_) = &ran.end {
             body["incomplete"] = json!(true);
         }
@@ -650,6 +670,7 @@ impl Ran {
             end,
             flagged: 0,
             tasks: 0,
+            inventory: None,
             findings: Vec::new(),
         }
     }

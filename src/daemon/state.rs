@@ -197,6 +197,9 @@ pub(super) async fn known(config: &Config, register: &Register, pauses: Vec<Paus
             row.last = Some(status::Last { run: last.run, began: shown(last.began), ended: last.ended.map(shown), how: last.how });
         }
     }
+    for row in &mut status.datasets {
+        row.lost = register.losses(&row.dataset).await?.map(|(records, last)| status::Lost { records, last });
+    }
     for dataset in config.datasets.iter().filter(|dataset| dataset.store.is_attested()) {
         let zone = dataset.rules().first().map_or(jiff::tz::TimeZone::UTC, |rule| rule.schedule.zone.clone());
         let today = crate::clock::Today::now().date_in(&zone);

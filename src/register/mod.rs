@@ -30,7 +30,7 @@ use crate::error::{Error, Kind, Result};
 use crate::hold::{Hold, Scope};
 
 /// Raised when the tables change; another version is rebuilt from the log.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -46,10 +46,11 @@ CREATE TABLE IF NOT EXISTS pauses (store TEXT PRIMARY KEY, since TEXT NOT NULL, 
 CREATE TABLE IF NOT EXISTS tasks (dataset TEXT NOT NULL, record TEXT NOT NULL, since TEXT NOT NULL, class TEXT NOT NULL, due TEXT NOT NULL, ceiling TEXT, run TEXT NOT NULL,
     PRIMARY KEY (dataset, record)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS attested (dataset TEXT NOT NULL, record TEXT NOT NULL, event_date TEXT NOT NULL, PRIMARY KEY (dataset, record)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS losses (entry INTEGER PRIMARY KEY, dataset TEXT NOT NULL, at TEXT NOT NULL, records INTEGER NOT NULL) STRICT;
 ";
 
 /// Every table that is a projection of the log.
-const PROJECTED: [&str; 9] = ["schedules", "holds", "flags", "texts", "confirmations", "runs", "pauses", "tasks", "attested"];
+const PROJECTED: [&str; 10] = ["schedules", "holds", "flags", "texts", "confirmations", "runs", "pauses", "tasks", "attested", "losses"];
 
 /// The register's database; clones use the same.
 #[derive(Clone)]

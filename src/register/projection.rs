@@ -168,7 +168,8 @@ impl Register {
                     insert_flag(&mut transaction, &dataset, &text("run").unwrap_or_default(), &flag).await.map_err(&fail)?;
                 }
                 EntryKind::TaskOpened => tasks::opened(&mut transaction, entry).await.map_err(&fail)?,
-                EntryKind::Attested | EntryKind::Lost => tasks::attested(&mut transaction, entry).await.map_err(&fail)?,
+                EntryKind::Attested => tasks::attested(&mut transaction, entry).await.map_err(&fail)?,
+                EntryKind::Lost => tasks::lost(&mut transaction, entry).await.map_err(&fail)?,
                 _ => {}
             }
         }

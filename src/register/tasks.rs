@@ -62,6 +62,13 @@ impl Register {
         Ok(Tasks { open: number(row.get(0)), overdue: number(row.get(1)) })
     }
 
+    /// How many records of the dataset were lost, ever, and when the last of them was missed.
+    pub async fn losses(&self, dataset: &str) -> Result<Option<(u64, String)>> {
+        let query = sqlx::query("SELECT sum(records), max(at) FROM losses WHERE dataset = ? HAVING count(*) > 0").bind(dataset);
+        let row = query.fetch_optional(&self.pool).await.map_err(fail(&self.path))?;
+        Ok(row.map(|row| (number(row.get(0)), row.get(1))))
+    }
+
     /// Opens tasks, or says of open ones that this run still found them due.
     pub async fn open_tasks(&self, dataset: &str, run: &str, tasks: &[Task]) -> Result<()> {
         let fail = fail(&self.path);
@@ -109,6 +116,16 @@ impl Register {
         let count: i64 = query.fetch_one(&self.pool).await.map_err(fail(&self.path))?.get(0);
         Ok((count > 0).then(|| format!("{count} confirmations of records that people destroyed")))
     }
+}
+
+/// Records that went too early: one that a person confirmed, or those that an inventory missed.
+pub(super) async fn lost(connection: &mut SqliteConnection, entry: &Entry) -> Done {
+    attested(connection, entry).await?;
+    // What does not fit into one entry is told by several, each with the number of all.
+    let records = if entry.u64("part").unwrap_or(1) == 1 { entry.u64("count").unwrap_or(1) } else { 0 };
+    let query = sqlx::query("INSERT OR REPLACE INTO losses VALUES (?, ?, ?, ?)");
+    let query = query.bind(i64::try_from(entry.n).unwrap_or(i64::MAX)).bind(dataset_of(entry)).bind(&entry.at);
+    query.bind(i64::try_from(records).unwrap_or(i64::MAX)).execute(connection).await.map(drop)
 }
 
 async fn insert(connection: &mut SqliteConnection, dataset: &str, run: &str, task: &Task) -> Done {

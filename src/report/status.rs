@@ -65,6 +65,9 @@ fn dataset(out: &mut String, row: &Dataset) {
             let _ = writeln!(out, "  last run began {}: {}", last.began, escape(how.as_bytes()));
         }
     }
+    if let Some(lost) = &row.lost {
+        let _ = writeln!(out, "  {} LOST before their time, the last at {}; `audit list --kind lost` has them", lost.records, lost.last);
+    }
     if let Some(tasks) = row.tasks.filter(|tasks| tasks.open > 0) {
         let overdue = if tasks.overdue > 0 { format!(", {} OVERDUE", tasks.overdue) } else { String::new() };
         let _ = writeln!(out, "  {} to be destroyed by people{overdue}; `attest list` names them", tasks.open);

@@ -251,7 +251,7 @@ fn held(verdict: &Verdict) -> String {
     }
 }
 
-fn zone_today(dataset: &Dataset, now: jiff::Timestamp) -> Date {
+pub(super) fn zone_today(dataset: &Dataset, now: jiff::Timestamp) -> Date {
     let zone = dataset.rules().first().map_or(jiff::tz::TimeZone::UTC, |rule| rule.schedule.zone.clone());
     Today::Now(now).date_in(&zone)
 }

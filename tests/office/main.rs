@@ -3,6 +3,7 @@
 //! Each test goes through files or lists and every engine that there is. Where a server is missing, a line says so and the engine is left out.
 
 mod anonymise;
+mod lost;
 mod paper;
 #[path = "../databases/program.rs"]
 #[allow(dead_code, reason = "what the databases' tests need of it as well")]
