@@ -363,13 +363,22 @@ mod tests {
         let now = (0..many + 5).filter(|n| n % 1000 != 0 && n % 1000 != 1).map(|n| (n, 7));
         let mut lost = Vec::new();
         let mut now = sorter(folder.path(), now).finish().unwrap();
-        let (gone, new) = inventory.compare(&mut now, 101, &mut |name| { lost.push(name); Ok(()) }).unwrap();
+        let (gone, new) = inventory
+            .compare(&mut now, 101, &mut |name| {
+                lost.push(name);
+                Ok(())
+            })
+            .unwrap();
         let mut expected: Vec<_> = (0..many).step_by(1000).map(name).collect();
         expected.sort_unstable();
         assert_eq!((lost, gone, new), (expected, u64::from((many - 2) / 1000 + 1), 5));
         let mut kept = Vec::new();
         let candidates = sorter(folder.path(), [(1, 0), (2, 0), (3, 0)]);
-        missing(candidates, sorter(folder.path(), [(2, 9), (9, 9)]).finish().unwrap(), &mut |name| { kept.push(name); Ok(()) }).unwrap();
+        missing(candidates, sorter(folder.path(), [(2, 9), (9, 9)]).finish().unwrap(), &mut |name| {
+            kept.push(name);
+            Ok(())
+        })
+        .unwrap();
         kept.sort_unstable();
         let mut expected = vec![name(1), name(3)];
         expected.sort_unstable();

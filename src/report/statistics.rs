@@ -32,8 +32,20 @@ pub struct Statistics {
 
 /// An intent whose records are counted, and of which some have no outcome yet.
 struct Open {
-    cells: Vec<(String, Vec<Option<String>>)>,
+    cells: Vec<Cell>,
     of: HashMap<String, Option<usize>>,
+}
+
+/// A month and values.
+type Cell = (String, Vec<Option<String>>);
+
+/// What a record counts for.
+enum CountsFor {
+    /// Its dataset has no statistics.
+    Nothing,
+    /// It was not there when it was asked for.
+    Unknown,
+    Cell(Cell),
 }
 
 /// What is remembered while the log is read.
@@ -128,24 +140,26 @@ impl Reading {
         }
     }
 
-    /// The cell of the record of an outcome, which is not asked for again.
-    fn settle(&mut self, entry: &Entry) -> Option<Option<(String, Vec<Option<String>>)>> {
-        let intent = entry.u64("intent")?;
-        let open = self.open.get_mut(&intent)?;
-        let at = open.of.remove(entry.str("record").unwrap_or_default())?;
-        let cell = at.and_then(|at| open.cells.get(at).cloned());
+    /// What the record of an outcome counts for, which is not asked for again.
+    fn settle(&mut self, entry: &Entry) -> CountsFor {
+        let Some(intent) = entry.u64("intent") else { return CountsFor::Nothing };
+        let Some(open) = self.open.get_mut(&intent) else { return CountsFor::Nothing };
+        let counts_for = match open.of.remove(entry.str("record").unwrap_or_default()) {
+            None => CountsFor::Nothing,
+            Some(at) => at.and_then(|at| open.cells.get(at).cloned()).map_or(CountsFor::Unknown, CountsFor::Cell),
+        };
         if open.of.is_empty() {
             self.open.remove(&intent);
         }
-        Some(cell)
+        counts_for
     }
 
     fn gone(&mut self, entry: &Entry, outcome: &'static str) -> Result<()> {
         let dataset = dataset_of(entry);
         match self.settle(entry) {
-            None => {}
-            Some(None) => *self.statistics.uncounted.entry(dataset).or_default() += 1,
-            Some(Some((month, values))) => {
+            CountsFor::Nothing => {}
+            CountsFor::Unknown => *self.statistics.uncounted.entry(dataset).or_default() += 1,
+            CountsFor::Cell((month, values)) => {
                 *self.statistics.counts.entry((dataset, outcome, month, values)).or_default() += 1;
                 if self.statistics.counts.len() > MOST {
                     let why = format!("the statistics have more than {MOST} cells; ask for one dataset, and count by fewer columns");

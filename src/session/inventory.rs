@@ -56,7 +56,7 @@ impl Session {
         match Inventory::open(&path) {
             Ok(None) => begun = Some("there was none before".to_owned()),
             Err(why) => begun = Some(why),
-            Ok(Some(inventory)) if inventory.head.scope != *scope || inventory.head.place != dataset.store.identity() => {
+            Ok(Some(inventory)) if inventory.head.scope != *scope || inventory.head.place != dataset.store.place() => {
                 begun = Some("which records there are is configured otherwise than before".to_owned());
             }
             Ok(Some(inventory)) if inventory.head.year == self.epoch.year() => before = Some((inventory, None)),
@@ -76,7 +76,7 @@ impl Session {
         let fail = |error| Error::with_source(Kind::Io, format!("{}: the inventory cannot be taken", dataset.address), error);
         let Taking { path, scope, at, epoch, names, before, begun, failed } = taking;
         failed.map_or(Ok(()), |error| Err(fail(error)))?;
-        let head = Head { scope, place: dataset.store.identity(), mark: mark.to_owned(), year: epoch.year(), at, records: 0 };
+        let head = Head { scope, place: dataset.store.place(), mark: mark.to_owned(), year: epoch.year(), at, records: 0 };
         let folder = path.parent().map_or_else(|| self.config.state.clone(), PathBuf::from);
         let prepared = {
             let path = path.clone();
@@ -147,7 +147,14 @@ impl Session {
         Ok(())
     }
 
-    async fn tell_lost(&self, run: &Run, ran: &mut Ran, (lost, named): (u64, &[[u8; 32]]), key: &EpochKey, (since, new): (&str, u64)) -> Result<()> {
+    async fn tell_lost(
+        &self,
+        run: &Run,
+        ran: &mut Ran,
+        (lost, named): (u64, &[[u8; 32]]),
+        key: &EpochKey,
+        (since, new): (&str, u64),
+    ) -> Result<()> {
         if lost == 0 {
             return Ok(());
         }
@@ -161,7 +168,8 @@ impl Session {
             self.tell(EntryKind::Lost, vec![body]).await?;
         }
         let hint = if new > 0 { format!("; {new} new ones are there, which may be the same under other names") } else { String::new() };
-        let text = format!("{lost} records are LOST: they were there at {since}, were to be kept, and are gone, not through this program{hint}");
+        let text =
+            format!("{lost} records are LOST: they were there at {since}, were to be kept, and are gone, not through this program{hint}");
         ran.findings.push(Finding::warning(&dataset.address, text));
         Ok(())
     }

@@ -9,7 +9,8 @@ use crate::program::Program;
 use crate::servers::Engine;
 use crate::table::{Table, evidence};
 
-const SCHEDULE: &str = "schedule: test\ntime-zone: Europe/London\nclasses:\n  short: { title: Short, keep: 1 year, after: ended, then: destroy }\n";
+const SCHEDULE: &str =
+    "schedule: test\ntime-zone: Europe/London\nclasses:\n  short: { title: Short, keep: 1 year, after: ended, then: destroy }\n";
 
 fn ago(days: i64) -> String {
     (Zoned::now().date() - days.days()).to_string()
@@ -48,9 +49,7 @@ impl Place {
             Self::Rows(table) => {
                 let engine = if let Table::Server(database) = table { Some(database.engine()) } else { None };
                 let index = if engine == Some(Engine::Postgres) { "; CREATE INDEX by_date ON things (ended_on, id)" } else { "" };
-                table
-                    .run(&program, &format!("CREATE TABLE things (id INT PRIMARY KEY, state INT, ended_on VARCHAR(10)){index}"))
-                    .await;
+                table.run(&program, &format!("CREATE TABLE things (id INT PRIMARY KEY, state INT, ended_on VARCHAR(10)){index}")).await;
             }
         }
         program
@@ -125,7 +124,9 @@ async fn what_others_remove_too_early_is_missed_once_and_what_we_remove_is_not()
 
         if let Place::Rows(table) = &place {
             // Re-dated, or no longer one of the dataset's, it is still there.
-            table.run(&program, &format!("UPDATE things SET state = 2 WHERE id = 4; UPDATE things SET ended_on = '{}' WHERE id = 5", ago(3))).await;
+            table
+                .run(&program, &format!("UPDATE things SET state = 2 WHERE id = 4; UPDATE things SET ended_on = '{}' WHERE id = 5", ago(3)))
+                .await;
             assert_eq!(run(&program).0, 1);
             table.run(&program, "UPDATE things SET state = 1 WHERE id = 4").await;
             assert_eq!(run(&program).0, 1);
@@ -199,9 +200,11 @@ async fn a_new_year_is_no_loss_and_hides_none() {
     let name = program.entries("lost")[0]["records"][0].as_str().unwrap().to_owned();
     assert!(name.starts_with(&format!("{year}:")), "it is named as the log named it: {name}");
     place.remove(&program, 6, 100).await;
+    program.set("FAKETIME", format!("@{}-01-01 12:30:00", year + 1));
     assert_eq!(run(&program).0, 2);
     let name = program.entries("lost")[1]["records"][0].as_str().unwrap().to_owned();
     assert!(name.starts_with(&format!("{}:", year + 1)), "{name}");
+    program.set("FAKETIME", format!("@{}-01-01 13:00:00", year + 1));
     assert_eq!(run(&program).0, 2);
 }
 
@@ -244,7 +247,10 @@ async fn many_losses_are_told_in_pieces() {
     std::fs::remove_dir_all(program.path(&format!("media/{}", ago(100)))).unwrap();
     let (all, said) = run(&program);
     assert!(all == 2500 && said.contains("2500 records are LOST"), "{said}");
-    assert_eq!(program.entries("lost").iter().map(|entry| entry["records"].as_array().unwrap().len()).collect::<Vec<_>>(), [1000, 1000, 500]);
+    assert_eq!(
+        program.entries("lost").iter().map(|entry| entry["records"].as_array().unwrap().len()).collect::<Vec<_>>(),
+        [1000, 1000, 500]
+    );
     let status: Value = serde_json::from_str(program.must(1, &["status", "--json"]).trim()).unwrap();
     assert_eq!(status["datasets"][0]["lost"]["records"], 2500);
     evidence(&program);
