@@ -15,6 +15,7 @@ use crate::config::{ClassChoice, Config, Dataset, EventSource, Lookup};
 use crate::hold::{EventRange, Holds, Subject};
 use crate::judge::{Bound, RuleToday, Standing, Verdict, judge};
 use crate::record::{Doubt, Reading, Record};
+use crate::register::Register;
 use crate::schedule::history::Former;
 use crate::schedule::{EventName, Rule};
 use crate::store::{Kept, Store};
@@ -32,6 +33,8 @@ pub struct Assessor {
     formers: Arc<Formers>,
     /// Whether another dataset of the store may match the same records.
     overlapping: bool,
+    /// Which records people said they destroyed.
+    register: Option<Register>,
 }
 
 enum OwnRules {
@@ -72,7 +75,13 @@ impl Assessor {
                 OwnRules::By(map.iter().map(|(value, rules)| (value.clone(), rules_today(rules, today))).collect())
             }
         };
-        Self { config, dataset, today, holds, pseudonyms, rules, formers, overlapping }
+        Self { config, dataset, today, holds, pseudonyms, rules, formers, overlapping, register: None }
+    }
+
+    /// The same, and it knows from the register which records people said they destroyed.
+    #[must_use]
+    pub fn with_register(self, register: Option<Register>) -> Self {
+        Self { register, ..self }
     }
 
     /// The day that counts as today.
@@ -147,6 +156,20 @@ impl Assessor {
             self.assess_elsewhere(records, &mut assessments).await;
         }
         assessments
+    }
+
+    /// Which of the records a person has said to be destroyed. One whose date is later than the date that was confirmed is another record that was filed
+    /// under the same key since, or one about which the list says something new: it is judged like any other.
+    pub async fn attested(&self, records: &[Record], assessments: &[Assessment]) -> crate::error::Result<Vec<bool>> {
+        let Some(register) = &self.register else { return Ok(vec![false; records.len()]) };
+        let mut gone = Vec::with_capacity(records.len());
+        for (record, assessment) in records.iter().zip(assessments) {
+            let names = self.pseudonyms.all_for(self.dataset.store.name(), &self.dataset.name, record.key.as_bytes());
+            let confirmed = register.attested(&self.dataset.address, &names).await?;
+            let date = assessment.verdict.deciding.as_ref().map(|facts| facts.event_date);
+            gone.push(confirmed.is_some_and(|confirmed| date <= Some(confirmed)));
+        }
+        Ok(gone)
     }
 
     /// Judges one record of this dataset again with fresh readings, and the readings from elsewhere that were looked up for it just before.

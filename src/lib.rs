@@ -21,6 +21,8 @@
 //!    of it, for quick answers. From the log alone every decision can be derived again. ([`replay`]) A log that can no longer be signed is followed by
 //!    one that names it. ([`anew`])
 //!
+//! Records that vanish before their time and not through this program are missed by the [`inventory`] of their dataset, where it keeps one.
+//!
 //! A [`session`] holds all this together for one run; [`cli`] is what people type, and [`report`] what they read. The [`daemon`] runs every dataset
 //! on its timetable, and answers through the [`control`] socket. Whoever watches it does so through [`metrics`], notices ([`notify`]) and the journal
 //! ([`logging`]).
@@ -47,6 +49,7 @@ pub mod dispose;
 pub mod error;
 pub mod finding;
 pub mod hold;
+pub mod inventory;
 pub mod judge;
 pub mod logging;
 pub mod metrics;

@@ -39,6 +39,12 @@ pub struct Tally {
     pub destroy: u64,
     /// Due and to be anonymised.
     pub anonymise: u64,
+    /// Due and to be destroyed by people.
+    #[serde(default)]
+    pub by_hand: u64,
+    /// Destroyed by people, who said so; only their list still has them.
+    #[serde(default)]
+    pub attested: u64,
     /// Due and waiting for a person.
     pub review: u64,
     /// Due and to be flagged only.
@@ -108,6 +114,16 @@ impl Tally {
         }
     }
 
+    /// Counts one verdict about a record that only people can destroy.
+    pub fn count_by_hand(&mut self, verdict: &Verdict, record: &Record) {
+        self.count(verdict, record);
+        if (verdict.standing, verdict.then) == (Standing::Due, Some(Disposition::Destroy)) {
+            self.destroy -= 1;
+            self.bytes -= record.size;
+            self.by_hand += 1;
+        }
+    }
+
     fn count_doubt(&mut self, reason: &Reason) {
         if !matches!(reason, Reason::Doubt { .. } | Reason::NoClass(_) | Reason::Elsewhere { .. }) {
             return;
@@ -142,7 +158,7 @@ impl Tally {
 
     /// Records due in any way.
     pub fn due(&self) -> u64 {
-        self.disposed() + self.review + self.flag
+        self.disposed() + self.by_hand + self.review + self.flag
     }
 
     /// The trouble with the limits, if there is any.

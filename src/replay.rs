@@ -11,6 +11,8 @@
 //!   ends on the day that the entry says; that day was over in the schedule's zone, on the run's `today` and when the entry was written; the class, and every class that
 //!   the run says applies, allows what was done.
 //! - `destroyed` and `anonymised`: holds were checked, and no hold placed before the intent and not over in the schedule's zone covers the record.
+//! - `attested`: the same as `destroyed`, and the person destroyed it after that day.
+//! - `lost`, where it names a rule: the period ends on the day that the entry says, and the record went no later.
 //! - `intent`: not in report mode.
 //!
 //! What does not come out the same is a [`Mismatch`]: the log says what cannot have been decided. That the entries are those that were written, that
@@ -164,6 +166,8 @@ struct Replay {
     in_force: Arc<BTreeMap<String, String>>,
     runs: HashMap<String, Run>,
     refused: BTreeSet<String>,
+    /// The last intent, or what was counted for it: the index of its entry, its run, and how many records it still has.
+    announced: (u64, String, usize),
     holds: BTreeMap<String, (u64, Hold)>,
     arranged: Holds,
 }
@@ -176,9 +180,14 @@ impl Replay {
             EntryKind::RunFinished => self.finished(entry),
             EntryKind::Intent => {
                 let run = self.run_of(entry)?;
-                if run.mode == "enforce" { Ok(()) } else { wrong("an intent", format!("none in a run in {} mode", run.mode)) }
+                let checked =
+                    if run.mode == "enforce" { Ok(()) } else { wrong("an intent", format!("none in a run in {} mode", run.mode)) };
+                self.announced = (entry.n, entry.str("run").unwrap_or_default().to_owned(), entry.strs("records").count());
+                checked
             }
-            EntryKind::Flagged => self.decision(entry),
+            EntryKind::Statistics => self.statistics(entry),
+            EntryKind::Flagged | EntryKind::TaskOpened => self.decision(entry),
+            EntryKind::Lost => self.lost(entry),
             kind if kind.is_outcome() => self.decision(entry),
             EntryKind::Refused => {
                 self.refused.extend(entry.str("plan").map(str::to_owned));
@@ -322,14 +331,61 @@ impl Replay {
             return wrong(format!("by the class {class_id}"), format!("the schedule {} has no such class", schedule.id));
         };
         let checked = when(entry, run, schedule, class, [event, event_date, due]).and_then(|()| allowed(entry, run, class));
-        let checked = checked.and_then(|()| self.not_held(entry, schedule, class_id));
+        let checked = checked.and_then(|()| self.not_held(entry, schedule, class_id)).and_then(|()| in_time(entry, due));
         self.done.decisions += 1;
         checked
     }
 
+    /// What the records of the intent before it count for.
+    fn statistics(&mut self, entry: &Entry) -> Checked {
+        let (before, run, left) = &mut self.announced;
+        let list = |name: &str| entry.fields.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let (cells, of) = (list("cells"), list("of"));
+        if entry.n != *before + 1 || entry.str("run") != Some(run) || of.len() > *left || of.is_empty() {
+            return wrong(format!("what {} records count for", of.len()), "an intent with as many records just before it, in the same run");
+        }
+        (*before, *left) = (entry.n, *left - of.len());
+        if of.iter().any(|at| !at.is_null() && at.as_u64().is_none_or(|at| at >= cells.len() as u64)) {
+            return wrong("records that count for something", format!("one of its {} cells each", cells.len()));
+        }
+        Ok(())
+    }
+
+    /// A record that a person destroyed too early. What was missed from a list of names has no date in the log, and nothing to derive.
+    fn lost(&mut self, entry: &Entry) -> Checked {
+        let names = ["class", "schedule", "event_date", "due", "on"];
+        let [Some(class_id), Some(sha256), Some(event_date), Some(due), Some(on)] = names.map(|name| entry.str(name)) else {
+            return Ok(());
+        };
+        let Some(known) = self.known.get(sha256) else {
+            return wrong(format!("by the schedule {sha256}"), "no schedule before this entry has this sha256");
+        };
+        let Some(schedule) = known else {
+            self.done.unjudged += 1;
+            return Ok(());
+        };
+        self.done.decisions += 1;
+        let Some(class) = schedule.classes.get(class_id) else {
+            return wrong(format!("by the class {class_id}"), format!("the schedule {} has no such class", schedule.id));
+        };
+        let (Ok(date), Ok(said), Ok(on)) = (event_date.parse::<Date>(), due.parse::<Date>(), on.parse::<Date>()) else {
+            return wrong(format!("an event on {event_date}, due on {due}, destroyed on {on}"), "days such as 2026-11-30");
+        };
+        let derived = class.keep.due(date);
+        if derived != Some(said) {
+            let derived = derived.map_or_else(|| "never due".to_owned(), |due| format!("due on {due}"));
+            return wrong(format!("due on {due}"), format!("{derived}: {} from {event_date}", class.keep));
+        }
+        // One that waited through an edit was lost although the period of the class in force was over.
+        if on > said && entry.str("standing") != Some("waiting") {
+            return wrong(format!("lost on {on}"), format!("due on {said}, so it went in time"));
+        }
+        Ok(())
+    }
+
     /// Whether the outcome says that holds were checked, and the log knows of none.
     fn not_held(&self, entry: &Entry, schedule: &Schedule, class: &str) -> Checked {
-        if !matches!(entry.kind, EntryKind::Destroyed | EntryKind::Anonymised) {
+        if !matches!(entry.kind, EntryKind::Destroyed | EntryKind::Anonymised | EntryKind::Attested) {
             return Ok(());
         }
         if entry.bool("holds_checked") != Some(true) {
@@ -410,10 +466,22 @@ fn when(entry: &Entry, run: &Run, schedule: &Schedule, class: &RecordClass, [eve
     Ok(())
 }
 
+/// Whether a person who destroyed a record did so once its period was over.
+fn in_time(entry: &Entry, due: &str) -> Checked {
+    if entry.kind != EntryKind::Attested {
+        return Ok(());
+    }
+    match (entry.str("on").map(str::parse::<Date>), due.parse::<Date>(), entry.str("person"), entry.str("certificate")) {
+        (Some(Ok(on)), Ok(due), Some(_), Some(_)) if on > due => Ok(()),
+        (Some(Ok(on)), _, Some(_), Some(_)) => wrong(format!("destroyed on {on}"), format!("to be kept until the end of {due}")),
+        _ => wrong("a record that a person destroyed", "one with `on`, `person` and `certificate`"),
+    }
+}
+
 /// Whether the classes allow what was done.
 fn allowed(entry: &Entry, run: &Run, class: &RecordClass) -> Checked {
     let done = match (entry.kind, entry.str("then"), entry.str("act")) {
-        (EntryKind::Destroyed, ..) => Disposition::Destroy,
+        (EntryKind::Destroyed | EntryKind::Attested | EntryKind::TaskOpened, ..) => Disposition::Destroy,
         (EntryKind::Anonymised, ..) => Disposition::Anonymise,
         (EntryKind::Flagged, Some("review"), _) => Disposition::Review,
         _ => Disposition::Flag,

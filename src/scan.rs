@@ -74,6 +74,7 @@ pub async fn scan(
         let (dataset, query) = (Arc::clone(&dataset), query.clone());
         async move { dataset.store.scan(&dataset.name, query, out).await }
     });
+    let by_hand = dataset.store.is_attested();
     let mut tally = Tally::default();
     let mut writer = spool.map(Writer::create).transpose()?;
     let mut trouble = None;
@@ -90,9 +91,18 @@ pub async fn scan(
         let Some(message) = message else { break };
         for batch in message.chunks(BATCH) {
             let assessments = assessor.assess(batch).await;
-            for (record, assessment) in batch.iter().zip(&assessments) {
+            let gone = if by_hand { assessor.attested(batch, &assessments).await? } else { Vec::new() };
+            for (at, (record, assessment)) in batch.iter().zip(&assessments).enumerate() {
                 let verdict = &assessment.verdict;
-                tally.count(verdict, record);
+                if gone.get(at) == Some(&true) {
+                    tally.attested += 1;
+                    continue;
+                }
+                if by_hand {
+                    tally.count_by_hand(verdict, record);
+                } else {
+                    tally.count(verdict, record);
+                }
                 if let Some(listen) = &mut listen {
                     listen(record, assessment);
                 }

@@ -11,8 +11,10 @@
 
 mod edits;
 mod holds;
+mod inventory;
 mod pause;
 mod shared;
+mod tasks;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,7 +24,7 @@ use std::sync::{Arc, RwLock};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::assess::{Assessor, Formers};
+use crate::assess::{Assessment, Assessor, Formers};
 use crate::audit::anchor::State;
 use crate::audit::{AuditLog, Committed, Draft, Entry, EpochKey, Kind as EntryKind, Pseudonyms};
 use crate::clock::{self, Today};
@@ -32,8 +34,9 @@ use crate::error::{DONE, Error, FINDINGS, Kind, REFUSED, Result, hex};
 use crate::finding::{Finding, Severity};
 use crate::hold::Holds;
 use crate::plan::{Item, OverLimit, Tally};
+use crate::record::Record;
 use crate::register::{Flag, Register};
-use crate::scan::{acts, scan};
+use crate::scan::{Listen, acts, scan};
 use crate::schedule::Disposition;
 use crate::spool::{self, Spool};
 use crate::store::BATCH;
@@ -41,6 +44,7 @@ use crate::store::twins::twin_of;
 pub use edits::{Edit, edit, edit_id, formers};
 pub use holds::{Extension, HoldOrder, NamedHold, Which, hold as hold_of, named as named_holds};
 use shared::Shared;
+pub use tasks::Attested;
 
 /// Longest piece of a schedule's text in one entry, in bytes before JSON escapes it, which at worst makes six of one.
 const TEXT_PIECE: usize = 9_000;
@@ -90,6 +94,10 @@ pub struct Ran {
     pub end: End,
     /// Records flagged for the first time.
     pub flagged: u64,
+    /// Records that became tasks of people.
+    pub tasks: u64,
+    /// What came of the inventory, where the dataset keeps one.
+    pub inventory: Option<serde_json::Value>,
     /// Things a person should know.
     pub findings: Vec<Finding>,
 }
@@ -250,6 +258,7 @@ impl Session {
             Arc::clone(&self.pseudonyms),
             Arc::clone(&self.formers),
         )
+        .with_register(Some(self.register.clone()))
     }
 
     pub(crate) fn new_run(&self, dataset: &Arc<Dataset>, progress: &Progress) -> Result<Arc<Run>> {
@@ -263,6 +272,7 @@ impl Session {
             brake: self.brake(dataset),
             done: Arc::clone(&progress.done),
             hands: self.shared.hands.clone(),
+            attestation: None,
         }))
     }
 
@@ -274,7 +284,15 @@ impl Session {
         }
         self.check_clock(dataset).await?;
         let mark = self.started(&run, None, None).await?;
-        let planned = match scan(&run.assessor, Some(&self.plans()), Arc::clone(&progress.seen), &run.brake, false, None).await {
+        let mut taking = self.take_inventory(dataset)?;
+        let whole = taking.is_some();
+        let mut take = |record: &Record, assessment: &Assessment| {
+            if let Some(taking) = &mut taking {
+                taking.take(dataset, record, assessment);
+            }
+        };
+        let listen = whole.then_some(&mut take as &mut Listen<'_>);
+        let planned = match scan(&run.assessor, Some(&self.plans()), Arc::clone(&progress.seen), &run.brake, whole, listen).await {
             Ok(planned) => planned,
             // A store that cannot be scanned is that dataset's trouble; a disk that takes no plan or a lost log is everybody's.
             Err(error) if error.kind() == Kind::Store => {
@@ -290,6 +308,8 @@ impl Session {
             tally: planned.tally,
             end: End::Reported(None),
             flagged: 0,
+            tasks: 0,
+            inventory: None,
             findings: planned.findings,
         };
         match (planned.plan, run.brake.pulled()) {
@@ -298,7 +318,11 @@ impl Session {
             (Some(plan), _) if plan.footer.mark != mark => ran.end = End::Incomplete(another_place(dataset)),
             (Some(plan), _) => {
                 self.tell_overdue(&run, &ran.tally).await?;
+                if let Some(taking) = taking {
+                    self.keep_inventory(&run, taking, &mark, &mut ran).await?;
+                }
                 ran.flagged = self.flag(&run, &plan).await?;
+                self.open_tasks(&run, &plan, &mut ran).await?;
                 ran.end = self.decide(&run, plan, &ran.tally, progress).await?;
             }
         }
@@ -438,7 +462,16 @@ impl Session {
         rename.map_err(|error| Error::with_source(Kind::Io, format!("{}: the plan cannot be taken over", path.display()), error))?;
         let plan = Spool::open(&mine, Some(id))?;
         let end = self.spend_and_discard(&run, plan, disposed, progress).await?;
-        let ran = Ran { run: run.id.clone(), dataset: Arc::clone(dataset), tally: Tally::default(), end, flagged: 0, findings: Vec::new() };
+        let ran = Ran {
+            run: run.id.clone(),
+            dataset: Arc::clone(dataset),
+            tally: Tally::default(),
+            end,
+            flagged: 0,
+            tasks: 0,
+            inventory: None,
+            findings: Vec::new(),
+        };
         self.finished(&run, &ran).await?;
         Ok(ran)
     }
@@ -488,6 +521,9 @@ impl Session {
             "counts": ran.counts(), "population": ran.tally.population, "due": ran.tally.due(), "held": ran.tally.held,
             "undetermined": ran.tally.undetermined, "overdue": ran.tally.overdue, "verdicts": ran.tally.verdicts(),
         });
+        if let Some(inventory) = &ran.inventory {
+            body["inventory"] = inventory.clone();
+        }
         if let End::Incomplete(_) = &ran.end {
             body["incomplete"] = json!(true);
         }
@@ -639,7 +675,16 @@ impl End {
 
 impl Ran {
     fn without_a_plan(run: &Run, end: End) -> Self {
-        Self { run: run.id.clone(), dataset: Arc::clone(run.dataset()), tally: Tally::default(), end, flagged: 0, findings: Vec::new() }
+        Self {
+            run: run.id.clone(),
+            dataset: Arc::clone(run.dataset()),
+            tally: Tally::default(),
+            end,
+            flagged: 0,
+            tasks: 0,
+            inventory: None,
+            findings: Vec::new(),
+        }
     }
 
     /// The numbers of entries by kind that the run wrote, as `run-finished` states them.
@@ -648,7 +693,7 @@ impl Ran {
             End::Spent(spent) => spent.counts,
             _ => crate::dispose::Counts::default(),
         };
-        BTreeMap::from([
+        let mut all = BTreeMap::from([
             ("destroyed", counts.destroyed),
             ("anonymised", counts.anonymised),
             ("flagged", self.flagged),
@@ -656,7 +701,10 @@ impl Ran {
             ("kept", counts.kept),
             ("failed", counts.failed),
             ("recovered", counts.recovered),
-        ])
+        ]);
+        // Most datasets know nothing of these.
+        all.extend([("task-opened", self.tasks), ("attested", counts.attested)].into_iter().filter(|(_, number)| *number > 0));
+        all
     }
 
     /// Whether the run did not do all that it was to do, so that it is worth trying again before long: `None` when it did, or when only a person or the

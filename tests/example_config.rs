@@ -30,7 +30,7 @@ fn with_every_key() -> String {
 #[test]
 fn the_example_loads_as_it_stands_and_destroys_nothing() {
     let config = load(&example());
-    assert_eq!(config.stores.len(), 5);
+    assert_eq!(config.stores.len(), 6);
     assert!(config.datasets.iter().all(|dataset| dataset.mode == Mode::Report));
     assert!(config.datasets.iter().all(|dataset| dataset.limits.to_string() == "10000 records or 20% of the dataset"));
 }

@@ -212,9 +212,9 @@ const SCHEDULE: [Probe; 3] = [
 ];
 
 /// The keys that say what kind of store it is. The loader names all of them wherever one may stand; the schema describes each kind by itself.
-const KINDS: [&str; 4] = ["files", "sqlite", "postgres", "mysql"];
+const KINDS: [&str; 6] = ["files", "sqlite", "postgres", "mysql", "attested", "csv"];
 
-const CONFIGURATION: [Probe; 24] = [
+const CONFIGURATION: [Probe; 31] = [
     Probe { text: "metrics: { KEY: null }\n", schemas: &["/$defs/metrics"] },
     Probe { text: "notify: { KEY: null }\n", schemas: &["/$defs/notify"] },
     Probe { text: "notify: { mail: { KEY: null } }\n", schemas: &["/$defs/mail"] },
@@ -228,6 +228,21 @@ const CONFIGURATION: [Probe; 24] = [
     Probe { text: "stores: { s: { sqlite: f, KEY: null } }\n", schemas: &["/$defs/sqlite-store"] },
     Probe { text: "stores: { s: { postgres: postgres://u@h/d, KEY: null } }\n", schemas: &["/$defs/postgres-store"] },
     Probe { text: "stores: { s: { mysql: mysql://u@h/d, KEY: null } }\n", schemas: &["/$defs/mysql-store"] },
+    Probe { text: "stores: { s: { attested: { csv: f }, KEY: null } }\n", schemas: &["/$defs/attested-store"] },
+    Probe { text: "stores: { s: { attested: { csv: f, KEY: null } } }\n", schemas: &["/$defs/attested-store/properties/attested/oneOf/0"] },
+    Probe {
+        text: "stores: { s: { attested: { sqlite: f, KEY: null } } }\n",
+        schemas: &["/$defs/attested-store/properties/attested/oneOf/1"],
+    },
+    Probe {
+        text: "stores: { s: { attested: { postgres: postgres://u@h/d, KEY: null } } }\n",
+        schemas: &["/$defs/attested-store/properties/attested/oneOf/2"],
+    },
+    Probe {
+        text: "stores: { s: { attested: { mysql: mysql://u@h/d, KEY: null } } }\n",
+        schemas: &["/$defs/attested-store/properties/attested/oneOf/3"],
+    },
+    Probe { text: "stores: { s: { attested: { csv: f }, datasets: { d: { KEY: null } } } }\n", schemas: &["/$defs/attested-dataset"] },
     Probe { text: "stores: { s: { mysql: mysql://u@h/d, throttle: { KEY: null } } }\n", schemas: &["/$defs/throttle"] },
     Probe {
         text: "stores: { s: { postgres: postgres://u@h/d, datasets: { d: { KEY: null } } } }\n",
@@ -252,6 +267,7 @@ const CONFIGURATION: [Probe; 24] = [
         text: "stores: { s: { sqlite: f, datasets: { d: { events: { e: { column: a, KEY: null } } } } } }\n",
         schemas: &["/$defs/sqlite-event/oneOf/1"],
     },
+    Probe { text: "stores: { s: { sqlite: f, datasets: { d: { statistics: { KEY: null } } } } }\n", schemas: &["/$defs/rows-statistics"] },
     Probe { text: "stores: { s: { sqlite: f, datasets: { d: { children: [ { id: a, KEY: null } ] } } } }\n", schemas: &["/$defs/child"] },
     Probe {
         text: "stores: { s: { sqlite: f, datasets: { d: { anonymise: { a: { KEY: null } } } } } }\n",

@@ -117,9 +117,11 @@ fn stays(kind: Kind) -> bool {
     match kind {
         Kind::RunStarted
         | Kind::Intent
+        | Kind::Statistics
         | Kind::Destroyed
         | Kind::Anonymised
         | Kind::Flagged
+        | Kind::TaskOpened
         | Kind::Overdue
         | Kind::Absent
         | Kind::Kept
@@ -133,6 +135,8 @@ fn stays(kind: Kind) -> bool {
         | Kind::HoldPlaced
         | Kind::HoldReleased
         | Kind::Approved
+        | Kind::Attested
+        | Kind::Lost
         | Kind::Refused
         | Kind::Allowed
         | Kind::Bound

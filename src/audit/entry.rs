@@ -55,14 +55,22 @@ pub enum Kind {
     RunStarted,
     /// The records named are about to be destroyed or anonymised.
     Intent,
+    /// What the records of the intent before it count for in statistics, should they go.
+    Statistics,
     /// A record was destroyed.
     Destroyed,
     /// A record was anonymised.
     Anonymised,
+    /// A person confirmed that a record which no program reaches was destroyed.
+    Attested,
     /// A record is due and was reported, not touched.
     Flagged,
+    /// A record that only a person can destroy is due: it became a task.
+    TaskOpened,
     /// A record is still there although its ceiling has passed.
     Overdue,
+    /// Records went before their time, and not through this program.
+    Lost,
     /// A record of an intent was gone already.
     Absent,
     /// A record of an intent was kept after all, with the reason.
@@ -105,15 +113,19 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 31] = [
         Self::Opened,
         Self::Schedule,
         Self::RunStarted,
         Self::Intent,
+        Self::Statistics,
         Self::Destroyed,
         Self::Anonymised,
+        Self::Attested,
         Self::Flagged,
+        Self::TaskOpened,
         Self::Overdue,
+        Self::Lost,
         Self::Absent,
         Self::Kept,
         Self::Failed,
@@ -142,10 +154,14 @@ impl Kind {
             Self::Schedule => "schedule",
             Self::RunStarted => "run-started",
             Self::Intent => "intent",
+            Self::Statistics => "statistics",
             Self::Destroyed => "destroyed",
             Self::Anonymised => "anonymised",
+            Self::Attested => "attested",
             Self::Flagged => "flagged",
+            Self::TaskOpened => "task-opened",
             Self::Overdue => "overdue",
+            Self::Lost => "lost",
             Self::Absent => "absent",
             Self::Kept => "kept",
             Self::Failed => "failed",
@@ -170,7 +186,7 @@ impl Kind {
 
     /// Whether an entry of this kind says what became of one record of an intent.
     pub fn is_outcome(self) -> bool {
-        matches!(self, Self::Destroyed | Self::Anonymised | Self::Absent | Self::Kept | Self::Failed | Self::Recovered)
+        matches!(self, Self::Destroyed | Self::Anonymised | Self::Attested | Self::Absent | Self::Kept | Self::Failed | Self::Recovered)
     }
 }
 

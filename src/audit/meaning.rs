@@ -21,7 +21,11 @@ use super::holds::{Facts, Holds, Placed, released};
 pub(super) type Id = [u8; 16];
 
 /// The kinds that `run-finished` counts, in the order of the counts here.
-const COUNTED: [Kind; 6] = [Kind::Destroyed, Kind::Anonymised, Kind::Flagged, Kind::Absent, Kind::Kept, Kind::Failed];
+const COUNTED: [Kind; 8] =
+    [Kind::Destroyed, Kind::Anonymised, Kind::Attested, Kind::Flagged, Kind::TaskOpened, Kind::Absent, Kind::Kept, Kind::Failed];
+
+/// A number for each of [`COUNTED`].
+type Counts = [u64; COUNTED.len()];
 
 /// Records without outcome, and runs without end, that are held at once: 30 MB. An interrupted run leaves a few thousand.
 pub(super) const MOST_OPEN: usize = 1 << 18;
@@ -34,9 +38,9 @@ pub(super) enum Event {
     /// This became of a record of an intent.
     Outcome { n: u64, kind: Kind, context: Arc<Context>, record: Id, subject: Option<Id>, day: Option<[u8; 10]>, intent: Option<u64> },
     /// A record was counted that no intent is needed for.
-    Flagged { context: Arc<Context> },
+    Told { kind: Kind, context: Arc<Context> },
     /// A run over a dataset ended with these counts.
-    Finished { n: u64, context: Arc<Context>, counts: [u64; 6] },
+    Finished { n: u64, context: Arc<Context>, counts: Counts },
     /// A hold came into force.
     HoldPlaced { n: u64, placed: Box<Placed> },
     /// A hold ended.
@@ -74,7 +78,7 @@ pub(super) fn read_entry<'a>(n: u64, bytes: &'a [u8], before: &mut Before) -> Re
     if head.n != n {
         return Err(format!("expected n {n}, found {}", head.n));
     }
-    let matters = head.kind.is_outcome() || matches!(head.kind, Kind::Intent | Kind::Flagged | Kind::RunFinished);
+    let matters = head.kind.is_outcome() || matches!(head.kind, Kind::Intent | Kind::Flagged | Kind::TaskOpened | Kind::RunFinished);
     let mut body = Body::default();
     scan(line, |name, value| {
         if matters {
@@ -189,7 +193,7 @@ impl Body<'_> {
                 texts(self.records.ok_or_else(|| missing("records"))?, |record| records.push(id(&[record])))?;
                 Event::Intent { n, context, anonymise, records }
             }
-            Kind::Flagged => Event::Flagged { context },
+            Kind::Flagged | Kind::TaskOpened => Event::Told { kind, context },
             Kind::RunFinished => Event::Finished { n, context, counts: self.counts.map(counts).transpose()?.unwrap_or_default() },
             _ => {
                 let record = id(&[self.record.as_deref().ok_or_else(|| missing("record"))?]);
@@ -202,8 +206,8 @@ impl Body<'_> {
 }
 
 /// The counts of `run-finished`; what is not there is 0, what is not an outcome is not looked at.
-fn counts(value: &str) -> Result<[u64; 6], String> {
-    let mut counts = [0; 6];
+fn counts(value: &str) -> Result<Counts, String> {
+    let mut counts = Counts::default();
     scan(value, |name, value| {
         if let Some(i) = COUNTED.iter().position(|kind| kind.as_str() == name) {
             counts[i] = read(value)?;
@@ -240,7 +244,7 @@ pub(super) struct Meaning {
     /// Records of intents without an outcome, by run and name: the intent's index, and whether it was to anonymise.
     open: HashMap<(Id, Id), (u64, bool)>,
     /// What has been counted in runs that have not finished.
-    counts: HashMap<Id, [u64; 6]>,
+    counts: HashMap<Id, Counts>,
     holds: Holds,
 }
 
@@ -278,10 +282,10 @@ impl Meaning {
                 if let Some(named) = named.filter(|named| *named != intent) {
                     return Err((n, format!("{kind} under the intent of entry {named}, but the record is in that of entry {intent}")));
                 }
-                if (kind == Kind::Destroyed && anonymise) || (kind == Kind::Anonymised && !anonymise) {
+                if (matches!(kind, Kind::Destroyed | Kind::Attested) && anonymise) || (kind == Kind::Anonymised && !anonymise) {
                     return Err((n, format!("{kind}, but the intent of entry {intent} was to do the other thing")));
                 }
-                if matches!(kind, Kind::Destroyed | Kind::Anonymised) {
+                if matches!(kind, Kind::Destroyed | Kind::Anonymised | Kind::Attested) {
                     let Context { class, dataset, event, at, .. } = *context;
                     let facts = Facts { subject, record, class, dataset, event, day, at };
                     if let Some(hold) = self.holds.protecting(&facts, intent) {
@@ -289,7 +293,7 @@ impl Meaning {
                     }
                 }
             }
-            Event::Flagged { context } => self.count(context.group, Some(Kind::Flagged)),
+            Event::Told { kind, context } => self.count(context.group, Some(kind)),
             Event::Finished { n, context, counts } => {
                 if !self.share.has(&context.group) {
                     return Ok(());

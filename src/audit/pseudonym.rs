@@ -144,12 +144,17 @@ impl EpochKey {
 
     /// The pseudonym of a record, such as `2026:` and 43 characters.
     pub fn record(&self, store: &str, dataset: &str, key: &[u8]) -> String {
+        self.name(&self.record_bytes(store, dataset, key))
+    }
+
+    /// The bytes that the pseudonym of a record writes down; [`EpochKey::name`] makes it of them.
+    pub fn record_bytes(&self, store: &str, dataset: &str, key: &[u8]) -> [u8; 32] {
         let mut mac = self.keyed.clone();
         for part in [store.as_bytes(), dataset.as_bytes(), key] {
             mac.update(&(part.len() as u64).to_le_bytes());
             mac.update(part);
         }
-        self.name(mac)
+        mac.finalize().into_bytes().into()
     }
 
     /// The pseudonym of a person or tenancy; the same bytes as a record's key give another pseudonym.
@@ -158,14 +163,15 @@ impl EpochKey {
         mac.update(&SUBJECT.to_le_bytes());
         mac.update(&(subject.len() as u64).to_le_bytes());
         mac.update(subject);
-        self.name(mac)
+        self.name(&mac.finalize().into_bytes().into())
     }
 
-    fn name(&self, mac: Hmac<Sha256>) -> String {
+    /// The pseudonym with these bytes.
+    pub fn name(&self, bytes: &[u8; 32]) -> String {
         let mut name = String::with_capacity(5 + 43);
         // Writing to a string cannot fail.
         let _ = write!(name, "{:04}:", self.year);
-        URL_SAFE_NO_PAD.encode_string(mac.finalize().into_bytes(), &mut name);
+        URL_SAFE_NO_PAD.encode_string(bytes, &mut name);
         name
     }
 }

@@ -33,7 +33,7 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     let today = Today::now();
     let register = Register::open_for_reading(&config.state).await?;
     let formers = Arc::new(session::formers(&config, register.as_ref(), today.instant()).await?);
-    let assessor = Assessor::new(Arc::clone(&config), Arc::clone(&dataset), today, holds, pseudonyms, formers);
+    let assessor = Assessor::new(Arc::clone(&config), Arc::clone(&dataset), today, holds, pseudonyms, formers).with_register(register);
     // A store that needs looking at before it can be read is looked at; what it finds is said by `check`.
     dataset.store.check().await.map_err(|error| error.context(&dataset.address))?;
     let found = dataset.store.fetch(&dataset.name, std::slice::from_ref(&address.key)).await?.pop();
@@ -42,16 +42,23 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
         Found::Present(record) => assessor.assess(std::slice::from_ref(record)).await.pop(),
         _ => None,
     };
+    let attested = match (&found, &assessment) {
+        (Found::Present(record), Some(assessment)) if dataset.store.is_attested() => {
+            assessor.attested(std::slice::from_ref(record), std::slice::from_ref(assessment)).await? == [true]
+        }
+        _ => false,
+    };
     if common.json {
-        print_line(&as_json(&address, &found, assessment.as_ref(), &entries).to_string())?;
+        print_line(&as_json(&address, &found, attested, assessment.as_ref(), &entries).to_string())?;
     } else {
-        print_line(&report::explained(&address, &dataset, &found, assessment.as_ref(), &entries))?;
+        print_line(&report::explained(&address, &dataset, &found, attested, assessment.as_ref(), &entries))?;
     }
     Ok(if matches!(found, Found::Unknown(_) | Found::Remains) { FINDINGS } else { DONE })
 }
 
-fn as_json(address: &Address, found: &Found, assessment: Option<&Assessment>, entries: &[Entry]) -> serde_json::Value {
+fn as_json(address: &Address, found: &Found, attested: bool, assessment: Option<&Assessment>, entries: &[Entry]) -> serde_json::Value {
     let state = match found {
+        Found::Present(_) if attested => "attested",
         Found::Present(_) => "present",
         Found::Anonymised(_) => "anonymised",
         Found::Absent => "absent",
@@ -63,7 +70,7 @@ fn as_json(address: &Address, found: &Found, assessment: Option<&Assessment>, en
         "address": address.to_string(),
         "found": state,
         "error": if let Found::Unknown(why) = found { Some(why) } else { None },
-        "verdict": assessment.map(|assessment| report::verdict_json(&assessment.verdict)),
+        "verdict": assessment.filter(|_| !attested).map(|assessment| report::verdict_json(&assessment.verdict)),
         "entries": entries,
     })
 }

@@ -5,6 +5,7 @@
 //! 4 the audit log is not intact.
 
 mod attend;
+mod attest;
 mod audit;
 mod check;
 mod daemon;
@@ -87,6 +88,9 @@ enum Verb {
     Schedule(schedule::Verb),
     /// Say in plain words why a record is kept, due, held or gone
     Explain(explain::Options),
+    /// Records that only people can destroy: list what is due, and confirm what is done
+    #[command(subcommand)]
+    Attest(attest::Verb),
     /// Read, search and verify the audit log
     #[command(subcommand)]
     Audit(audit::Verb),
@@ -132,6 +136,7 @@ impl Cli {
             Verb::Hold(verb) => hold::execute(common, verb).await,
             Verb::Schedule(verb) => schedule::execute(common, &verb).await,
             Verb::Explain(options) => explain::execute(common, &options).await,
+            Verb::Attest(verb) => attest::execute(common, &verb).await,
             Verb::Audit(verb) => audit::execute(common, verb).await,
             Verb::Report(verb) => report::execute(common, verb),
             Verb::Register(verb) => register::execute(common, &verb).await,

@@ -62,7 +62,8 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
             Arc::clone(&holds),
             Arc::clone(&pseudonyms),
             Arc::clone(&formers),
-        );
+        )
+        .with_register(register.clone());
         let progress = Progress::default();
         let shown = progress::show(&dataset.address, &progress);
         let mut listed = Vec::new();

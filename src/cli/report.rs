@@ -9,7 +9,7 @@ use super::audit::Place;
 use super::{Common, DONE, print, print_line};
 use crate::clock;
 use crate::error::{Error, Kind, Result, escape};
-use crate::report::{Certificate, Form, Selection, Signed, write_deletion_log};
+use crate::report::{Certificate, Form, Selection, Signed, Statistics, write_deletion_log};
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
@@ -17,6 +17,8 @@ pub(crate) enum Verb {
     Certificate(CertificateOptions),
     /// Print the deletion log, one row for each outcome
     Log(LogOptions),
+    /// Print what was counted of records before they went; small counts are not shown
+    Statistics(StatisticsOptions),
 }
 
 #[derive(Args)]
@@ -81,10 +83,29 @@ enum LogForm {
     Json,
 }
 
+#[derive(Args)]
+pub(crate) struct StatisticsOptions {
+    /// Only this store or dataset
+    #[arg(long, value_name = "STORE[/DATASET]")]
+    store: Option<String>,
+    /// In which form; --json is the same as json
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = StatisticsForm::Csv)]
+    format: StatisticsForm,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum StatisticsForm {
+    Csv,
+    Json,
+}
+
 pub(crate) fn execute(common: &Common, verb: Verb) -> Result<u8> {
     match verb {
         Verb::Certificate(options) => certificate(common, options),
         Verb::Log(options) => log(common, options),
+        Verb::Statistics(options) => statistics(common, &options),
     }
 }
 
@@ -114,6 +135,17 @@ fn log(common: &Common, options: LogOptions) -> Result<u8> {
     };
     let mut out = BufWriter::with_capacity(1 << 16, super::Output);
     write_deletion_log(&signed, &about, form, &mut out)?;
+    Ok(DONE)
+}
+
+fn statistics(common: &Common, options: &StatisticsOptions) -> Result<u8> {
+    let signed = open(common, &options.place, "no statistics can be made of this log")?;
+    let statistics = Statistics::gather(&signed, options.store.as_deref())?;
+    if common.json || options.format == StatisticsForm::Json {
+        print_line(&statistics.json().to_string())?;
+    } else {
+        print(&statistics.csv())?;
+    }
     Ok(DONE)
 }
 

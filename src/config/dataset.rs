@@ -44,6 +44,8 @@ pub struct Dataset {
     pub at_least: Option<String>,
     /// Whether a record is destroyed although the grade cannot be met (`else: accept`).
     pub accept_lower: bool,
+    /// Whether an inventory is kept, so that records are missed that vanish too early: what says which records there are, hashed.
+    pub inventory: Option<String>,
 }
 
 /// How the classes of a record are found.
@@ -164,12 +166,17 @@ pub(super) struct Parts {
     subject: Option<String>,
     at_least: Option<String>,
     accept_lower: bool,
+    inventory: Option<String>,
 }
 
 /// Where a look-up stands in the file, for messages once all datasets are known.
 pub(super) struct LookupMark(Mark);
 
 impl Parts {
+    pub(super) fn has_inventory(&self) -> bool {
+        self.inventory.is_some()
+    }
+
     pub(super) fn into_dataset(self, store: Arc<dyn Store>, name: String) -> Dataset {
         Dataset {
             address: format!("{}/{name}", store.name()),
@@ -186,8 +193,35 @@ impl Parts {
             subject: self.subject,
             at_least: self.at_least,
             accept_lower: self.accept_lower,
+            inventory: self.inventory,
         }
     }
+}
+
+/// What says which records there are and what they are called, as it is written, hashed: with another one an inventory begins anew.
+fn scope_of(node: &Node) -> String {
+    fn write(node: &Node, out: &mut String) {
+        match &node.value {
+            Value::Scalar(scalar) => out.push_str(&format!("{:?}", scalar.text)),
+            Value::Sequence(items) => {
+                out.push('[');
+                items.iter().for_each(|item| write(item, out));
+                out.push(']');
+            }
+            Value::Mapping(pairs) => pairs.iter().for_each(|(key, _, node)| {
+                out.push_str(&format!("{key:?}:"));
+                write(node, out);
+            }),
+        }
+    }
+    let mut text = String::new();
+    let Value::Mapping(pairs) = &node.value else { return text };
+    for (key, _, node) in pairs.iter().filter(|(key, _, _)| ["path", "record", "table", "key", "where"].contains(&key.as_str())) {
+        text.push_str(&format!("{key}="));
+        write(node, &mut text);
+        text.push(';');
+    }
+    crate::error::hex(&<sha2::Sha256 as sha2::Digest>::digest(text.as_bytes()))
 }
 
 /// Reads one dataset: the keys every kind of store shares here, the others by the kind.
@@ -216,6 +250,14 @@ pub(super) fn read(
         }
         accept
     });
+    let inventory = fields.take("inventory").and_then(|one| match one.text("`inventory: on` or off", problems)? {
+        "on" | "true" => Some(scope_of(node)),
+        "off" | "false" => None,
+        other => {
+            problems.add(one.mark, format!("expected `inventory: on` or off, found \"{}\"", escape(other.as_bytes())));
+            None
+        }
+    });
     if accept_lower && at_least.is_none() {
         problems.add(fields.mark_of("else"), "`else: accept` has no meaning without `at-least`; remove it or name the grade");
     }
@@ -243,7 +285,7 @@ pub(super) fn read(
     fields.finish(&format!("dataset \"{}\"", escape(name.as_bytes())), problems);
     let (classes, _) = choice?;
     let (subject, at_least) = (subject.map(|(name, _)| name.to_owned()), at_least.map(|(grade, _)| grade.to_owned()));
-    Some((Parts { classes, events, defaults, keys, subject, at_least, accept_lower }, marks))
+    Some((Parts { classes, events, defaults, keys, subject, at_least, accept_lower, inventory }, marks))
 }
 
 fn rules_of(choice: &ClassChoice) -> Vec<&Rule> {

@@ -330,6 +330,11 @@ impl StoresReader<'_> {
         }
         let store = configure.finish();
         for (dataset, (parts, marks)) in read {
+            if store.is_attested() && parts.has_inventory() {
+                let why =
+                    "`inventory` is not for lists of records that people destroy: what goes from a list is theirs to confirm; remove it";
+                problems.add(mark, format!("dataset \"{dataset}\": {why}"));
+            }
             self.datasets.push((parts.into_dataset(Arc::clone(&store), dataset), marks));
         }
         self.stores.push((store, mark));

@@ -84,6 +84,23 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         on_behalf_of: Option<String>,
     },
+    /// Take a person's word that a record is destroyed which no program reaches.
+    Attest {
+        /// The record: `store/dataset:key`.
+        address: String,
+        /// The day on which it was destroyed.
+        on: jiff::civil::Date,
+        /// How.
+        method: String,
+        /// The number of the certificate.
+        certificate: String,
+        /// SHA-256 of the scanned certificate.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sha256: Option<String>,
+        /// Whom root acts for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        on_behalf_of: Option<String>,
+    },
     /// Load schedule and configuration anew.
     Reload {},
 }
@@ -115,6 +132,13 @@ pub enum Reply {
         /// For programs.
         json: serde_json::Value,
     },
+    /// What became of a person's word.
+    Attested {
+        /// For people.
+        text: String,
+        /// For programs.
+        json: serde_json::Value,
+    },
     /// The end of the answer.
     Done {
         /// The exit code.
@@ -135,6 +159,7 @@ impl Request {
     pub fn on_behalf_of(&self) -> Option<&str> {
         match self {
             Self::Confirm { on_behalf_of, .. }
+            | Self::Attest { on_behalf_of, .. }
             | Self::Run { on_behalf_of, .. }
             | Self::Pause { on_behalf_of, .. }
             | Self::Hold { on_behalf_of, .. }

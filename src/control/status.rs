@@ -146,10 +146,36 @@ pub struct Dataset {
     pub ends: BTreeMap<String, u64>,
     /// The run under way.
     pub running: Option<Running>,
+    /// The tasks of people, where only people can destroy its records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<Tasks>,
+    /// What was lost of it, ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<Lost>,
     /// How often in a row it could not be run.
     pub failures: u32,
     /// Why it could not be run, or why it waits.
     pub why: Option<String>,
+}
+
+/// Records that people are to destroy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Tasks {
+    /// All of them.
+    pub open: u64,
+    /// Those whose record should have been gone by now.
+    pub overdue: u64,
+}
+
+/// Records that went before their time, and not through this program.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Lost {
+    /// How many.
+    pub records: u64,
+    /// When the last of them was missed.
+    pub last: String,
 }
 
 /// A run that was.
@@ -198,6 +224,14 @@ pub struct Running {
     pub done: u64,
 }
 
+impl Dataset {
+    /// Whether its last run, or somebody since, told of a loss.
+    fn lost_lately(&self) -> bool {
+        let last = |last: &Last| (last.began.parse::<jiff::Timestamp>().ok(), self.lost.as_ref().and_then(|lost| lost.last.parse().ok()));
+        self.last.as_ref().map(last).is_some_and(|(began, lost)| lost >= began && lost.is_some())
+    }
+}
+
 impl Status {
     /// Whether a person must look.
     pub fn needs_attention(&self) -> bool {
@@ -207,6 +241,8 @@ impl Status {
             || !self.holds_to_review.is_empty()
             || self.log.iter().flat_map(|log| &log.anchors).any(|anchor| anchor.failed.is_some())
             || self.notices.iter().any(|channel| channel.failures > 0)
+            || self.datasets.iter().any(Dataset::lost_lately)
+            || self.datasets.iter().any(|one| one.tasks.is_some_and(|tasks| tasks.overdue > 0))
             || self.datasets.iter().any(|one| one.failures > 0 || one.running.is_none() && one.last.as_ref().is_some_and(unwell))
     }
 }

@@ -56,7 +56,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::control::listen::{self, Ask};
 use crate::control::{Reply, Request, Status, client};
-use crate::dispose::BY;
+use crate::dispose::{Attestation, BY};
 use crate::error::{Error, Kind, Result};
 use crate::session::Session;
 
@@ -316,6 +316,11 @@ impl Service {
             Request::Hold { order, .. } => {
                 // Waits for what stores have in hand, while everything else goes on.
                 self.tasks.spawn(runs::hold(Arc::clone(&self.state), order, person, replies));
+                return Ok(());
+            }
+            Request::Attest { address, on, method, certificate, sha256, .. } => {
+                let word = Attestation { person, on, method, certificate, sha256 };
+                self.tasks.spawn(runs::attest(Arc::clone(&self.state), address, word, replies.clone()));
                 return Ok(());
             }
             Request::Reload {} => self.reload().await.map(|()| crate::error::DONE),

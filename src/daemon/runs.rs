@@ -9,7 +9,7 @@ use super::state::{self, Event, Origin, Outcome, State};
 use super::turns::Need;
 use crate::config::Mode;
 use crate::control::Reply;
-use crate::dispose::Stop;
+use crate::dispose::{Attestation, Stop};
 use crate::error::{DONE, Error, Kind, Result};
 use crate::report;
 use crate::session::{End, HoldOrder, Progress, Ran, exit_code, waits_for};
@@ -259,4 +259,21 @@ pub(super) async fn recover(state: Arc<State>) {
         other => other,
     };
     state.tell(Event::Recovered(result));
+}
+
+/// Takes a person's word that a record is destroyed. It is a run like others, so it waits for its turn: nothing else settles what it has announced.
+pub(super) async fn attest(state: Arc<State>, address: String, word: Attestation, replies: mpsc::UnboundedSender<Reply>) {
+    let done = async {
+        let config = state.config();
+        let (_, dataset) = config.find(&address)?;
+        let ended = || Error::new(Kind::Refused, "the service is about to end; confirm it again");
+        let _turn = state.turns.take(state::need(&config, &dataset)).await.ok_or_else(ended)?;
+        let session = state.session.renewed(config, false).await?;
+        let attested = session.attest(&address, word).await?;
+        let (text, json, code) = report::attested(&address, &attested);
+        // Who went away finds it in the log.
+        let _ = replies.send(Reply::Attested { text, json });
+        Ok(code)
+    };
+    answer(&state, &replies, done.await);
 }

@@ -219,6 +219,17 @@ pub(super) async fn known(config: &Config, register: &Register, pauses: Vec<Paus
     if let Some(log) = &mut status.log {
         log.heartbeat = register.heartbeat().await?.map(shown);
     }
+    for row in &mut status.datasets {
+        row.lost = register.losses(&row.dataset).await?.map(|(records, last)| status::Lost { records, last });
+    }
+    for dataset in config.datasets.iter().filter(|dataset| dataset.store.is_attested()) {
+        let zone = dataset.rules().first().map_or(jiff::tz::TimeZone::UTC, |rule| rule.schedule.zone.clone());
+        let today = crate::clock::Today::now().date_in(&zone);
+        let tasks = register.count_tasks(&dataset.address, today).await?;
+        if let Some(row) = status.datasets.iter_mut().find(|row| row.dataset == dataset.address) {
+            row.tasks = Some(status::Tasks { open: tasks.open, overdue: tasks.overdue });
+        }
+    }
     let formers = session::formers(config, Some(register), crate::clock::now()).await?;
     let shown_edit = |edit: session::Edit| status::Edit { id: edit.id, until: shown(edit.until) };
     status.edit = session::edit(config, &formers).map(shown_edit);

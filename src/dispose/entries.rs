@@ -47,7 +47,7 @@ impl<'o> Outcomes<'o> {
                 class: deciding.class.as_str(),
                 schedule: &deciding.schedule,
                 event: deciding.event.as_str(),
-                method: evidence.map(|evidence| evidence.method),
+                method: evidence.map(|evidence| self.run.attestation.as_ref().map_or(evidence.method, |word| &word.method)),
                 grade: evidence.map(|evidence| evidence.grade),
                 verified: evidence.map(|evidence| evidence.verified),
                 caveats: evidence.map(|evidence| evidence.caveats.as_slice()),
@@ -78,12 +78,22 @@ impl<'o> Outcomes<'o> {
             detail: None,
             error: trouble,
             found: None,
+            person: None,
+            on: None,
+            certificate: None,
+            sha256: None,
         };
         let mut evidence = None;
         let kind = match fate {
             Fate::Done(done) => {
                 evidence = Some(done);
                 body.parts = Some(done.parts);
+                if let Some(word) = &self.run.attestation {
+                    body.person = Some(&word.person);
+                    body.on = Some(word.on);
+                    body.certificate = Some(&word.certificate);
+                    body.sha256 = word.sha256.as_deref();
+                }
                 match (done.method, act) {
                     ("found-gone", _) => {
                         body.found = Some("gone");
@@ -93,6 +103,7 @@ impl<'o> Outcomes<'o> {
                         body.found = Some("anonymised");
                         EntryKind::Recovered
                     }
+                    (_, Act::Destroy) if self.run.attestation.is_some() => EntryKind::Attested,
                     (_, Act::Destroy) => EntryKind::Destroyed,
                     (_, Act::Anonymise) => EntryKind::Anonymised,
                 }
@@ -198,4 +209,12 @@ struct Outcome<'a> {
     error: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     found: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    person: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on: Option<Date>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<&'a str>,
 }

@@ -13,11 +13,13 @@
 //! **When the process is killed**, each intent without outcome is resolved at the next start by looking ([`crate::recover`]): until then the log says
 //! no more than is true. One record's failure never stops the rest.
 
+mod attestation;
 mod batches;
 mod brake;
 mod entries;
 mod hands;
 mod spent;
+mod statistics;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -29,6 +31,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+pub use attestation::Attestation;
 use batches::{Batch, Batches};
 pub use brake::Brake;
 use entries::{About, Intent, Outcomes};
@@ -58,6 +61,7 @@ const OLD_FACTS: &str = "what was looked up elsewhere for it had become old";
 #[derive(Debug)]
 pub struct Permit {
     intent: u64,
+    attestation: bool,
 }
 
 /// One run over one dataset: who it is, what it may use.
@@ -76,6 +80,8 @@ pub struct Run {
     pub done: Arc<AtomicU64>,
     /// What all runs of the process have in the hands of stores.
     pub hands: Hands,
+    /// The person's word that its records are destroyed, where no program can destroy them.
+    pub attestation: Option<Attestation>,
 }
 
 /// What keeps the rest of a run's records, once and for all.
@@ -90,8 +96,8 @@ struct Ending {
 }
 
 impl Permit {
-    fn new(intent: &Committed) -> Self {
-        Self { intent: intent.first() }
+    fn new(intent: &Committed, attestation: bool) -> Self {
+        Self { intent: intent.first(), attestation }
     }
 
     /// Index of the intent's entry in the audit log.
@@ -99,10 +105,15 @@ impl Permit {
         self.intent
     }
 
+    /// Whether a person says that the records are destroyed already.
+    pub fn is_attestation(&self) -> bool {
+        self.attestation
+    }
+
     /// For the unit tests of stores, which have no log: not in the built program.
     #[cfg(test)]
     pub(crate) fn for_test() -> Self {
-        Self { intent: 0 }
+        Self { intent: 0, attestation: false }
     }
 }
 
@@ -196,9 +207,23 @@ impl Run {
     async fn through_the_door(&self, batch: Batch, ending: &Ending, lanes: &Semaphore) -> Result<Spent> {
         let dataset = self.dataset();
         let Batch { act, names, marks, records, deciding } = batch;
+        let counted = match self.counted(&records, &deciding).await {
+            Ok(counted) => counted,
+            // What could not be counted stays until it can.
+            Err(error) => {
+                let mut spent = Spent { settled: marks, ..Spent::default() };
+                spent.trouble(
+                    format!("kept, because what it counts for in the statistics could not be read: {error}"),
+                    records.len() as u64,
+                );
+                return Ok(spent);
+            }
+        };
         let intent = Intent { run: &self.id, store: dataset.store.name(), dataset: &dataset.name, act, records: &names };
-        let intent = self.log.commit(vec![Draft::new(EntryKind::Intent, &intent)?]).await?;
-        let permit = Permit::new(&intent);
+        let mut drafts = vec![Draft::new(EntryKind::Intent, &intent)?];
+        drafts.extend(counted);
+        let intent = self.log.commit(drafts).await?;
+        let permit = Permit::new(&intent, self.attestation.is_some());
         // Never closed; without a lane nothing but the pace is lost. Whoever is asked what became of a record must not meet the next batch there.
         let lane = lanes.acquire().await.ok();
         // A hold that is placed from here on waits until what this batch may have taken already is settled.
@@ -224,7 +249,7 @@ impl Run {
                 ending.busy.fetch_or(store, Ordering::Relaxed);
                 spent.stopped = self.stopped(ending);
             }
-            spent.count(act, record, fate);
+            spent.count(self.attestation.is_some(), act, record, fate);
             if let Some(trouble) = trouble {
                 spent.trouble(trouble.clone(), 1);
             }

@@ -14,6 +14,8 @@ pub struct Counts {
     pub destroyed: u64,
     /// Anonymised.
     pub anonymised: u64,
+    /// Destroyed by people, who said so.
+    pub attested: u64,
     /// Flagged for the first time.
     pub flagged: u64,
     /// Gone already.
@@ -83,7 +85,7 @@ impl Stop {
 impl Counts {
     /// All records with an outcome; those that were only flagged are not among them.
     pub fn total(&self) -> u64 {
-        self.destroyed + self.anonymised + self.absent + self.kept + self.failed + self.recovered
+        self.destroyed + self.anonymised + self.attested + self.absent + self.kept + self.failed + self.recovered
     }
 }
 
@@ -109,12 +111,13 @@ impl Spent {
         self.open
     }
 
-    pub(super) fn count(&mut self, act: Act, record: &Record, fate: &Fate) {
+    pub(super) fn count(&mut self, attested: bool, act: Act, record: &Record, fate: &Fate) {
         let counts = &mut self.counts;
         let trouble = match fate {
             Fate::Done(evidence) => {
                 match (evidence.method, act) {
                     ("found-gone" | super::FOUND_ANONYMISED, _) => counts.recovered += 1,
+                    (_, Act::Destroy) if attested => counts.attested += 1,
                     (_, Act::Destroy) => counts.destroyed += 1,
                     (_, Act::Anonymise) => counts.anonymised += 1,
                 }
@@ -152,6 +155,7 @@ impl Spent {
         let (mine, theirs) = (&mut self.counts, part.counts);
         mine.destroyed += theirs.destroyed;
         mine.anonymised += theirs.anonymised;
+        mine.attested += theirs.attested;
         mine.flagged += theirs.flagged;
         mine.absent += theirs.absent;
         mine.kept += theirs.kept;

@@ -16,6 +16,7 @@
 mod facts;
 mod holds;
 mod projection;
+mod tasks;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -26,11 +27,12 @@ use sqlx::{Row, Sqlite, Transaction};
 pub use facts::{LastRun, Pause, Scanned};
 pub use holds::HoldNames;
 pub use projection::{OpenIntent, Projected, Unfinished};
+pub use tasks::{Task, Tasks};
 
 use crate::error::{Error, Kind, Result};
 
 /// Raised when the tables change; another version is rebuilt from the log.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -46,10 +48,15 @@ CREATE TABLE IF NOT EXISTS runs (dataset TEXT PRIMARY KEY, run TEXT NOT NULL, be
     scan_began TEXT, scan_ended TEXT, scan TEXT) STRICT;
 CREATE TABLE IF NOT EXISTS heartbeats (name TEXT PRIMARY KEY, at TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS pauses (store TEXT PRIMARY KEY, since TEXT NOT NULL, reason TEXT NOT NULL, person TEXT NOT NULL, entry INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS tasks (dataset TEXT NOT NULL, record TEXT NOT NULL, since TEXT NOT NULL, class TEXT NOT NULL, due TEXT NOT NULL, ceiling TEXT, run TEXT NOT NULL,
+    PRIMARY KEY (dataset, record)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS attested (dataset TEXT NOT NULL, record TEXT NOT NULL, event_date TEXT NOT NULL, PRIMARY KEY (dataset, record)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS losses (entry INTEGER PRIMARY KEY, dataset TEXT NOT NULL, at TEXT NOT NULL, records INTEGER NOT NULL) STRICT;
 ";
 
 /// Every table that is a projection of the log.
-const PROJECTED: [&str; 8] = ["schedules", "holds", "flags", "texts", "confirmations", "runs", "pauses", "heartbeats"];
+const PROJECTED: [&str; 11] =
+    ["schedules", "holds", "flags", "texts", "confirmations", "runs", "pauses", "heartbeats", "tasks", "attested", "losses"];
 
 /// The register's database; clones use the same.
 #[derive(Clone)]
@@ -201,6 +208,7 @@ impl Register {
         if flags > 0 {
             found.push(format!("{flags} flagged records"));
         }
+        found.extend(self.attested_in(&pattern).await?);
         Ok(found)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use super::{Flag, Register, facts, fail, holds, insert_flag};
+use super::{Flag, Register, facts, fail, holds, insert_flag, tasks};
 use crate::audit::{Entry, Kind as EntryKind, Reader};
 use crate::error::{Error, Kind, Result};
 use crate::schedule::history::TextKind;
@@ -151,6 +151,9 @@ impl Register {
                     };
                     insert_flag(&mut transaction, &dataset, &text("run").unwrap_or_default(), &flag).await.map_err(&fail)?;
                 }
+                EntryKind::TaskOpened => tasks::opened(&mut transaction, entry).await.map_err(&fail)?,
+                EntryKind::Attested => tasks::attested(&mut transaction, entry).await.map_err(&fail)?,
+                EntryKind::Lost => tasks::lost(&mut transaction, entry).await.map_err(&fail)?,
                 _ => {}
             }
         }
@@ -168,6 +171,9 @@ fn is_projected(kind: EntryKind) -> bool {
             | EntryKind::HoldPlaced
             | EntryKind::HoldReleased
             | EntryKind::Flagged
+            | EntryKind::TaskOpened
+            | EntryKind::Attested
+            | EntryKind::Lost
             | EntryKind::RunStarted
             | EntryKind::RunFinished
             | EntryKind::Paused
@@ -212,6 +218,7 @@ impl Walk {
             }
             EntryKind::Destroyed
             | EntryKind::Anonymised
+            | EntryKind::Attested
             | EntryKind::Absent
             | EntryKind::Kept
             | EntryKind::Failed
@@ -230,7 +237,7 @@ impl Walk {
                     }
                 }
             }
-            EntryKind::Flagged => {
+            EntryKind::Flagged | EntryKind::TaskOpened => {
                 if let Some(unfinished) = self.unfinished.get_mut(&need("run")?) {
                     *unfinished.counts.entry(entry.kind.as_str()).or_default() += 1;
                 }

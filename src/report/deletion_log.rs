@@ -9,14 +9,17 @@ use serde_json::{Value, json};
 use super::markup::{cell, html};
 use super::selection::Selection;
 use super::signed::Signed;
-use crate::audit::Entry;
+use crate::audit::{Entry, Kind as EntryKind};
 use crate::error::{Error, Kind, Result};
 
 /// The columns and what is in them.
 pub const COLUMNS: [(&str, &str); 21] = [
     ("entry", "index of the entry in the audit log"),
     ("at", "when it was written, UTC"),
-    ("outcome", "destroyed, anonymised, absent (gone already), kept, failed, or recovered (found out after an interruption)"),
+    (
+        "outcome",
+        "destroyed, anonymised, attested (destroyed by a person), absent (gone already), kept, failed, or recovered (found out after an interruption)",
+    ),
     ("store", "the store"),
     ("dataset", "the dataset in it"),
     ("class", "the record class that decided"),
@@ -147,7 +150,10 @@ fn value(entry: &Entry, column: &str) -> Value {
             }
         }
         "detail" => {
-            if entry.fields.contains_key("detail") {
+            if entry.kind == EntryKind::Attested {
+                let text = |name: &str| entry.str(name).unwrap_or_default();
+                json!(format!("{} says so; destroyed on {}, certificate {}", text("person"), text("on"), text("certificate")))
+            } else if entry.fields.contains_key("detail") {
                 field("detail")
             } else {
                 field("error")

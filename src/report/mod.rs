@@ -10,6 +10,7 @@ mod json;
 mod markup;
 mod selection;
 mod signed;
+mod statistics;
 mod status;
 mod text;
 pub(crate) mod words;
@@ -21,10 +22,11 @@ pub use holds::{hold_list, hold_order, holds_json, protected as protected_text};
 pub use json::{planned as planned_json, ran as ran_json, verdict as verdict_json, verified as verified_json};
 pub use selection::Selection;
 pub use signed::Signed;
+pub use statistics::Statistics;
 pub use status::status;
 pub use text::{
-    allow_command, changed, check, compared, entry, entry_heading, explained, finding, flush, listed, mismatch, planned, ran, replayed,
-    verified, waiting,
+    allow_command, attested, changed, check, compared, entry, entry_heading, explained, finding, flush, listed, mismatch, planned, ran,
+    replayed, verified, waiting,
 };
 
 use crate::dispose::Stop;

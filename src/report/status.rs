@@ -106,6 +106,13 @@ fn dataset(out: &mut String, row: &Dataset) {
         }
         out.push('\n');
     }
+    if let Some(lost) = &row.lost {
+        let _ = writeln!(out, "  {} LOST before their time, the last at {}; `audit list --kind lost` has them", lost.records, lost.last);
+    }
+    if let Some(tasks) = row.tasks.filter(|tasks| tasks.open > 0) {
+        let overdue = if tasks.overdue > 0 { format!(", {} OVERDUE", tasks.overdue) } else { String::new() };
+        let _ = writeln!(out, "  {} to be destroyed by people{overdue}; `attest list` names them", tasks.open);
+    }
     if let Some(why) = &row.why {
         let times = match row.failures {
             0 => "waits".to_owned(),

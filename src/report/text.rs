@@ -8,14 +8,14 @@ use crate::assess::Assessment;
 use crate::audit::{Entry, Kind as EntryKind, Verified};
 use crate::compare::{Change, Compared};
 use crate::config::{Config, Dataset};
-use crate::error::escape;
+use crate::error::{DONE, FINDINGS, escape};
 use crate::finding::{Finding, Severity};
 use crate::judge::Standing;
 use crate::plan::Tally;
 use crate::record::{Address, Record};
 use crate::replay::{Mismatch, Replayed};
 use crate::scan::Planned;
-use crate::session::{Edit, End, Ran};
+use crate::session::{Attested, Edit, End, Ran};
 use crate::store::Found;
 
 /// One finding in a line.
@@ -77,6 +77,7 @@ fn tally_lines(out: &mut String, tally: &Tally) {
     let due = [
         (tally.destroy, "to be destroyed"),
         (tally.anonymise, "to be anonymised"),
+        (tally.by_hand, "to be destroyed by people"),
         (tally.review, "waiting for review"),
         (tally.flag, "flagged as expired"),
     ];
@@ -90,6 +91,9 @@ fn tally_lines(out: &mut String, tally: &Tally) {
     if let Some(oldest) = tally.oldest {
         line(out, &format!("  oldest event among them: {oldest}"));
     }
+    if tally.attested > 0 {
+        line(out, &format!("  {} destroyed by people, and still in the list", tally.attested));
+    }
     if tally.held > 0 {
         line(out, &format!("  {} kept under a hold", tally.held));
     }
@@ -99,7 +103,7 @@ fn tally_lines(out: &mut String, tally: &Tally) {
     if tally.overdue > 0 {
         line(out, &format!("  {} overdue: present past the ceiling of the schedule", tally.overdue));
     }
-    let rest = tally.population.saturating_sub(tally.due() + tally.held + tally.waiting + tally.undetermined);
+    let rest = tally.population.saturating_sub(tally.due() + tally.attested + tally.held + tally.waiting + tally.undetermined);
     if rest > 0 {
         line(out, &format!("  {least}{rest} kept, because their period is running or has not begun"));
     }
@@ -158,6 +162,7 @@ pub fn planned(dataset: &Dataset, planned: &Planned, allow: Option<&str>) -> Str
         (crate::config::Mode::Enforce, None) if planned.tally.disposed() > 0 => {
             line(&mut out, &format!("  a run would do this (limit: {})", dataset.limits));
         }
+        (crate::config::Mode::Enforce, None) if planned.tally.by_hand > 0 => line(&mut out, "  a run would make these tasks of people"),
         (crate::config::Mode::Enforce, None) => {}
         (crate::config::Mode::Enforce, Some(over)) => {
             line(&mut out, &format!("  a run would refuse: {over}"));
@@ -286,13 +291,49 @@ pub fn ran(ran: &Ran, config: &Path) -> String {
     if ran.flagged > 0 {
         line(&mut out, &format!("  {} newly flagged", ran.flagged));
     }
+    if ran.tasks > 0 {
+        line(&mut out, &format!("  {} new tasks for people; `attest list` names them", ran.tasks));
+    }
     out
 }
 
+/// What became of a person's word that a record is destroyed: for people, for programs, and the exit code.
+pub fn attested(address: &str, attested: &Attested) -> (String, serde_json::Value, u8) {
+    let shown = escape(address.as_bytes());
+    match attested {
+        Attested::Confirmed { run } => {
+            let json = serde_json::json!({"address": address, "attested": true, "early": false, "run": run});
+            (format!("{shown} is confirmed: its destruction is in the audit log"), json, DONE)
+        }
+        Attested::Early { why } => {
+            let json = serde_json::json!({"address": address, "attested": true, "early": true, "why": why});
+            let text = format!(
+                "{shown} was destroyed TOO EARLY: {why}. That it is lost is in the audit log; whoever answers for the schedule must know of it"
+            );
+            (text, json, FINDINGS)
+        }
+    }
+}
+
 /// Why a record is kept, due, held or gone.
-pub fn explained(address: &Address, dataset: &Dataset, found: &Found, assessment: Option<&Assessment>, entries: &[Entry]) -> String {
+pub fn explained(
+    address: &Address,
+    dataset: &Dataset,
+    found: &Found,
+    attested: bool,
+    assessment: Option<&Assessment>,
+    entries: &[Entry],
+) -> String {
     let mut out = String::new();
     match (found, assessment) {
+        (Found::Present(_), _) if attested => {
+            line(
+                &mut out,
+                &format!(
+                    "{address} is destroyed: a person has said so. Only its line in the list is left, and nobody is asked for it again."
+                ),
+            );
+        }
         (Found::Present(record), Some(assessment)) => {
             let verdict = &assessment.verdict;
             let answer = match (verdict.standing, verdict.then) {
@@ -322,6 +363,9 @@ pub fn explained(address: &Address, dataset: &Dataset, found: &Found, assessment
             }
             if let (Standing::Due, crate::config::Mode::Report) = (verdict.standing, dataset.mode) {
                 line(&mut out, "  the dataset is in report mode: a run only reports it");
+            }
+            if let (Standing::Due, true) = (verdict.standing, dataset.store.is_attested()) {
+                line(&mut out, "  only a person can destroy it, and then says so with `attest confirm`");
             }
             if let Some((day, false)) = verdict.ceiling {
                 line(&mut out, &format!("  it must be gone after {day}"));
@@ -356,6 +400,19 @@ fn story(entry: &Entry) -> String {
         EntryKind::Destroyed => format!("destroyed ({}, grade {}) {}", text("method"), text("grade"), rule()),
         EntryKind::Anonymised => format!("anonymised {}", rule()),
         EntryKind::Flagged => format!("flagged for {} {}", text("then"), rule()),
+        EntryKind::Attested => format!(
+            "{} says that it was destroyed on {} ({}, certificate {}) {}",
+            text("person"),
+            text("on"),
+            text("method"),
+            text("certificate"),
+            rule()
+        ),
+        EntryKind::TaskOpened => format!("a person was to destroy it {}", rule()),
+        EntryKind::Lost if entry.str("on").is_some() => {
+            format!("LOST: {} says that it was destroyed on {}, too early {}", text("person"), text("on"), rule())
+        }
+        EntryKind::Lost => "LOST: it was missed, and nothing says that it might go".into(),
         EntryKind::Absent => "it was gone already".into(),
         EntryKind::Kept => format!("kept at the last moment: {} {}", text("why"), text("detail")),
         EntryKind::Failed => format!("could not be destroyed: {}", text("error")),
@@ -390,6 +447,10 @@ pub fn entry(entry: &Entry) -> String {
         EntryKind::Intent => {
             let records = entry.fields.get("records").and_then(serde_json::Value::as_array).map_or(0, Vec::len);
             format!("to {} {records} records, run {}", text("act").unwrap_or_default(), text("run").unwrap_or_default())
+        }
+        EntryKind::Statistics => {
+            let records = entry.fields.get("of").and_then(serde_json::Value::as_array).map_or(0, Vec::len);
+            format!("what {records} records count for in the statistics, run {}", text("run").unwrap_or_default())
         }
         EntryKind::RunStarted => format!("run {} in {} mode", text("run").unwrap_or_default(), text("mode").unwrap_or_default()),
         EntryKind::RunFinished => {

@@ -31,6 +31,7 @@ use crate::record::{Key, Reading, Record};
 use crate::schedule::EventName;
 use crate::yaml::{Fields, Mark, Node, Problems};
 
+pub mod attested;
 #[cfg(test)]
 pub(crate) mod conformance;
 mod data_journal;
@@ -47,7 +48,7 @@ pub const BATCH: usize = 1024;
 pub const MESSAGE: usize = 4 * BATCH;
 
 /// Every kind of store: the key that names it in the configuration, and what reads the rest.
-pub const KINDS: &[Kind] = &[files::KIND, sql::SQLITE, sql::POSTGRES, sql::MYSQL];
+pub const KINDS: &[Kind] = &[files::KIND, sql::SQLITE, sql::POSTGRES, sql::MYSQL, attested::KIND];
 
 /// A kind of store.
 #[derive(Clone, Copy)]
@@ -92,6 +93,7 @@ pub struct DatasetHead<'a> {
 }
 
 /// One event of a dataset.
+#[derive(Clone, Copy)]
 pub struct EventHead<'a> {
     /// The event.
     pub name: &'a EventName,
@@ -100,6 +102,7 @@ pub struct EventHead<'a> {
 }
 
 /// Where the date of an event is.
+#[derive(Clone, Copy)]
 pub enum EventPlace<'a> {
     /// In the store itself; the kind reads the node.
     Here(&'a Node),
@@ -167,6 +170,18 @@ pub struct Order {
     /// The lowest grade to be accepted; below it the record is kept.
     pub at_least: Option<String>,
 }
+
+/// How statistics count the records of a dataset before they go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// The columns whose values are counted.
+    pub by: Vec<String>,
+    /// Counts below this are not shown to anybody.
+    pub smallest: u64,
+}
+
+/// What one record counts for: a value for each column.
+pub type Cell = Vec<Option<String>>;
 
 /// The two things that are done to records and cannot be undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -269,6 +284,12 @@ pub trait Store: Send + Sync {
         1
     }
 
+    /// Whether only people can destroy its records, so that what is due becomes their task and they confirm it: paper, and what others keep. Of such
+    /// records the store knows where they are filed, and never changes that.
+    fn is_attested(&self) -> bool {
+        false
+    }
+
     /// Pairs of datasets that may match the same record, as far as can be told without reading any.
     fn overlaps(&self) -> Vec<(String, String)> {
         Vec::new()
@@ -296,6 +317,17 @@ pub trait Store: Send + Sync {
     /// For each record: the records of *other* datasets of this store that are the same thing, or that would go with it.
     async fn elsewhere(&self, _dataset: &str, records: &[Record]) -> Result<Vec<Vec<(String, Record)>>> {
         Ok(vec![Vec::new(); records.len()])
+    }
+
+    /// How the statistics of the dataset count its records, if it has any.
+    fn counts(&self, _dataset: &str) -> Option<Counts> {
+        None
+    }
+
+    /// For each key what its record counts for: the value of each column of [`Store::counts`], `None` within for no value. `None` for a record that is
+    /// not there.
+    async fn cells(&self, _dataset: &str, keys: &[Key]) -> Result<Vec<Option<Cell>>> {
+        Ok(vec![None; keys.len()])
     }
 
     /// Lets the place clean up behind the records that went from the dataset, if its configuration asks for that: what was done, and whether it

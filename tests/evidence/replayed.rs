@@ -267,3 +267,62 @@ fn a_schedule_that_this_version_cannot_read_is_a_finding() {
     assert_eq!(replayed.status.code(), Some(1), "{replayed:?}");
     assert!(text(&replayed.stdout).contains("703 decisions not derived: this version does not read the schedule"), "{replayed:?}");
 }
+
+#[test]
+fn a_persons_word_that_comes_too_early_from_nobody_or_against_a_hold_is_told() {
+    let mut story = Story::new();
+    let (at, end) = (story.find("destroyed", ""), story.find("run-finished", "clips"));
+    let due = story.field(at, "due");
+    story.replace(at, "\"kind\":\"destroyed\"", "\"kind\":\"attested\"");
+    story.replace(end, "\"destroyed\":700", "\"attested\":1,\"destroyed\":699");
+    story.assert_lie(at, "derived: one with `on`, `person` and `certificate`");
+    story.replace(at, ",\"class\":", &format!(",\"person\":\"ann\",\"on\":\"{due}\",\"certificate\":\"C-1\",\"class\":"));
+    story.assert_lie(at, &format!("the log says destroyed on {due}; derived: to be kept until the end of {due}"));
+    let after = due.parse::<jiff::civil::Date>().unwrap().tomorrow().unwrap();
+    story.replace(at, &format!("\"on\":\"{due}\""), &format!("\"on\":\"{after}\""));
+    assert_eq!((story.ask("verify").status.code(), story.ask("replay").status.code()), (Some(0), Some(0)));
+
+    // Who destroyed it too early says so truly in an entry of another kind.
+    let rule = ["schedule", "event", "event_date", "due"].map(|name| format!("\"{name}\":\"{}\"", story.field(at, name))).join(",");
+    let lost = |on: &str| format!("\"store\":\"media\",\"dataset\":\"clips\",\"class\":\"clip\",{rule},\"on\":\"{on}\",\"person\":\"ann\"");
+    let behind = end + 1;
+    story.insert(behind, "lost", &lost(&due));
+    assert_eq!((story.ask("verify").status.code(), story.ask("replay").status.code()), (Some(0), Some(0)));
+    story.replace(behind, &format!("\"on\":\"{due}\""), &format!("\"on\":\"{after}\""));
+    story.assert_lie(behind, &format!("the log says lost on {after}; derived: due on {due}, so it went in time"));
+
+    let run = story.find("run-started", "clips");
+    story.insert(run, "hold-placed", "\"hold\":\"h1\",\"hold_kind\":\"litigation\",\"scope\":{\"class\":\"clip\"},\"until\":null");
+    let verified = story.ask("verify");
+    assert!(text(&verified.stderr).contains(&format!("entry {}: attested, but the hold of entry {run}", at + 1)), "{verified:?}");
+}
+
+#[test]
+fn what_records_count_for_belongs_to_the_intent_before_it() {
+    let count = |of: &str, run: &str| {
+        format!(
+            "\"run\":\"{run}\",\"store\":\"media\",\"dataset\":\"clips\",\"by\":[],\"smallest\":10,\"cells\":[[\"2026-10\"]],\"of\":{of}"
+        )
+    };
+    let at = |story: &Story| story.find("intent", "") + 1;
+    let run = |story: &Story| story.field(story.find("intent", ""), "run");
+    let mut story = Story::new();
+    let (behind, id) = (at(&story), run(&story));
+    story.insert(behind, "statistics", &count("[0,null,0]", &id));
+    story.insert(behind + 1, "statistics", &count("[0]", &id));
+    assert_eq!((story.ask("verify").status.code(), story.ask("replay").status.code()), (Some(0), Some(0)));
+    for of in ["[0,1]", "[\"0\"]", "[-1]"] {
+        let mut story = Story::new();
+        story.insert(behind, "statistics", &count(of, &id));
+        story.assert_lie(behind, "derived: one of its 1 cells each");
+    }
+    let words = "derived: an intent with as many records just before it, in the same run";
+    for (place, of, run) in [(behind, "[]", &*id), (behind, "[0]", "another"), (behind + 1, "[0]", &*id)] {
+        let mut story = Story::new();
+        story.insert(place, "statistics", &count(of, run));
+        story.assert_lie(place, words);
+    }
+    let mut story = Story::new();
+    story.insert(behind, "statistics", &count(&format!("[{}0]", "0,".repeat(1024)), &id));
+    story.assert_lie(behind, words);
+}

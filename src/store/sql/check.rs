@@ -51,6 +51,7 @@ pub(super) async fn dataset(session: &mut Session, about: &str, dataset: &Datase
     children(session, about, dataset, &mut out).await?;
     expressions(session, about, &shape, &mut out).await?;
     dates(about, &shape, &mut out);
+    counted(session, about, &shape, &mut out).await?;
     out.extend(dangers(session, dataset).await?.into_iter().map(|danger| Finding::blocks(about, danger)));
     let more = match session.dialect() {
         Dialect::MySql => mysql::check::rights(session, dataset).await?,
@@ -220,6 +221,33 @@ async fn expressions(session: &mut Session, about: &str, shape: &Shape<'_>, out:
     for (what, statement) in tried {
         if let Err(failure) = session.rows(&statement).await {
             out.push(Finding::blocks(about, format!("{what}: {failure}")));
+        }
+    }
+    Ok(())
+}
+
+/// Different values of a column to count by, at most: more make cells of few records each, or name single ones.
+const DISTINCT: i64 = 100;
+
+/// Whether columns that statistics count by look like keys: looked at are ten thousand rows.
+pub(super) async fn counted(session: &mut Session, about: &str, shape: &Shape<'_>, out: &mut Vec<Finding>) -> Outcome<()> {
+    for column in shape.dataset.counts.iter().flat_map(|counts| &counts.by) {
+        let mut statement = Statement::new("SELECT count(*), count(DISTINCT ");
+        statement.name(column).sql(") FROM (SELECT ").name(column);
+        shape.from(&mut statement).sql(" LIMIT 10000) AS retentiond_sample");
+        let rows = session.rows(&statement).await?;
+        let number = |at: usize| match rows.first().and_then(|row| row.get(at)) {
+            Some(Cell::Int(number)) => *number,
+            _ => 0,
+        };
+        let (rows, distinct) = (number(0), number(1));
+        if distinct > DISTINCT || rows >= 20 && distinct * 2 > rows {
+            let message = format!(
+                "`statistics`: `{}` has {distinct} different values in {rows} rows and looks like a key; count by columns of few values that say \
+                 nothing about a person",
+                column.shown()
+            );
+            out.push(Finding::warning(about, message));
         }
     }
     Ok(())

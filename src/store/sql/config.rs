@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use super::statement::{Condition, Dialect, Name};
 use super::value::Cell;
-use super::when::{Form, When};
+use super::when::When;
 use crate::error::escape;
 use crate::schedule::EventName;
-use crate::schedule::load::zone_named;
 use crate::store::{DatasetHead, EventPlace};
 use crate::yaml::{Fields, Node, Problems, Typed, Value};
 
@@ -38,7 +37,19 @@ pub(super) struct Dataset {
     pub(super) accept_triggers: bool,
     /// What cleans up behind a run.
     pub(super) purge: Option<Purge>,
+    /// How statistics count its records.
+    pub(super) counts: Option<Counts>,
 }
+
+/// The columns that statistics count by, and the smallest count that is shown.
+#[derive(Clone, Debug)]
+pub(super) struct Counts {
+    pub(super) by: Vec<Name>,
+    pub(super) smallest: u64,
+}
+
+/// Counts below this say too much about single people.
+const SMALLEST: u64 = 10;
 
 /// What a database is asked to do once rows of a dataset are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +164,7 @@ impl Dataset {
             None => false,
         });
         let purge = fields.take("purge").and_then(|node| Purge::read(node, dialect, problems));
+        let counts = fields.take("statistics").and_then(|node| Some((node.mark, counts(node, problems)?)));
         if head.anonymises && !says_how {
             problems.add(
                 head.mark,
@@ -189,6 +201,19 @@ impl Dataset {
         if let Some(change) = changes.iter().find(|change| key.iter().any(|key| key.is(change.column.as_str()))) {
             problems.add(mark, format!("{what}: the key column `{}` cannot be anonymised", change.column.shown()));
         }
+        if let Some((mark, counts)) = &counts {
+            let subject = subject.iter();
+            for column in &counts.by {
+                let is = |other: &Name| other.is(column.as_str());
+                let why = match column {
+                    _ if key.iter().any(is) => "tells records apart",
+                    _ if subject.clone().any(is) => "names a person",
+                    _ if changes.iter().any(|change| is(&change.column)) => "is anonymised, so it points to a person",
+                    _ => continue,
+                };
+                problems.add(*mark, format!("{what}: statistics cannot be counted by `{}`, which {why}", column.shown()));
+            }
+        }
         Some(Self {
             name: head.name.to_owned(),
             anonymises: head.anonymises,
@@ -205,6 +230,7 @@ impl Dataset {
             anonymised,
             accept_triggers,
             purge,
+            counts: counts.map(|(_, counts)| counts),
         })
     }
 
@@ -281,27 +307,25 @@ fn condition(node: &Node, dialect: Dialect, problems: &mut Problems) -> Option<C
 }
 
 fn here(node: &Node, problems: &mut Problems) -> Option<(Name, Option<When>)> {
-    if let Value::Scalar(_) = node.value {
-        return Some((name(node, "the name of a column", problems)?, Some(When { form: Form::Undeclared, zone: None })));
-    }
-    let mut fields = node.fields("the name of a column, or a mapping with `column`", problems)?;
-    let column = fields.need("column", "an event", problems).and_then(|node| name(node, "the name of a column", problems));
-    let form = match fields.take("as") {
-        None => Some(Form::Undeclared),
-        Some(node) => {
-            node.text("the form of the dates", problems).and_then(|text| Form::parse(text).map_err(|e| problems.add(node.mark, e)).ok())
+    let (column, mark, when) = When::of_column(node, problems)?;
+    Some((Name::new(column).map_err(|error| problems.add(mark, error)).ok()?, Some(when)))
+}
+
+fn counts(node: &Node, problems: &mut Problems) -> Option<Counts> {
+    let mut fields = node.fields("a mapping with `by`, the columns to count by", problems)?;
+    let by = fields.need("by", "statistics", problems).map(|node| names(node, "the columns to count by", problems));
+    let smallest = fields.take("smallest").map_or(Some(SMALLEST), |node| {
+        let number = match &node.value {
+            Value::Scalar(scalar) => scalar.typed.as_u64().filter(|number| *number > 0),
+            _ => None,
+        };
+        if number.is_none() {
+            problems.add(node.mark, format!("expected the smallest count that is shown, such as 10, found {}", node.found()));
         }
-    };
-    let zone_node = fields.take("zone");
-    let zone = zone_node
-        .and_then(|node| zone_named(node.text("an IANA time zone", problems)?).map_err(|error| problems.add(node.mark, error)).ok());
-    fields.finish("an event", problems);
-    if let (Some(form), Some(node)) = (&form, zone_node)
-        && !form.takes_zone()
-    {
-        problems.add(node.mark, format!("{} needs no zone; remove `zone:`", form.describe()));
-    }
-    Some((column?, Some(When { form: form?, zone })))
+        number
+    });
+    fields.finish("statistics", problems);
+    Some(Counts { by: by?, smallest: smallest? })
 }
 
 fn children(node: &Node, parent_key: usize, depth: usize, problems: &mut Problems) -> Vec<Child> {

@@ -12,7 +12,7 @@ use super::statement::{Bind, Dialect, Name, Statement};
 use super::value::{Cell, Seen, key_of, parts_of, typed_key};
 use crate::record::{Doubt, Key, Moment, Reading, Record};
 use crate::schedule::EventName;
-use crate::store::Found;
+use crate::store::{self, Found};
 
 /// Keys or values asked for in one statement, well below what any engine accepts as parameters.
 const ASKED: usize = 100;
@@ -62,6 +62,32 @@ pub(super) async fn fetch(session: &mut Session, dataset: &Dataset, keys: &[Key]
                 (Some(_), Some(_)) => Found::Unknown("several rows have keys that are written alike".into()),
             });
         }
+    }
+    Ok(out)
+}
+
+/// What statistics count the records with these keys for, in the order of the keys.
+pub(super) async fn cells(session: &mut Session, dataset: &Dataset, keys: &[Key]) -> Outcome<Vec<Option<store::Cell>>> {
+    let shape = shape(session, dataset).await?;
+    let by: Vec<usize> = dataset.counts.iter().flat_map(|counts| &counts.by).filter_map(|name| shape.layout.column(name).ok()).collect();
+    let columns: Vec<usize> = shape.unique.terms.iter().map(|term| term.at).collect();
+    let mut out = Vec::with_capacity(keys.len());
+    for keys in keys.chunks(ASKED) {
+        let asked: Vec<_> = keys.iter().filter_map(|key| parts_of(key.as_bytes(), columns.len())).collect();
+        let mut rows: HashMap<Key, store::Cell> = HashMap::new();
+        if !asked.is_empty() {
+            let mut statement = shape.select();
+            for at in &by {
+                read(statement.sql(", "), &shape.layout.columns[*at].name, shape.layout.columns[*at].read);
+            }
+            shape.from(&mut statement).sql(" WHERE ");
+            any_of(&mut statement, &shape.layout, &columns, &asked);
+            let value = |row: &[Seen<'_>], at: usize| row.get(at).and_then(|seen| seen.text()).map(std::borrow::Cow::into_owned);
+            let width = shape.width();
+            let cell = |row: &[Seen<'_>]| (width..width + by.len()).map(|at| value(row, at)).collect::<store::Cell>();
+            rows.extend(session.map(&statement, |row| (shape.record(row).key, cell(row))).await?);
+        }
+        out.extend(keys.iter().map(|key| rows.get(key).cloned()));
     }
     Ok(out)
 }

@@ -39,8 +39,8 @@ mod stretch;
 mod tests;
 mod throttle;
 mod transaction;
-mod value;
-mod when;
+pub(super) mod value;
+pub(super) mod when;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,7 +61,9 @@ use crate::error::{Error, Kind as ErrorKind, Result, escape};
 use crate::finding::Finding;
 use crate::record::{Key, Reading, Record};
 use crate::schedule::EventName;
-use crate::store::{Act, Configure, DatasetHead, Evidence, Fate, Found, Guard, Kept, Kind, Order, Query, Scanned, Store, StoreHead};
+use crate::store::{
+    Act, Cell, Configure, Counts, DatasetHead, Evidence, Fate, Found, Guard, Kept, Kind, Order, Query, Scanned, Store, StoreHead,
+};
 use crate::yaml::{Fields, Node, Problems, resolve};
 
 /// SQLite files: `sqlite: PATH`.
@@ -292,6 +294,19 @@ impl Store for Sql {
         }
         let mut session = self.place.open_read().await?;
         let found = find::elsewhere(&mut session, dataset, &others, records).await;
+        session.close().await;
+        found.map_err(|failure| Error::from(failure).context(self.about(&dataset.name)))
+    }
+
+    fn counts(&self, dataset: &str) -> Option<Counts> {
+        let counts = self.dataset(dataset).ok()?.counts.as_ref()?;
+        Some(Counts { by: counts.by.iter().map(|name| name.as_str().to_owned()).collect(), smallest: counts.smallest })
+    }
+
+    async fn cells(&self, dataset: &str, keys: &[Key]) -> Result<Vec<Option<Cell>>> {
+        let dataset = self.dataset(dataset)?;
+        let mut session = self.place.open_read().await?;
+        let found = find::cells(&mut session, dataset, keys).await;
         session.close().await;
         found.map_err(|failure| Error::from(failure).context(self.about(&dataset.name)))
     }

@@ -52,6 +52,9 @@ impl<'a> Shape<'a> {
         for change in &dataset.changes {
             note(layout.column(&change.column), &mut problems);
         }
+        for column in dataset.counts.iter().flat_map(|counts| &counts.by) {
+            note(layout.column(column), &mut problems);
+        }
         problems.extend(strange_words(dataset, &layout));
         let unique = layout.unique(&dataset.key).map_err(|problem| problems.push(problem)).ok();
         match unique {

@@ -35,7 +35,7 @@ const STATE: usize = 16;
 
 /// One value of a row as the driver holds it, for as long as the row is looked at.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Seen<'r> {
+pub(in crate::store) enum Seen<'r> {
     /// No value.
     Null,
     /// An integer.
@@ -207,7 +207,7 @@ fn unhex(text: &str) -> Option<Box<[u8]>> {
 }
 
 /// The key that people see: the parts joined by `,`, with `,` and `%` percent-encoded where there are several parts.
-pub(super) fn key_of(parts: &[Seen<'_>]) -> Key {
+pub(in crate::store) fn key_of(parts: &[Seen<'_>]) -> Key {
     if let [one] = parts {
         return match one {
             Seen::Mangled(bytes) => Key::new(*bytes),

@@ -11,11 +11,12 @@ use jiff::tz::TimeZone;
 
 use super::value::Seen;
 use crate::record::{Doubt, Moment, Reading};
-use crate::yaml::near;
+use crate::schedule::load::zone_named;
+use crate::yaml::{Mark, Node, Problems, Value, near};
 
 /// How a column writes the date of an event.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Form {
+pub(in crate::store) enum Form {
     /// Nothing declared: ISO text, with or without a time of day.
     Undeclared,
     /// `date`: `2026-01-31`.
@@ -34,11 +35,11 @@ pub(super) enum Form {
 
 /// How to read one event's column.
 #[derive(Clone, Debug)]
-pub(super) struct When {
+pub(in crate::store) struct When {
     /// The form of the values.
-    pub(super) form: Form,
+    pub(in crate::store) form: Form,
     /// The zone of times that name none.
-    pub(super) zone: Option<TimeZone>,
+    pub(in crate::store) zone: Option<TimeZone>,
 }
 
 /// The Julian day number of the start of 1970.
@@ -103,8 +104,35 @@ impl Form {
 }
 
 impl When {
+    /// Reads where the date of an event stands, as the configuration says it: the name of a column, or a mapping with `column` and how it is written.
+    pub(in crate::store) fn of_column<'n>(node: &'n Node, problems: &mut Problems) -> Option<(&'n str, Mark, Self)> {
+        if let Value::Scalar(_) = node.value {
+            return Some((node.text("the name of a column", problems)?, node.mark, Self { form: Form::Undeclared, zone: None }));
+        }
+        let mut fields = node.fields("the name of a column, or a mapping with `column`", problems)?;
+        let column = fields.need("column", "an event", problems);
+        let column = column.and_then(|node| Some((node.text("the name of a column", problems)?, node.mark)));
+        let form = match fields.take("as") {
+            None => Some(Form::Undeclared),
+            Some(node) => node
+                .text("the form of the dates", problems)
+                .and_then(|text| Form::parse(text).map_err(|error| problems.add(node.mark, error)).ok()),
+        };
+        let zone_node = fields.take("zone");
+        let zone = zone_node
+            .and_then(|node| zone_named(node.text("an IANA time zone", problems)?).map_err(|error| problems.add(node.mark, error)).ok());
+        fields.finish("an event", problems);
+        if let (Some(form), Some(node)) = (&form, zone_node)
+            && !form.takes_zone()
+        {
+            problems.add(node.mark, format!("{} needs no zone; remove `zone:`", form.describe()));
+        }
+        let (column, mark) = column?;
+        Some((column, mark, Self { form: form?, zone }))
+    }
+
     /// Reads one value. No value means that the event has not happened yet.
-    pub(super) fn read(&self, cell: Seen<'_>) -> Reading {
+    pub(in crate::store) fn read(&self, cell: Seen<'_>) -> Reading {
         let wrong = || Reading::Doubt(Doubt::Unparsable(format!("{} where {} is expected", cell.kind(), self.form.describe())));
         let moment = match (&self.form, cell) {
             (_, Seen::Null) => return Reading::NotYet,

@@ -64,6 +64,7 @@ pub(in super::super) async fn dataset(session: &mut Session, about: &str, datase
             out.push(Finding::note(about, message));
         }
     }
+    super::super::check::counted(session, about, &shape, &mut out).await?;
     Ok(out)
 }
 

@@ -1,0 +1,191 @@
+//! `retentiond attest`: records that only people can destroy.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+
+use clap::{Args, Subcommand};
+use jiff::civil::Date;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::plan::read_holds;
+use super::{Common, DONE, FINDINGS, print_line, progress};
+use crate::assess::{Assessment, Assessor};
+use crate::audit::Pseudonyms;
+use crate::clock::Today;
+use crate::config::{Config, Mode};
+use crate::control::{Client, Reply, Request, peer};
+use crate::dispose::{Attestation, Brake};
+use crate::error::{Error, Kind, Result, escape, hex};
+use crate::judge::Standing;
+use crate::record::{Address, Record};
+use crate::register::Register;
+use crate::report;
+use crate::scan::scan;
+use crate::schedule::Disposition;
+use crate::schedule::load::parse_date;
+use crate::session::{self, Progress, Session};
+
+/// The folder under the state folder in which copies of certificates are kept, named by their SHA-256.
+const CERTIFICATES: &str = "certificates";
+
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    /// List the records that people are to destroy, as their lists have them now
+    List {
+        /// Only this store or dataset [default: all]
+        #[arg(value_name = "STORE[/DATASET]")]
+        selection: Option<String>,
+    },
+    /// Confirm that a record is destroyed
+    Confirm(Confirm),
+}
+
+#[derive(Args)]
+pub(crate) struct Confirm {
+    /// The record, such as cabinets/boxes:1234
+    #[arg(value_name = "STORE/DATASET:KEY")]
+    address: String,
+    /// The day on which it was destroyed
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = parse_date)]
+    on: Date,
+    /// How it was destroyed, such as "shredded, DIN 66399 P-4"; it is written to the log
+    #[arg(long, value_name = "TEXT")]
+    method: String,
+    /// The number of the certificate of destruction; it is written to the log
+    #[arg(long, value_name = "NUMBER")]
+    number: String,
+    /// The scanned certificate: its SHA-256 is written to the log
+    #[arg(long, value_name = "FILE")]
+    certificate: Option<PathBuf>,
+    /// Keep a copy of the scanned certificate in the state folder
+    #[arg(long, requires = "certificate")]
+    keep: bool,
+}
+
+pub(crate) async fn execute(common: &Common, verb: &Verb) -> Result<u8> {
+    match verb {
+        Verb::List { selection } => list(common, selection.as_deref()).await,
+        Verb::Confirm(options) => confirm(common, options).await,
+    }
+}
+
+async fn list(common: &Common, selection: Option<&str>) -> Result<u8> {
+    let config = common.load()?;
+    let pseudonyms = Arc::new(Pseudonyms::open(&config.state.join("keys"))?);
+    let holds = Arc::new(RwLock::new(read_holds(&config).await?));
+    let register = Register::open_for_reading(&config.state).await?;
+    let today = Today::now();
+    let formers = Arc::new(session::formers(&config, register.as_ref(), today.instant()).await?);
+    let datasets: Vec<_> = config.select(selection)?.into_iter().filter(|dataset| dataset.store.is_attested()).collect();
+    if datasets.is_empty() {
+        let place = selection.map_or("no store".to_owned(), |selection| format!("{}: nothing there", escape(selection.as_bytes())));
+        return Err(Error::new(Kind::Usage, format!("{place} is of the kind `attested:`, whose records people destroy")));
+    }
+    let mut attention = false;
+    for dataset in datasets {
+        let (config, holds, pseudonyms, formers) = (Arc::clone(&config), Arc::clone(&holds), Arc::clone(&pseudonyms), Arc::clone(&formers));
+        let assessor = Assessor::new(config, Arc::clone(&dataset), today, holds, pseudonyms, formers).with_register(register.clone());
+        let (mut failed, mut listed) = (None, 0_u64);
+        let mut listen = |record: &Record, assessment: &Assessment| {
+            let verdict = &assessment.verdict;
+            let (Standing::Due, Some(Disposition::Destroy), Some(facts)) = (verdict.standing, verdict.then, &verdict.deciding) else {
+                return;
+            };
+            listed += 1;
+            let address = Address { store: dataset.store.name().into(), dataset: dataset.name.clone(), key: record.key.clone() };
+            let line = if common.json {
+                let ceiling = verdict.ceiling.map(|(day, _)| day.to_string());
+                json!({
+                    "address": address.to_string(), "class": facts.class.as_str(), "event": facts.event.as_str(),
+                    "event_date": facts.event_date.to_string(), "due": facts.due.to_string(), "ceiling": ceiling,
+                    "overdue": verdict.is_overdue(), "mode": dataset.mode.as_str(),
+                })
+                .to_string()
+            } else {
+                let until = match verdict.ceiling {
+                    Some((day, true)) => format!("OVERDUE: it should have been gone after {day}"),
+                    Some((day, false)) => format!("it must be gone after {day}"),
+                    None => "no ceiling".to_owned(),
+                };
+                format!("{address}\t{}: {} on {}, kept until the end of {}; {until}", facts.class, facts.event, facts.event_date, facts.due)
+            };
+            // Printing as records come keeps memory flat.
+            if let Err(error) = print_line(&line) {
+                failed.get_or_insert(error);
+            }
+        };
+        let progress = Progress::default();
+        let shown = progress::show(&dataset.address, &progress);
+        let planned = scan(&assessor, None, progress.seen, &Brake::default(), false, Some(&mut listen)).await;
+        drop(shown);
+        failed.map_or(Ok(()), Err)?;
+        let planned = planned?;
+        attention |= planned.incomplete.is_some() || planned.tally.overdue + planned.tally.undetermined > 0;
+        if let Some(why) = planned.incomplete {
+            eprintln!("{}: the list could not be read completely: {}", dataset.address, escape(why.as_bytes()));
+        } else if !common.json {
+            let report = if dataset.mode == Mode::Report { "; in report mode nobody is asked for them" } else { "" };
+            print_line(&format!("{}: {} to be destroyed by people{report}", dataset.address, report::count(listed, "record")))?;
+        }
+    }
+    Ok(if attention { FINDINGS } else { DONE })
+}
+
+async fn confirm(common: &Common, options: &Confirm) -> Result<u8> {
+    let config = common.load()?;
+    let sha256 = options.certificate.as_deref().map(|path| hash(path, options.keep.then_some(&config))).transpose()?;
+    let show = |text: &str, json: &serde_json::Value| print_line(&if common.json { json.to_string() } else { text.to_owned() });
+    let (on, method, certificate) = (options.on, options.method.clone(), options.number.clone());
+    if let Some(service) = Client::connect(&config)? {
+        let (address, on_behalf_of) = (options.address.clone(), peer::behind_sudo());
+        let request = Request::Attest { address, on, method, certificate, sha256, on_behalf_of };
+        return service.ask(&request, |reply| match reply {
+            Reply::Attested { text, json } => show(&text, &json),
+            _ => Ok(()),
+        });
+    }
+    let session = Session::open(config, false).await?;
+    let word = Attestation { person: peer::myself(), on, method, certificate, sha256 };
+    let attested = session.attest(&options.address, word).await;
+    session.close().await?;
+    let (text, json, code) = report::attested(&options.address, &attested?);
+    show(&text, &json)?;
+    Ok(code)
+}
+
+/// The SHA-256 of a scanned certificate. A copy that is asked for is durable, under its hash, before anybody's word rests on it; one that no word came
+/// to rest on does no harm.
+fn hash(path: &Path, keep: Option<&Arc<Config>>) -> Result<String> {
+    let shown = escape(path.as_os_str().as_encoded_bytes());
+    let fail = |error| Error::with_source(Kind::Io, format!("{shown}: the scanned certificate cannot be read"), error);
+    let mut file = File::open(path).map_err(fail)?;
+    let mut hash = Sha256::new();
+    let folder = keep.map(|config| config.state.join(CERTIFICATES));
+    let lost = |error| Error::with_source(Kind::Io, "the copy of the certificate cannot be kept", error);
+    let mut copy = None;
+    if let Some(folder) = &folder {
+        std::fs::create_dir_all(folder).map_err(lost)?;
+        copy = Some(tempfile::NamedTempFile::new_in(folder).map_err(lost)?);
+    }
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        let read = file.read(&mut piece).map_err(fail)?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&piece[..read]);
+        if let Some(copy) = &mut copy {
+            copy.write_all(&piece[..read]).map_err(lost)?;
+        }
+    }
+    let sha256 = hex(&hash.finalize());
+    if let (Some(copy), Some(folder)) = (copy, &folder) {
+        copy.as_file().sync_all().map_err(lost)?;
+        copy.persist(folder.join(&sha256)).map_err(|error| lost(error.error))?;
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(lost)?;
+    }
+    Ok(sha256)
+}

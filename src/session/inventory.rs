@@ -1,0 +1,231 @@
+//! A run's part in the inventory of its dataset: the names that its scan sees, compared with those of the scan before.
+//!
+//! Only a complete scan of the place that the inventory was taken of is compared. What seems to be missing is looked for once more, among all rows or
+//! files of the dataset, also those that its `where` leaves out: a record that left the dataset is not lost. Then `lost` goes into the log, with how
+//! many and which, and only then the new inventory takes the place of the old one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::tasks::zone_today;
+use super::{Ran, Run, Session};
+use crate::assess::Assessment;
+use crate::audit::{EpochKey, Kind as EntryKind};
+use crate::config::Dataset;
+use crate::dispose::BY;
+use crate::error::{Error, Kind, Result};
+use crate::finding::Finding;
+use crate::inventory::{Head, Inventory, NEVER, Sorter, day, missing};
+use crate::judge::Standing;
+use crate::record::Record;
+use crate::store::Query;
+
+/// Names in one entry.
+const NAMED: usize = 1000;
+
+/// Records that are named in the log at most; how many there are it says in any case.
+const MOST_NAMED: usize = 100_000;
+
+/// The names that a scan has seen so far.
+pub(super) struct Taking {
+    path: PathBuf,
+    scope: String,
+    at: String,
+    /// The key by which the new inventory names them.
+    epoch: Arc<EpochKey>,
+    names: Sorter,
+    /// The inventory before, and the names as it has them, where that is of another year.
+    before: Option<(Inventory, Option<(Arc<EpochKey>, Sorter)>)>,
+    /// Why there is nothing to compare with.
+    begun: Option<String>,
+    failed: Option<std::io::Error>,
+}
+
+impl Session {
+    /// Begins to take the inventory, where the dataset keeps one.
+    pub(super) fn take_inventory(&self, dataset: &Dataset) -> Result<Option<Taking>> {
+        let Some(scope) = &dataset.inventory else { return Ok(None) };
+        let path = Inventory::path(&self.config.state, dataset.store.name(), &dataset.name);
+        let folder = path.parent().unwrap_or(&self.config.state).to_owned();
+        let failed = |error| Error::with_source(Kind::Io, format!("{}: cannot be made", folder.display()), error);
+        std::fs::create_dir_all(&folder).map_err(failed)?;
+        let (mut before, mut begun) = (None, None);
+        match Inventory::open(&path) {
+            Ok(None) => begun = Some("there was none before".to_owned()),
+            Err(why) => begun = Some(why),
+            Ok(Some(inventory)) if inventory.head.scope != *scope || inventory.head.place != dataset.store.place() => {
+                begun = Some("which records there are is configured otherwise than before".to_owned());
+            }
+            Ok(Some(inventory)) if inventory.head.year == self.epoch.year() => before = Some((inventory, None)),
+            Ok(Some(inventory)) => match self.pseudonyms.epoch(inventory.head.year) {
+                Some(epoch) => before = Some((inventory, Some((epoch, Sorter::new(&folder))))),
+                None => begun = Some(format!("the key of {} is destroyed, which named its records", inventory.head.year)),
+            },
+        }
+        let names = Sorter::new(&folder);
+        let at = format!("{:.3}", self.now);
+        Ok(Some(Taking { path, scope: scope.clone(), at, epoch: Arc::clone(&self.epoch), names, before, begun, failed: None }))
+    }
+
+    /// Compares what a complete scan saw with the inventory before, tells what is lost, and keeps the new inventory.
+    pub(super) async fn keep_inventory(&self, run: &Run, taking: Taking, mark: &str, ran: &mut Ran) -> Result<()> {
+        let dataset = run.dataset();
+        let fail = |error| Error::with_source(Kind::Io, format!("{}: the inventory cannot be taken", dataset.address), error);
+        let Taking { path, scope, at, epoch, names, before, begun, failed } = taking;
+        failed.map_or(Ok(()), |error| Err(fail(error)))?;
+        let head = Head { scope, place: dataset.store.place(), mark: mark.to_owned(), year: epoch.year(), at, records: 0 };
+        let folder = path.parent().map_or_else(|| self.config.state.clone(), PathBuf::from);
+        let prepared = {
+            let path = path.clone();
+            apart(move || Inventory::prepare(&path, head, names.finish().map_err(unreadable)?)).await?
+        };
+        let records = prepared.records();
+        let Some((mut inventory, renamed)) = before else {
+            let why = begun.unwrap_or_default();
+            apart(move || prepared.keep()).await?;
+            ran.findings.push(Finding::note(&dataset.address, format!("a new inventory of {records} records begins: {why}")));
+            ran.inventory = Some(json!({"records": records, "begun": why}));
+            return Ok(());
+        };
+        if inventory.head.mark != mark {
+            let text = format!(
+                "{} is not the place that the inventory of {} was taken of, so nothing was compared; if it moved for good, remove {}",
+                dataset.store.place(),
+                inventory.head.at,
+                path.display()
+            );
+            ran.findings.push(Finding::warning(&dataset.address, text));
+            return Ok(());
+        }
+        let (today, since) = (day(zone_today(dataset, self.now)), inventory.head.at.clone());
+        let (named_by, old) = renamed.map_or_else(|| (Arc::clone(&epoch), None), |(key, old)| (key, Some(old)));
+        let spare = folder.clone();
+        let (prepared, candidates, suspects, gone, new) = apart(move || {
+            let (mut candidates, mut suspects) = (Sorter::new(&spare), 0_u64);
+            let mut now = old.map_or_else(|| prepared.names(), Sorter::finish).map_err(unreadable)?;
+            let mut suspect = |name| {
+                suspects += 1;
+                candidates.add(&name, NEVER)
+            };
+            let (gone, new) = inventory.compare(&mut now, today, &mut suspect).map_err(unreadable)?;
+            Ok((prepared, candidates, suspects, gone, new))
+        })
+        .await?;
+        let mut lost = (0, Vec::new());
+        if suspects > 0 {
+            match self.everything(dataset, &named_by, Sorter::new(&folder)).await {
+                Ok(there) => {
+                    lost = apart(move || {
+                        let mut lost = (0_u64, Vec::new());
+                        let there = there.finish().map_err(unreadable)?;
+                        missing(candidates, there, &mut |name| {
+                            lost.0 += 1;
+                            if lost.1.len() < MOST_NAMED {
+                                lost.1.push(name);
+                            }
+                            Ok(())
+                        })
+                        .map_err(unreadable)?;
+                        Ok(lost)
+                    })
+                    .await?;
+                }
+                // Without a second look nobody is accused; the inventory before stays, and the next run compares with it.
+                Err(why) => {
+                    let text = format!("{suspects} records seem to be missing, and could not be looked for: {why}");
+                    ran.findings.push(Finding::warning(&dataset.address, text));
+                    return Ok(());
+                }
+            }
+        }
+        self.tell_lost(run, ran, (lost.0, &lost.1), &named_by, (&since, new)).await?;
+        apart(move || prepared.keep()).await?;
+        ran.inventory = Some(json!({"records": records, "lost": lost.0, "gone": gone, "new": new}));
+        Ok(())
+    }
+
+    async fn tell_lost(
+        &self,
+        run: &Run,
+        ran: &mut Ran,
+        (lost, named): (u64, &[[u8; 32]]),
+        key: &EpochKey,
+        (since, new): (&str, u64),
+    ) -> Result<()> {
+        if lost == 0 {
+            return Ok(());
+        }
+        let dataset = run.dataset();
+        for (at, names) in named.chunks(NAMED).enumerate() {
+            let names: Vec<String> = names.iter().map(|name| key.name(name)).collect();
+            let body = json!({
+                "run": run.id, "store": dataset.store.name(), "dataset": dataset.name, "since": since, "part": at + 1,
+                "parts": named.len().div_ceil(NAMED), "count": lost, "new": new, "records": names, "by": BY,
+            });
+            self.tell(EntryKind::Lost, vec![body]).await?;
+        }
+        let hint = if new > 0 { format!("; {new} new ones are there, which may be the same under other names") } else { String::new() };
+        let text =
+            format!("{lost} records are LOST: they were there at {since}, were to be kept, and are gone, not through this program{hint}");
+        ran.findings.push(Finding::warning(&dataset.address, text));
+        Ok(())
+    }
+
+    /// The names of everything that is there, also of what the dataset leaves out at present.
+    async fn everything(&self, dataset: &Arc<Dataset>, key: &EpochKey, mut names: Sorter) -> std::result::Result<Sorter, String> {
+        let (out, mut batches) = mpsc::channel::<Vec<Record>>(4);
+        let query = Query { bound: None, whole: true, now: self.now, seen: Arc::default() };
+        let scanning = tokio::spawn({
+            let dataset = Arc::clone(dataset);
+            async move { dataset.store.scan(&dataset.name, query, out).await }
+        });
+        let mut failed = None;
+        while let Some(batch) = batches.recv().await {
+            for record in &batch {
+                let name = key.record_bytes(dataset.store.name(), &dataset.name, record.key.as_bytes());
+                failed = failed.or(names.add(&name, 0).err());
+            }
+        }
+        let scanned = scanning.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        match (scanned.incomplete, failed) {
+            (Some(why), _) => Err(why),
+            (None, Some(error)) => Err(error.to_string()),
+            (None, None) => Ok(names),
+        }
+    }
+}
+
+impl Taking {
+    /// Takes a record that the scan saw.
+    pub(super) fn take(&mut self, dataset: &Dataset, record: &Record, assessment: &Assessment) {
+        let verdict = &assessment.verdict;
+        let until = match (verdict.standing, &verdict.deciding) {
+            (Standing::Due | Standing::NotYetDue, Some(facts)) => day(facts.due),
+            _ => NEVER,
+        };
+        let name = |key: &EpochKey| key.record_bytes(dataset.store.name(), &dataset.name, record.key.as_bytes());
+        let mut add = |sorter: &mut Sorter, name: [u8; 32]| {
+            if let Err(error) = sorter.add(&name, until) {
+                self.failed.get_or_insert(error);
+            }
+        };
+        add(&mut self.names, name(&self.epoch));
+        if let Some((_, Some((key, sorter)))) = &mut self.before {
+            let name = name(key);
+            add(sorter, name);
+        }
+    }
+}
+
+fn unreadable(error: std::io::Error) -> Error {
+    Error::with_source(Kind::Io, "the inventory cannot be read", error)
+}
+
+/// Does what reads and writes files where that holds nobody up.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Error::with_source(Kind::Io, "taking the inventory ended abnormally", error))?
+}
