@@ -7,6 +7,7 @@
 //! and nothing more. Every item is judged again at the moment of destruction, so an old plan can only do less than it says.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,18 @@ pub struct Item {
     pub then: Disposition,
     /// The facts that make it due.
     pub deciding: Deciding,
+    /// For what `then: review` put before people: what they approved.
+    pub approval: Option<Arc<Approval>>,
+}
+
+/// What people approved, as the log says it: a batch, and the entries of those who did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Approval {
+    /// The batch's id, 64 hexadecimal digits.
+    pub batch: String,
+    /// Indexes of the entries of kind `approved`.
+    pub entries: Vec<u64>,
 }
 
 /// Numbers about everything a scan saw in one dataset.

@@ -65,6 +65,11 @@ impl Session {
         let projected = self.register.project(&log).await?;
         // Recovery may remove what is left of records; a hold wins here as anywhere.
         *self.holds.write().unwrap_or_else(PoisonError::into_inner) = Holds::new(self.register.holds().await?);
+        for dataset in &self.config.datasets {
+            if projected.open.iter().any(|open| open.store == dataset.store.name() && open.dataset == dataset.name) {
+                self.refresh_approvals(dataset).await?;
+            }
+        }
         let mut closed: HashMap<String, u64> = HashMap::new();
         let mut stuck: BTreeSet<String> = BTreeSet::new();
         for open in &projected.open {
@@ -262,7 +267,7 @@ impl Session {
         let mark = self.started(&run, None, Some("recovery")).await?;
         let mut writer = Writer::create(&self.plans())?;
         for item in &remains {
-            writer.add(&item.record, item.then, &item.deciding)?;
+            writer.add_item(item)?;
         }
         let mut plan = writer.finish(&source(dataset).await, Tally::default())?;
         if plan.footer.mark != mark {
@@ -305,6 +310,10 @@ fn recovered(open: &OpenIntent, name: &str, look: Look, item: Option<&Item>) -> 
         body["event"] = json!(item.deciding.event.as_str());
         body["event_date"] = json!(item.deciding.event_date.to_string());
         body["due"] = json!(item.deciding.due.to_string());
+        if let Some(approval) = &item.approval {
+            body["batch"] = json!(approval.batch);
+            body["approval"] = json!(approval.entries);
+        }
     }
     body
 }

@@ -10,7 +10,9 @@
 //! enforce mode the plan is made durable and spent through the one door → `run-finished` with counts that add up.
 
 mod edits;
+mod decide;
 mod pause;
+mod reviews;
 mod shared;
 
 use std::collections::BTreeMap;
@@ -32,11 +34,14 @@ use crate::finding::{Finding, Severity};
 use crate::hold::Holds;
 use crate::plan::{Item, OverLimit, Tally};
 use crate::register::{Flag, Register};
+use crate::review::Left;
 use crate::scan::{acts, scan};
 use crate::schedule::Disposition;
 use crate::spool::{self, Spool};
 use crate::store::BATCH;
 pub use edits::{Edit, edit, edit_id, formers};
+pub use decide::Told;
+pub use reviews::{Listed, Looked, Reviews, batch_of, findings as review_findings, records_of_batch};
 use shared::Shared;
 
 /// Longest piece of a schedule's text in one entry, in bytes before JSON escapes it, which at worst makes six of one.
@@ -87,6 +92,8 @@ pub struct Ran {
     pub end: End,
     /// Records flagged for the first time.
     pub flagged: u64,
+    /// Where review stands.
+    pub review: Left,
     /// Things a person should know.
     pub findings: Vec<Finding>,
 }
@@ -252,6 +259,7 @@ impl Session {
             log: self.log.clone(),
             assessor: self.assessor(dataset),
             epoch: Arc::clone(&self.epoch),
+            approvals: Arc::clone(&self.shared.approvals),
             brake: self.brake(dataset),
             done: Arc::clone(&progress.done),
         }))
@@ -281,6 +289,7 @@ impl Session {
             tally: planned.tally,
             end: End::Reported(None),
             flagged: 0,
+            review: Left::default(),
             findings: planned.findings,
         };
         match (planned.plan, run.brake.pulled()) {
@@ -290,6 +299,7 @@ impl Session {
             (Some(plan), _) => {
                 self.tell_overdue(&run, &ran.tally).await?;
                 ran.flagged = self.flag(&run, &plan).await?;
+                let plan = self.review(&run, plan, &mut ran).await?;
                 ran.end = self.decide(&run, plan, &ran.tally, progress).await?;
             }
         }
@@ -411,6 +421,8 @@ impl Session {
                 ),
             ));
         }
+        // What people approved must hold today as well.
+        self.refresh_approvals(dataset).await?;
         let run = self.new_run(dataset, progress)?;
         if self.started(&run, Some(id), None).await? != plan.footer.mark {
             let ran = Ran::without_a_plan(&run, End::Incomplete(another_place(dataset)));
@@ -426,7 +438,7 @@ impl Session {
         rename.map_err(|error| Error::with_source(Kind::Io, format!("{}: the plan cannot be taken over", path.display()), error))?;
         let plan = Spool::open(&mine, Some(id))?;
         let end = self.spend_and_discard(&run, plan, disposed, progress).await?;
-        let ran = Ran { run: run.id.clone(), dataset: Arc::clone(dataset), tally: Tally::default(), end, flagged: 0, findings: Vec::new() };
+        let ran = Ran { run: run.id.clone(), dataset: Arc::clone(dataset), tally: Tally::default(), end, flagged: 0, review: Left::default(), findings: Vec::new() };
         self.finished(&run, &ran).await?;
         Ok(ran)
     }
@@ -476,6 +488,9 @@ impl Session {
             "counts": ran.counts(), "population": ran.tally.population, "due": ran.tally.due(), "held": ran.tally.held,
             "undetermined": ran.tally.undetermined, "overdue": ran.tally.overdue,
         });
+        if !ran.review.is_empty() {
+            body["review"] = json!(ran.review);
+        }
         if let End::Incomplete(_) = &ran.end {
             body["incomplete"] = json!(true);
         }
@@ -627,7 +642,7 @@ impl End {
 
 impl Ran {
     fn without_a_plan(run: &Run, end: End) -> Self {
-        Self { run: run.id.clone(), dataset: Arc::clone(run.dataset()), tally: Tally::default(), end, flagged: 0, findings: Vec::new() }
+        Self { run: run.id.clone(), dataset: Arc::clone(run.dataset()), tally: Tally::default(), end, flagged: 0, review: Left::default(), findings: Vec::new() }
     }
 
     /// The numbers of entries by kind that the run wrote, as `run-finished` states them.

@@ -133,6 +133,9 @@ fn stays(kind: Kind) -> bool {
         | Kind::HoldPlaced
         | Kind::HoldReleased
         | Kind::Approved
+        | Kind::ReviewRefused
+        | Kind::ReviewExtended
+        | Kind::ReviewWithdrawn
         | Kind::Refused
         | Kind::Allowed
         | Kind::Bound

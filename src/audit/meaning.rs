@@ -1,4 +1,5 @@
-//! What the entries say together: every intent has its outcomes, every outcome its intent, counts add up, and nothing went that was held.
+//! What the entries say together: every intent has its outcomes, every outcome its intent, counts add up, nothing went that was held,
+//! and what went because people approved it was approved ([`super::reviews`]).
 //!
 //! Workers read entries and boil those that matter down to an [`Event`] of a few bytes; [`Meaning`] takes the events in the order of the log.
 //! It holds the records whose outcome is not known yet, the counts of runs that have not finished, and the holds in force, so its size does not
@@ -16,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::entry::{Head, Kind, MAX_ENTRY};
 use super::fields::{read, scan, text, texts};
 use super::holds::{Facts, Holds, Placed, released};
+use super::reviews::{Approval, Decided, Reviews};
 
 /// The first half of a SHA-256 over names: enough that nobody finds two alike.
 pub(super) type Id = [u8; 16];
@@ -32,7 +34,7 @@ pub(super) enum Event {
     /// These records are about to go.
     Intent { n: u64, context: Arc<Context>, anonymise: bool, records: Vec<Id> },
     /// This became of a record of an intent.
-    Outcome { n: u64, kind: Kind, context: Arc<Context>, record: Id, subject: Option<Id>, intent: Option<u64> },
+    Outcome { n: u64, kind: Kind, context: Arc<Context>, record: Id, subject: Option<Id>, intent: Option<u64>, approval: Option<Box<Approval>> },
     /// A record was counted that no intent is needed for.
     Flagged { context: Arc<Context> },
     /// A run over a dataset ended with these counts.
@@ -41,12 +43,14 @@ pub(super) enum Event {
     HoldPlaced { n: u64, placed: Box<Placed> },
     /// A hold ended.
     HoldReleased { n: u64, hold: String },
+    /// People decided about a review batch.
+    Reviewed { n: u64, decided: Box<Decided> },
 }
 
 impl Event {
     /// Whether it says something without what came before, which may be archived.
     pub(super) fn stands_alone(&self) -> bool {
-        matches!(self, Self::HoldPlaced { .. } | Self::HoldReleased { .. })
+        matches!(self, Self::HoldPlaced { .. } | Self::HoldReleased { .. } | Self::Reviewed { .. })
     }
 }
 
@@ -87,6 +91,9 @@ pub(super) fn read_entry<'a>(n: u64, bytes: &'a [u8], before: &mut Before) -> Re
                 "act" => body.act = Some(value),
                 "records" => body.records = Some(value),
                 "counts" => body.counts = Some(value),
+                "batch" => body.batch = Some(text(value)?),
+                "approval" => body.approval = Some(value),
+                "found" => body.found = Some(value),
                 _ => {}
             }
         }
@@ -99,6 +106,9 @@ pub(super) fn read_entry<'a>(n: u64, bytes: &'a [u8], before: &mut Before) -> Re
     let event = match head.kind {
         Kind::HoldPlaced => Some(Event::HoldPlaced { n, placed: Box::new(Placed::parse(line)?) }),
         Kind::HoldReleased => Some(Event::HoldReleased { n, hold: released(line)? }),
+        kind @ (Kind::Approved | Kind::ReviewRefused | Kind::ReviewExtended | Kind::ReviewWithdrawn) => {
+            Some(Event::Reviewed { n, decided: Box::new(Decided::parse(kind, line)?) })
+        }
         _ if matters => Some(body.event(head, before)?),
         _ => None,
     };
@@ -159,6 +169,9 @@ struct Body<'a> {
     act: Option<&'a str>,
     records: Option<&'a str>,
     counts: Option<&'a str>,
+    batch: Option<Cow<'a, str>>,
+    approval: Option<&'a str>,
+    found: Option<&'a str>,
 }
 
 impl Body<'_> {
@@ -186,7 +199,13 @@ impl Body<'_> {
             _ => {
                 let record = id(&[self.record.as_deref().ok_or_else(|| missing("record"))?]);
                 let subject = self.subject.as_deref().map(|subject| id(&[subject]));
-                Event::Outcome { n, kind, context, record, subject, intent: self.intent.map(read).transpose()? }
+                // What was kept, or found there, needs no approval.
+                let gone = match kind {
+                    Kind::Recovered => matches!(self.found, Some("\"gone\"" | "\"remains\"" | "\"anonymised\"")),
+                    _ => matches!(kind, Kind::Destroyed | Kind::Anonymised),
+                };
+                let approval = Approval::parse(self.batch.as_deref(), self.approval)?.filter(|_| gone);
+                Event::Outcome { n, kind, context, record, subject, intent: self.intent.map(read).transpose()?, approval }
             }
         })
     }
@@ -233,12 +252,13 @@ pub(super) struct Meaning {
     /// What has been counted in runs that have not finished.
     counts: HashMap<Id, [u64; 6]>,
     holds: Holds,
+    reviews: Reviews,
 }
 
 impl Meaning {
     /// Looks at a share of the records and runs, and holds at most so many of them.
     pub(super) fn of(share: Share, most: usize) -> Self {
-        Self { share, left: Vec::new(), most, open: HashMap::new(), counts: HashMap::new(), holds: Holds::default() }
+        Self { share, left: Vec::new(), most, open: HashMap::new(), counts: HashMap::new(), holds: Holds::default(), reviews: Reviews::default() }
     }
 
     /// Takes the next event; a contradiction is told with the index of its entry.
@@ -258,7 +278,7 @@ impl Meaning {
                     self.narrow();
                 }
             }
-            Event::Outcome { n, kind, context, record, subject, intent: named } => {
+            Event::Outcome { n, kind, context, record, subject, intent: named, approval } => {
                 self.count(context.group, Some(kind));
                 if !self.share.has(&record) {
                     return Ok(());
@@ -271,6 +291,10 @@ impl Meaning {
                 }
                 if (kind == Kind::Destroyed && anonymise) || (kind == Kind::Anonymised && !anonymise) {
                     return Err((n, format!("{kind}, but the intent of entry {intent} was to do the other thing")));
+                }
+                if let Some(approval) = approval {
+                    let checked = self.reviews.check(&approval, intent, &context.dataset, context.class.as_ref());
+                    checked.map_err(|why| (n, format!("{kind}, but {why}")))?;
                 }
                 if matches!(kind, Kind::Destroyed | Kind::Anonymised) {
                     let facts = Facts { subject, record, class: context.class, dataset: context.dataset, at: context.at };
@@ -291,6 +315,7 @@ impl Meaning {
                     }
                 }
             }
+            Event::Reviewed { n, decided } => self.reviews.decide(n, *decided),
             Event::HoldPlaced { n, placed } => self.holds.place(n, *placed),
             Event::HoldReleased { n, hold } => {
                 if !self.holds.release(&hold) {

@@ -15,6 +15,7 @@ mod progress;
 mod register;
 mod report;
 mod resume;
+mod review;
 mod run;
 mod schedule;
 mod status;
@@ -72,6 +73,9 @@ enum Verb {
     /// The schedule in force, and edits of it
     #[command(subcommand)]
     Schedule(schedule::Verb),
+    /// What waits for people to decide whether it goes, and their decisions
+    #[command(subcommand)]
+    Review(review::Verb),
     /// Say in plain words why a record is kept, due, held or gone
     Explain(explain::Options),
     /// Read, search and verify the audit log
@@ -111,6 +115,7 @@ impl Cli {
             Verb::Pause(options) => pause::execute(common, &options).await,
             Verb::Resume(options) => resume::execute(common, &options).await,
             Verb::Schedule(verb) => schedule::execute(common, &verb).await,
+            Verb::Review(verb) => review::execute(common, &verb).await,
             Verb::Explain(options) => explain::execute(common, &options).await,
             Verb::Audit(verb) => audit::execute(common, verb).await,
             Verb::Report(verb) => report::execute(common, verb),

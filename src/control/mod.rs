@@ -14,6 +14,8 @@ pub mod status;
 
 use serde::{Deserialize, Serialize};
 
+use crate::review::Order;
+
 pub use client::Client;
 pub use status::Status;
 
@@ -69,9 +71,34 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         on_behalf_of: Option<String>,
     },
+    /// The review batches, without any key.
+    Reviews {
+        /// A store or dataset; all without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        selection: Option<String>,
+    },
+    /// Records of a review batch, at most [`PAGE`] of them.
+    ReviewRecords {
+        /// The batch's id, or how it begins.
+        batch: String,
+        /// How many records are passed over.
+        #[serde(default)]
+        from: u64,
+    },
+    /// Decide about a review batch.
+    Review {
+        /// What is decided.
+        order: Order,
+        /// Whom root acts for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        on_behalf_of: Option<String>,
+    },
     /// Load schedule and configuration anew.
     Reload {},
 }
+
+/// Records of a review batch that are asked for at once.
+pub const PAGE: u64 = 10_000;
 
 /// What the service answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,6 +113,13 @@ pub enum Reply {
     },
     /// The status.
     Status(Box<Status>),
+    /// What a verb shows or says.
+    Told {
+        /// For people.
+        text: String,
+        /// For programs.
+        json: serde_json::Value,
+    },
     /// What a run over one dataset did.
     Ran {
         /// For people.
@@ -106,7 +140,7 @@ pub enum Reply {
 impl Request {
     /// Whether it only asks.
     pub fn only_reads(&self) -> bool {
-        matches!(self, Self::Status {})
+        matches!(self, Self::Status {} | Self::Reviews { .. })
     }
 
     /// Whom root says that it acts for.
@@ -115,8 +149,9 @@ impl Request {
             Self::Confirm { on_behalf_of, .. }
             | Self::Run { on_behalf_of, .. }
             | Self::Pause { on_behalf_of, .. }
+            | Self::Review { on_behalf_of, .. }
             | Self::Resume { on_behalf_of, .. } => on_behalf_of.as_deref(),
-            Self::Status {} | Self::Reload {} => None,
+            Self::Status {} | Self::Reviews { .. } | Self::ReviewRecords { .. } | Self::Reload {} => None,
         }
     }
 }

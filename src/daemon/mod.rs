@@ -22,6 +22,7 @@
 mod agenda;
 mod listen;
 mod notify;
+mod reviews;
 mod runs;
 mod signals;
 mod state;
@@ -257,6 +258,10 @@ impl Service {
             Request::Confirm { edit, .. } => {
                 let confirmed = self.confirm(&edit, &person).await;
                 confirmed.map(|()| crate::error::DONE)
+            }
+            request @ (Request::Reviews { .. } | Request::ReviewRecords { .. } | Request::Review { .. }) => {
+                self.tasks.spawn(reviews::answer(Arc::clone(&self.state), request, person, replies.clone()));
+                return Ok(());
             }
             Request::Reload {} => self.reload().await.map(|()| crate::error::DONE),
         };

@@ -9,6 +9,7 @@ use super::{BY, Run};
 use crate::audit::{Draft, Kind as EntryKind, Stem};
 use crate::error::Result;
 use crate::judge::Deciding;
+use crate::plan::Approval;
 use crate::record::Record;
 use crate::store::{Act, Evidence, Fate};
 
@@ -24,7 +25,7 @@ impl Run {
         &self,
         common: &Stem,
         name: &str,
-        (record, deciding): (&Record, &Deciding),
+        (record, deciding, approval): (&Record, &Deciding, Option<&Approval>),
         act: Act,
         (fate, trouble): (&Fate, Option<&str>),
     ) -> Result<Option<Draft>> {
@@ -36,6 +37,8 @@ impl Run {
             event: deciding.event.as_str(),
             event_date: deciding.event_date,
             due: deciding.due,
+            batch: approval.map(|approval| approval.batch.as_str()),
+            approval: approval.map(|approval| approval.entries.as_slice()),
             method: None,
             grade: None,
             verified: None,
@@ -131,6 +134,11 @@ struct Outcome<'a> {
     event: &'a str,
     event_date: Date,
     due: Date,
+    /// The review batch that people approved, and the entries that say so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<&'a [u64]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

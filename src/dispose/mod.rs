@@ -32,12 +32,16 @@ pub use brake::Brake;
 use entries::Intent;
 pub use spent::{Counts, Spent, Stop};
 
-use crate::assess::{Assessor, why_kept};
+use crate::assess::{Assessment, Assessor, why_kept};
 use crate::audit::{AuditLog, Committed, Draft, EpochKey, Kind as EntryKind, plain_record};
 use crate::clock;
 use crate::config::{Dataset, KeyNames};
 use crate::error::{Error, Kind, Result};
+use crate::judge::Verdict;
+use crate::plan::Approval;
 use crate::record::Record;
+use crate::review::InForce;
+use crate::schedule::Disposition;
 use crate::spool::Spool;
 use crate::store::{Act, Evidence, Fate, Found, Guard, Kept, Order};
 
@@ -67,11 +71,16 @@ pub struct Run {
     pub assessor: Assessor,
     /// The key of the year in which the run began: intent and outcome of a record use the same pseudonym across midnight of New Year.
     pub epoch: Arc<EpochKey>,
+    /// Which approvals of review batches are in force.
+    pub approvals: Arc<InForce>,
     /// Pulled from outside: finish the records in hand and start no more.
     pub brake: Brake,
     /// Records with an outcome so far, for people who watch.
     pub done: Arc<AtomicU64>,
 }
+
+/// Records of a batch, and what people approved of each.
+type Approved<'a> = (&'a [Record], &'a [Option<Arc<Approval>>]);
 
 /// What keeps the rest of a run's records, once and for all.
 #[derive(Default)]
@@ -189,19 +198,20 @@ impl Run {
 
     async fn through_the_door(&self, batch: Batch, ending: &Ending, lanes: &Semaphore) -> Result<Spent> {
         let dataset = self.dataset();
-        let Batch { act, names, records, deciding } = batch;
+        let Batch { act, names, records, deciding, approvals } = batch;
         let intent = Intent { run: &self.id, store: dataset.store.name(), dataset: &dataset.name, act, records: &names };
         let intent = self.log.commit(vec![Draft::new(EntryKind::Intent, &intent)?]).await?;
         let permit = Permit::new(&intent);
         // Never closed; without a lane nothing but the pace is lost. Whoever is asked what became of a record must not meet the next batch there.
         let lane = lanes.acquire().await.ok();
-        let fates = self.remove(&permit, act, &records, ending).await;
+        let fates = self.remove(&permit, act, (&records, &approvals), ending).await;
         let common = self.common(permit.intent)?;
         let mut spent = Spent::default();
         let mut drafts = Vec::with_capacity(records.len());
         let fates = self.settle(act, &records, fates).await;
-        for (((name, record), deciding), (fate, trouble)) in names.iter().zip(&records).zip(&deciding).zip(fates) {
-            if let Some(draft) = self.outcome(&common, name, (record, deciding), act, (&fate, trouble.as_deref()))? {
+        for ((((name, record), deciding), approval), (fate, trouble)) in names.iter().zip(&records).zip(&deciding).zip(&approvals).zip(fates) {
+            let of = (record, deciding, approval.as_deref());
+            if let Some(draft) = self.outcome(&common, name, of, act, (&fate, trouble.as_deref()))? {
                 drafts.push(draft);
                 spent.settled.push(Arc::clone(name));
             }
@@ -236,8 +246,8 @@ impl Run {
 
     /// Lets the store remove what is still due. Records that were kept because the store waited until what was looked up elsewhere had become old are
     /// assessed anew and tried again.
-    async fn remove(&self, permit: &Permit, act: Act, records: &[Record], ending: &Ending) -> Vec<Fate> {
-        let mut fates = self.remove_by_facts(permit, act, records, ending).await;
+    async fn remove(&self, permit: &Permit, act: Act, (records, approvals): Approved<'_>, ending: &Ending) -> Vec<Fate> {
+        let mut fates = self.remove_by_facts(permit, act, (records, approvals), ending).await;
         for _ in 0..2 {
             let old = |at: &usize| matches!(&fates[*at], Fate::Kept(Kept::Changed(why)) if why == OLD_FACTS);
             let again: Vec<usize> = (0..records.len()).filter(old).collect();
@@ -245,19 +255,23 @@ impl Run {
                 break;
             }
             let records: Vec<Record> = again.iter().map(|at| records[*at].clone()).collect();
-            let tried = self.remove_by_facts(permit, act, &records, ending).await;
+            let approvals: Vec<_> = again.iter().map(|at| approvals.get(*at).cloned().flatten()).collect();
+            let tried = self.remove_by_facts(permit, act, (&records, &approvals), ending).await;
             again.into_iter().zip(tried).for_each(|(at, fate)| fates[at] = fate);
         }
         fates
     }
 
     /// Assesses the batch again and lets the store remove what is still due.
-    async fn remove_by_facts(&self, permit: &Permit, act: Act, records: &[Record], ending: &Ending) -> Vec<Fate> {
+    async fn remove_by_facts(&self, permit: &Permit, act: Act, (records, approvals): Approved<'_>, ending: &Ending) -> Vec<Fate> {
         let dataset = self.dataset();
         // Where nothing has to be asked elsewhere, the guard judges each record anew when the store has just re-read it; once is enough.
         let asked = Instant::now();
         let assessments = if self.assessor.asks_elsewhere() { self.assessor.assess(records).await } else { Vec::new() };
-        let mut fates: Vec<Option<Fate>> = assessments.iter().map(|one| why_kept(&one.verdict).map(Fate::Kept)).collect();
+        let allowed = |(at, one): (usize, &Assessment)| {
+            why_kept(&one.verdict).or_else(|| self.not_allowed(&one.verdict, act, approvals.get(at).and_then(Option::as_deref)))
+        };
+        let mut fates: Vec<Option<Fate>> = assessments.iter().enumerate().map(|one| allowed(one).map(Fate::Kept)).collect();
         fates.resize(records.len(), None);
         let positions: Vec<usize> = (0..records.len()).filter(|at| fates[*at].is_none()).collect();
         let due: Cow<'_, [Record]> =
@@ -276,7 +290,8 @@ impl Run {
                 return Some(Kept::Changed(OLD_FACTS.into()));
             }
             let looked_up = assessments.get(at).map_or(&[][..], |assessment| &assessment.looked_up);
-            self.assessor.still_due(fresh, &records[at], looked_up)
+            let approval = approvals.get(at).and_then(Option::as_deref);
+            self.assessor.still_due(fresh, &records[at], looked_up, &|verdict| self.not_allowed(verdict, act, approval))
         };
         let order = Order { act, at_least: dataset.at_least.clone() };
         let mut removed = if due.is_empty() { Vec::new() } else { dataset.store.remove(permit, &dataset.name, &order, &due, &guard).await };
@@ -291,6 +306,20 @@ impl Run {
         let missing = || Fate::Failed { error: "the store did not say what became of the record".into(), uncertain: true };
         let due_again = |fate: Option<Fate>| fate.filter(|fate| answered || matches!(fate, Fate::Kept(_))).unwrap_or_else(missing);
         fates.into_iter().map(due_again).collect()
+    }
+
+    /// Why a record that is due is kept all the same: its classes do not allow what is to be done, or not without an approval that is in force.
+    fn not_allowed(&self, verdict: &Verdict, act: Act, approval: Option<&Approval>) -> Option<Kept> {
+        let needed = if act == Act::Destroy { Disposition::Destroy } else { Disposition::Anonymise };
+        let reaches = |then: Option<Disposition>| then.is_some_and(|then| then.reach() >= needed.reach());
+        let Some(approval) = approval else {
+            let why = "its class does not say so, or only once people have approved it";
+            return (!reaches(verdict.then)).then(|| Kept::NotApproved(why.into()));
+        };
+        if !self.approvals.has(approval, clock::now()) {
+            return Some(Kept::NotApproved("what people approved was taken back, or is over".into()));
+        }
+        (!reaches(verdict.on_approval)).then(|| Kept::NotApproved("no approval lets its classes do so".into()))
     }
 
     /// With `else: accept`, what the store kept because it cannot reach the grade goes all the same, as well as the store can.

@@ -14,6 +14,7 @@
 
 mod facts;
 mod projection;
+mod reviews;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -23,12 +24,13 @@ use sqlx::{Row, Sqlite, Transaction};
 
 pub use facts::{LastRun, Pause};
 pub use projection::{OpenIntent, Projected, Unfinished};
+pub use reviews::Decided;
 
 use crate::error::{Error, Kind, Result};
 use crate::hold::{Hold, Scope};
 
 /// Raised when the tables change; another version is rebuilt from the log.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -40,11 +42,15 @@ CREATE TABLE IF NOT EXISTS texts (entry INTEGER PRIMARY KEY, kind TEXT NOT NULL,
     parts INTEGER NOT NULL, text TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS confirmations (entry INTEGER PRIMARY KEY, at TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS runs (dataset TEXT PRIMARY KEY, run TEXT NOT NULL, began TEXT NOT NULL, ended TEXT, how TEXT, satisfied TEXT) STRICT;
+CREATE TABLE IF NOT EXISTS decisions (entry INTEGER PRIMARY KEY, batch TEXT NOT NULL, kind TEXT NOT NULL, at TEXT NOT NULL, person TEXT NOT NULL, name TEXT NOT NULL,
+    until TEXT, reason TEXT NOT NULL, schedule TEXT NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS decisions_of ON decisions (batch);
+CREATE TABLE IF NOT EXISTS editors (entry INTEGER NOT NULL, schedule TEXT NOT NULL, person TEXT NOT NULL, PRIMARY KEY (schedule, entry)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS pauses (store TEXT PRIMARY KEY, since TEXT NOT NULL, reason TEXT NOT NULL, person TEXT NOT NULL, entry INTEGER NOT NULL) STRICT;
 ";
 
 /// Every table that is a projection of the log.
-const PROJECTED: [&str; 7] = ["schedules", "holds", "flags", "texts", "confirmations", "runs", "pauses"];
+const PROJECTED: [&str; 9] = ["schedules", "holds", "flags", "texts", "confirmations", "runs", "pauses", "decisions", "editors"];
 
 /// The register's database; clones use the same.
 #[derive(Clone)]

@@ -7,6 +7,7 @@ mod certificate;
 mod deletion_log;
 mod json;
 mod markup;
+mod reviews;
 mod selection;
 mod signed;
 mod status;
@@ -17,6 +18,7 @@ pub use certificate::Certificate;
 pub use deletion_log::{Form, write as write_deletion_log};
 
 pub use json::{planned as planned_json, ran as ran_json, verdict as verdict_json, verified as verified_json};
+pub use reviews::reviews;
 pub use selection::Selection;
 pub use signed::Signed;
 pub use status::status;

@@ -15,6 +15,7 @@ use crate::audit::Committed;
 use crate::clock::{self, Look};
 use crate::error::Result;
 use crate::register::{Pause, Register};
+use crate::review::InForce;
 
 /// See the file's header.
 pub(crate) struct Shared {
@@ -24,6 +25,10 @@ pub(crate) struct Shared {
     pub(super) unattended: bool,
     pub(super) pauses: RwLock<Vec<Pause>>,
     pub(super) brakes: Mutex<HashMap<String, Arc<AtomicBool>>>,
+    /// The approvals of review batches that are in force.
+    pub(super) approvals: Arc<InForce>,
+    /// Held while the files of review batches are written, or decided about.
+    pub(super) reviewing: tokio::sync::Mutex<()>,
 }
 
 struct Applied {
@@ -43,7 +48,7 @@ pub(super) struct Token(u64);
 impl Shared {
     pub(super) fn new(look: Look, unattended: bool) -> Self {
         let applied = Applied { reached: 0, holding: BTreeMap::new(), runs: HashMap::new(), next: 0, unsettled: true };
-        Self { applied: applied.into(), look: Mutex::new(look), unattended, pauses: RwLock::default(), brakes: Mutex::default() }
+        Self { applied: applied.into(), look: Mutex::new(look), unattended, pauses: RwLock::default(), brakes: Mutex::default(), approvals: Arc::default(), reviewing: tokio::sync::Mutex::default() }
     }
 
     /// Looks at the clock; refuses one that cannot be believed after the look before, which then stays what it is compared with.
