@@ -6,10 +6,16 @@
 //!
 //! ```text
 //! STATE/review/<id>.batch    the items, as a plan holds them ([`crate::spool`]), sorted by key; in the footer, what is asked
+//! STATE/review/<id>.done     what was approved of it went, or is gone: the dataset, and a line break; until the approval is over
 //! id                         SHA-256, 64 hexadecimal digits (people use the first 16), over "retentiond review 1\n", then as texts: store, dataset,
-//!                            class, month; then of each item: the record's pseudonym, fingerprint, class, schedule (SHA-256), event, event date, due
+//!                            class, month, nonce; then of each item: the record's pseudonym, fingerprint, class, schedule (SHA-256), event, event
+//!                            date, due
 //! text                       its length, u64 LE, and its bytes
 //! ```
+//!
+//! The nonce is random and passes from an undecided batch to what takes its place, so a set that did not change keeps its id from scan to scan. Once
+//! decided, an id never comes again: an approval is of one batch and is spent once. The same records, restored from a backup or frozen anew because the
+//! file was lost, are asked about anew.
 //!
 //! **Decisions** are entries of the log first ([`decision`]): `approved`, `review-refused`, `review-extended`, `review-withdrawn`, with the
 //! batch's id, numbers, and who decided, never with a record's key. The register has a table of them. A batch that is decided, or half decided, stays

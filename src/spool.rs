@@ -76,6 +76,8 @@ pub struct Asked {
     pub month: String,
     /// The year whose pseudonyms the batch's id is made of.
     pub year: i16,
+    /// Random digits that the id is made of too.
+    pub nonce: String,
     /// Since when it is asked, RFC 3339.
     pub since: String,
     /// Bytes in the records.

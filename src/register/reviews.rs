@@ -76,6 +76,15 @@ impl Register {
         Ok(rows.iter().filter_map(decided).collect())
     }
 
+    /// The batches of a dataset that somebody approved, which nobody ended since, and whose approval says that it holds on the day `today`.
+    pub async fn approved_batches(&self, dataset: &str, today: Date) -> Result<Vec<String>> {
+        let text = "SELECT batch FROM decisions AS one WHERE dataset = ? AND kind = 'approved' AND expires >= ? AND NOT EXISTS
+            (SELECT 1 FROM decisions AS other WHERE other.batch = one.batch AND other.entry > one.entry AND other.kind <> 'approved')
+            GROUP BY batch ORDER BY MIN(entry)";
+        let rows = sqlx::query(text).bind(dataset).bind(today.to_string()).fetch_all(&self.pool).await.map_err(fail(&self.path))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
     /// The accounts of those who edited or confirmed any version of a schedule.
     pub async fn editors(&self, schedule: &str) -> Result<Vec<String>> {
         let query = sqlx::query("SELECT DISTINCT person FROM editors WHERE schedule = ? ORDER BY person").bind(schedule);
@@ -86,7 +95,7 @@ impl Register {
 
 pub(super) async fn decided(transaction: &mut Transaction<'_, Sqlite>, entry: &Entry) -> Done {
     let text = |name: &str| entry.str(name).unwrap_or_default().to_owned();
-    sqlx::query("INSERT OR REPLACE INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
+    sqlx::query("INSERT OR REPLACE INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
         .bind(i64::try_from(entry.n).unwrap_or(i64::MAX))
         .bind(text("batch"))
         .bind(entry.kind.as_str())
@@ -96,6 +105,8 @@ pub(super) async fn decided(transaction: &mut Transaction<'_, Sqlite>, entry: &E
         .bind(entry.str("until").map(str::to_owned))
         .bind(text("reason"))
         .bind(text("schedule"))
+        .bind(format!("{}/{}", text("store"), text("dataset")))
+        .bind(entry.str("expires").map(str::to_owned))
         .execute(&mut **transaction)
         .await
         .map(drop)

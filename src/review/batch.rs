@@ -14,6 +14,9 @@ use crate::spool::{Asked, Items, Source, Spool, Writer};
 /// How the file of a batch ends.
 const ENDING: &str = ".batch";
 
+/// How the word is called that all of a batch is gone.
+const DONE: &str = ".done";
+
 /// Digits of an id that people use.
 pub const SHORT: usize = 16;
 
@@ -34,12 +37,12 @@ struct Id {
 }
 
 impl Id {
-    fn new(dataset: &Dataset, class: &str, month: &str, epoch: Arc<EpochKey>) -> Self {
+    fn new(dataset: &Dataset, asked: &Asked, epoch: Arc<EpochKey>) -> Self {
         let place = [dataset.store.name().to_owned(), dataset.name.clone()];
         let mut id = Self { hash: Sha256::new(), keys: dataset.keys, epoch, place };
         id.hash.update("retentiond review 1\n");
         let [store, name] = id.place.clone();
-        [store.as_str(), &name, class, month].iter().for_each(|text| id.take(text.as_bytes()));
+        [&store, &name, &asked.class, &asked.month, &asked.nonce].iter().for_each(|text| id.take(text.as_bytes()));
         id
     }
 
@@ -74,6 +77,21 @@ pub fn month_of(item: &Item) -> String {
     item.deciding.due.strftime("%Y-%m").to_string()
 }
 
+/// What a new batch has from an undecided one whose place it takes.
+#[derive(Clone, Debug)]
+pub struct From {
+    /// Since when it is asked, RFC 3339.
+    pub since: String,
+    /// The nonce; `None` for a new one.
+    pub nonce: Option<String>,
+}
+
+fn random() -> Result<String> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|error| Error::new(Kind::Io, format!("no random numbers can be had: {error}")))?;
+    Ok(hex(&random))
+}
+
 /// A batch that is being frozen: records of one class and month, by their keys.
 pub struct Freezing {
     writer: Writer,
@@ -84,10 +102,11 @@ pub struct Freezing {
 
 impl Freezing {
     /// Begins the batch that this item is the first of.
-    pub fn begin(folder: &Path, dataset: &Dataset, epoch: &Arc<EpochKey>, first: &Item, since: String) -> Result<Self> {
+    pub fn begin(folder: &Path, dataset: &Dataset, epoch: &Arc<EpochKey>, first: &Item, from: From) -> Result<Self> {
         let (class, month) = (first.deciding.class.to_string(), month_of(first));
-        let id = Id::new(dataset, &class, &month, Arc::clone(epoch));
-        let asked = Asked { class, month, year: epoch.year(), since, bytes: 0 };
+        let nonce = from.nonce.map_or_else(random, Ok)?;
+        let asked = Asked { class, month, year: epoch.year(), nonce, since: from.since, bytes: 0 };
+        let id = Id::new(dataset, &asked, Arc::clone(epoch));
         Ok(Self { writer: Writer::create(folder)?, id, asked, items: 0 })
     }
 
@@ -200,7 +219,7 @@ impl Batch {
         let same_place = self.store_name() == dataset.store.name() && self.dataset_name() == dataset.name;
         // A year whose key was destroyed names nobody any more: what was frozen then cannot be told.
         let Some(epoch) = pseudonyms.epoch(self.asked.year).filter(|_| same_place) else { return Ok(false) };
-        let mut id = Id::new(dataset, &self.asked.class, &self.asked.month, epoch);
+        let mut id = Id::new(dataset, &self.asked, epoch);
         let (mut last, mut bytes, mut records): (Option<Vec<u8>>, u64, u64) = (None, 0, 0);
         for item in self.items()? {
             let item = match item {
@@ -218,6 +237,30 @@ impl Batch {
             id.add(&item);
         }
         Ok(id.finish() == self.id && bytes == self.asked.bytes && records == self.records())
+    }
+
+    /// Removes it and leaves a word that it was not lost: all that was approved is gone.
+    pub fn done(self, folder: &Path) -> Result<()> {
+        let path = folder.join(format!("{}{DONE}", self.id));
+        let fail = |error| Error::with_source(Kind::Io, format!("{}: cannot be written", path.display()), error);
+        std::fs::write(&path, format!("{}\n", self.dataset())).map_err(fail)?;
+        self.remove()
+    }
+
+    /// The ids of batches of a dataset of which all is gone.
+    pub fn all_done(folder: &Path, dataset: &str) -> Vec<String> {
+        let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let of = |file: std::fs::DirEntry| {
+            let id = file.file_name().to_str()?.strip_suffix(DONE)?.to_owned();
+            (std::fs::read_to_string(file.path()).ok()?.trim_end() == dataset).then_some(id)
+        };
+        files.filter_map(of).collect()
+    }
+
+    /// Forgets that all of a batch is gone, once nothing could be made of its approval.
+    pub fn forget_done(folder: &Path, id: &str) {
+        // What cannot be removed now is tried again by the next run.
+        drop(std::fs::remove_file(folder.join(format!("{id}{DONE}"))));
     }
 
     /// Removes it.

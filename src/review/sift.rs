@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::civil::Date;
 use serde::Serialize;
 
-use super::batch::{Batch, Freezing, month_of};
+use super::batch::{Batch, Freezing, From, month_of};
 use super::decision::Standing as Decided;
 use super::sorted::Sorter;
 use crate::assess::{Assessor, why_kept};
@@ -104,8 +104,8 @@ struct Sifting<'a> {
     facts: &'a Facts<'a>,
     plan: &'a Spool,
     frozen: Vec<Frozen>,
-    /// By class and month, since when what is undecided was asked.
-    since: BTreeMap<(String, String), String>,
+    /// By class and month, what is undecided.
+    since: BTreeMap<(String, String), From>,
     tally: Tally,
     left: Left,
     writer: Option<Writer>,
@@ -135,9 +135,10 @@ pub async fn sift(facts: &Facts<'_>, plan: Spool, known: Vec<(Batch, Decided)>) 
             sifting.freeze(batch, standing)?;
         } else {
             let place = (batch.asked().class.clone(), batch.asked().month.clone());
-            let since = sifting.since.entry(place).or_insert_with(|| batch.asked().since.clone());
-            if batch.asked().since < *since {
-                since.clone_from(&batch.asked().since);
+            let mine = From { since: batch.asked().since.clone(), nonce: Some(batch.asked().nonce.clone()) };
+            let from = sifting.since.entry(place).or_insert_with(|| mine.clone());
+            if mine.since < from.since {
+                *from = mine;
             }
             undecided.push(batch);
         }
@@ -156,7 +157,10 @@ pub async fn sift(facts: &Facts<'_>, plan: Spool, known: Vec<(Batch, Decided)>) 
         for one in frozen {
             // All of it is gone: nothing is asked or approved any more, and its keys need not be kept.
             if one.matched == 0 && one.dropped == 0 && !matches!(one.standing, Decided::Kept { .. }) {
-                one.batch.remove()?;
+                match one.standing {
+                    Decided::Approved { .. } => one.batch.done(facts.folder)?,
+                    _ => one.batch.remove()?,
+                }
             }
         }
     }
@@ -281,8 +285,9 @@ impl Sifting<'_> {
             let freezing = match &mut group.freezing {
                 Some(freezing) => freezing,
                 none => {
-                    let since = self.since.get(&group.place).unwrap_or(&self.facts.now).clone();
-                    none.insert(Freezing::begin(self.facts.folder, self.facts.assessor.dataset(), epoch, &item, since)?)
+                    let new = From { since: self.facts.now.clone(), nonce: None };
+                    let from = self.since.get(&group.place).cloned().unwrap_or(new);
+                    none.insert(Freezing::begin(self.facts.folder, self.facts.assessor.dataset(), epoch, &item, from)?)
                 }
             };
             freezing.add(&item)?;
@@ -304,7 +309,7 @@ impl Sifting<'_> {
         }
         if group.fresh > 0 {
             self.left.waiting += group.fresh;
-            self.left.asks(self.since.get(&group.place).unwrap_or(&self.facts.now).clone());
+            self.left.asks(self.since.get(&group.place).map_or(&self.facts.now, |from| &from.since).clone());
         }
         if let Some(freezing) = group.freezing {
             let footer = &self.plan.footer;

@@ -23,6 +23,7 @@ use crate::finding::Finding;
 use crate::judge::Reason;
 use crate::record::Address;
 use crate::register::{Decided, Register};
+use crate::review::batch::SHORT;
 use crate::review::{self, Batch, Decision, Facts, Left, Standing, What, sift};
 use crate::schedule::history::TextKind;
 use crate::schedule::{Disposition, Rule, Schedules, Terms};
@@ -296,11 +297,24 @@ impl Session {
         Ok(())
     }
 
+    /// Approved batches whose file is not there, although not all of them is gone.
+    async fn lost_batches(&self, dataset: &Dataset, known: &[(Batch, Looked)]) -> Result<Vec<String>> {
+        let folder = review::folder(&self.config);
+        // The zone of the day matters little: this only tells people.
+        let approved = self.register.approved_batches(&dataset.address, Today::Now(self.now).date_in(&TimeZone::UTC)).await?;
+        let done = Batch::all_done(&folder, &dataset.address);
+        done.iter().filter(|id| !approved.contains(id)).for_each(|id| Batch::forget_done(&folder, id));
+        let there = |id: &String| done.contains(id) || known.iter().any(|(batch, _)| batch.id == *id);
+        Ok(approved.into_iter().filter(|id| !there(id)).map(|id| id.get(..SHORT).unwrap_or(&id).to_owned()).collect())
+    }
+
     /// Holds the plan of a run against what people decided, and freezes what they are to decide: answers the plan that is spent.
     pub(super) async fn review(&self, run: &Run, plan: Spool, ran: &mut Ran) -> Result<Spool> {
         let dataset = Arc::clone(run.dataset());
         let _alone = self.shared.reviewing.lock().await;
         let known = self.batches_of(&dataset).await?;
+        let gone = self.lost_batches(&dataset, &known).await?;
+        ran.findings.extend(findings(&dataset.address, &Left { lost: gone, ..Left::default() }));
         if known.is_empty() && plan.footer.tally.review == 0 {
             self.shared.approvals.set(&dataset.address, []);
             return Ok(plan);
@@ -345,7 +359,7 @@ pub fn findings(dataset: &str, left: &Left) -> Vec<Finding> {
         findings.push(if why == "held" { Finding::note(dataset, text) } else { Finding::warning(dataset, text) });
     }
     for batch in &left.lost {
-        let text = format!("the frozen records of the review batch {batch} were changed; nothing of it is destroyed, and it is to be reviewed again");
+        let text = format!("the frozen records of the review batch {batch} are lost or were changed; nothing of it is destroyed, and it is to be reviewed again");
         findings.push(Finding::warning(dataset, text));
     }
     findings

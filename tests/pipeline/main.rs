@@ -4,6 +4,7 @@ mod estate;
 mod faults;
 mod lookups;
 mod plans;
+mod review;
 mod window;
 
 use estate::Estate;
