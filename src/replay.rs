@@ -390,6 +390,9 @@ impl Replay {
         if most != Disposition::Review || on_approval.is_none_or(|then| done.reach() > then.reach()) {
             return wrong(done.as_str(), format!("the classes of the run allow no more than {}", most.as_str()));
         }
+        if entry.str("batch").is_none() {
+            return wrong(done.as_str(), "the classes of the run allow no more than review, and no approval is named");
+        }
         let mut terms = run.terms.clone();
         if class.then == Some(Disposition::Review) {
             terms.push(class.review);

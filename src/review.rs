@@ -14,8 +14,7 @@
 //! ```
 //!
 //! The nonce is random and passes from an undecided batch to what takes its place, so a set that did not change keeps its id from scan to scan. Once
-//! decided, an id never comes again: an approval is of one batch and is spent once. The same records, restored from a backup or frozen anew because the
-//! file was lost, are asked about anew.
+//! an approval was spent, or its file is lost, the id never comes again: the same records, restored from a backup, are asked about anew.
 //!
 //! **Decisions** are entries of the log first ([`decision`]): `approved`, `review-refused`, `review-extended`, `review-withdrawn`, with the
 //! batch's id, numbers, and who decided, never with a record's key. The register has a table of them. A batch that is decided, or half decided, stays

@@ -41,7 +41,7 @@ use crate::spool::{self, Spool};
 use crate::store::BATCH;
 pub use edits::{Edit, edit, edit_id, formers};
 pub use decide::Told;
-pub use reviews::{Listed, Looked, Reviews, batch_of, findings as review_findings, records_of_batch};
+pub use reviews::{Listed, Looked, Reviews, batch_of, is_reviewed, records_of_batch, review_planned};
 use shared::Shared;
 
 /// Longest piece of a schedule's text in one entry, in bytes before JSON escapes it, which at worst makes six of one.

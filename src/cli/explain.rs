@@ -14,7 +14,8 @@ use crate::error::{Error, Kind, Result, escape};
 use crate::record::Address;
 use crate::register::Register;
 use crate::report;
-use crate::session;
+use crate::schedule::Disposition;
+use crate::session::{self, Reviews};
 use crate::store::Found;
 use crate::yaml::suggest;
 
@@ -44,12 +45,41 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
         Found::Present(record) => assessor.assess(std::slice::from_ref(record)).await.pop(),
         _ => None,
     };
+    let review = match &register {
+        Some(register) => {
+            let now = today.instant();
+            let formers = session::formers(&config, Some(register), now).await?;
+            where_it_is_reviewed(&Reviews { config: &config, register, formers: &formers, now }, &address, assessment.as_ref()).await?
+        }
+        None => None,
+    };
     if common.json {
-        print_line(&as_json(&address, &found, assessment.as_ref(), &entries).to_string())?;
+        let mut json = as_json(&address, &found, assessment.as_ref(), &entries);
+        json["review"] = json!(review);
+        print_line(&json.to_string())?;
     } else {
         print_line(&report::explained(&address, &dataset, &found, assessment.as_ref(), &entries))?;
+        review.map_or(Ok(()), |review| print_line(&format!("  review: {review}")))?;
     }
     Ok(if matches!(found, Found::Unknown(_) | Found::Remains) { FINDINGS } else { DONE })
+}
+
+/// Where the review of a record stands, in a sentence. A user who may not read the batches is told nothing of it.
+async fn where_it_is_reviewed(reviews: &Reviews<'_>, address: &Address, assessment: Option<&Assessment>) -> Result<Option<String>> {
+    let batch = match session::batch_of(reviews.config, address) {
+        Err(error) if error.kind() == Kind::Io => return Ok(None),
+        found => found?,
+    };
+    let asked = assessment.is_some_and(|assessment| assessment.verdict.then == Some(Disposition::Review));
+    let Some(batch) = batch else {
+        return Ok(asked.then(|| "it comes before people with the next run; until then, and until they decide, it stays".to_owned()));
+    };
+    let looked = reviews.look(&batch).await?;
+    let mut text = format!("in the batch {}, due in {}, asked since {}: {}", batch.short(), batch.asked().month, batch.asked().since, looked.words());
+    for decision in &looked.decisions {
+        text += &format!("; {decision}");
+    }
+    Ok(Some(text))
 }
 
 /// The dataset of an address, with a helpful error when there is none.

@@ -4,6 +4,7 @@
 //! given, and as it said before an edit that is not old enough: all must be met. So an edit of the schedule makes nothing easier at once.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -13,7 +14,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Ran, Session};
-use crate::assess::Formers;
+use crate::assess::{Assessor, Formers};
+use crate::audit::Pseudonyms;
 use crate::clock::Today;
 use crate::config::{ClassChoice, Config, Dataset};
 use crate::control::PAGE;
@@ -25,6 +27,7 @@ use crate::record::Address;
 use crate::register::{Decided, Register};
 use crate::review::batch::SHORT;
 use crate::review::{self, Batch, Decision, Facts, Left, Standing, What, sift};
+use crate::scan::Planned;
 use crate::schedule::history::TextKind;
 use crate::schedule::{Disposition, Rule, Schedules, Terms};
 use crate::spool::Spool;
@@ -340,6 +343,28 @@ impl Session {
         ran.review = sifted.left;
         Ok(sifted.plan)
     }
+}
+
+/// The plan of a dry run as a real one would spend it: with what people approved.
+pub async fn review_planned(reviews: &Reviews<'_>, assessor: &Assessor, pseudonyms: &Pseudonyms, spool: &Path, planned: &mut Planned) -> Result<()> {
+    let dataset = assessor.dataset();
+    let mut known = Vec::new();
+    for batch in Batch::all(&review::folder(reviews.config))?.0.into_iter().filter(|batch| batch.dataset() == dataset.address) {
+        let standing = reviews.look(&batch).await?.standing;
+        known.push((batch, standing));
+    }
+    let Some(plan) = planned.plan.take() else { return Ok(()) };
+    let facts = Facts { folder: spool, write: false, assessor, pseudonyms, epoch: None, now: format!("{:.0}", reviews.now) };
+    let sifted = sift(&facts, plan, known).await?;
+    planned.tally = sifted.tally;
+    planned.findings.extend(findings(&dataset.address, &sifted.left));
+    planned.plan = Some(sifted.plan);
+    Ok(())
+}
+
+/// Whether anything of a dataset is before people, as far as this user may know.
+pub fn is_reviewed(config: &Config, dataset: &Dataset) -> bool {
+    Batch::all(&review::folder(config)).is_ok_and(|(all, _)| all.iter().any(|batch| batch.dataset() == dataset.address))
 }
 
 /// What people should know about the reviews of a dataset.
