@@ -465,6 +465,19 @@ mod tests {
     }
 
     #[test]
+    fn an_item_keeps_what_people_approved_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let approved = |batch: &str| Some(Arc::new(Approval { batch: batch.into(), entries: vec![7, 9] }));
+        let mut items = [b"one", b"two", b"six"].map(|key| item(key));
+        (items[0].approval, items[2].approval) = (approved("b1"), approved("b2"));
+        let mut writer = Writer::create(folder.path()).unwrap();
+        items.iter().for_each(|item| writer.add_item(item).unwrap());
+        let of = Source { store: "s", dataset: "d", mark: String::new(), made: "2026-11-22T00:00:00Z".into() };
+        let plan = writer.finish(&of, Tally::default()).unwrap();
+        assert_eq!(plan.items().unwrap().map(Result::unwrap).collect::<Vec<_>>(), items);
+    }
+
+    #[test]
     fn what_a_crash_left_is_cleaned_away_and_what_is_in_use_or_waits_for_a_person_stays() {
         let folder = tempfile::tempdir().unwrap();
         for name in

@@ -518,6 +518,61 @@ mod tests {
         }
     }
 
+    fn decided(kind: Kind, person: &str, name: &str) -> (Kind, Value) {
+        (kind, json!({"batch": "b1", "store": "s", "dataset": "d", "class": "c", "person": person, "name": name}))
+    }
+
+    fn on_approval(entries: &[u64]) -> Vec<(Kind, Value)> {
+        let mut gone = destroyed("a");
+        gone.1["batch"] = json!("b1");
+        gone.1["approval"] = json!(entries);
+        vec![intent("r", "destroy", &["a"]), gone]
+    }
+
+    #[test]
+    fn what_rests_on_an_approval_has_one_that_nobody_ended() {
+        let alice = || decided(Kind::Approved, "alice (uid 1)", "Alice");
+        let bob = || decided(Kind::Approved, "bob (uid 2)", "Bob");
+        let ended = |kind| decided(kind, "bob (uid 2)", "");
+        let all = |before: Vec<(Kind, Value)>, entries: &[u64]| judge(&[before, on_approval(entries)].concat());
+        assert_eq!(all(vec![alice()], &[0]), Ok(0));
+        assert_eq!(all(vec![alice(), bob()], &[0, 1]), Ok(0));
+        assert_eq!(all(vec![ended(Kind::ReviewWithdrawn), alice()], &[1]), Ok(0), "approved after it");
+        let cases = [
+            (vec![], vec![], "it names no approval"),
+            (vec![], vec![0], "entry 0 is no approval"),
+            (vec![alice()], vec![1], "entry 1 is no approval"),
+            (vec![ended(Kind::ReviewRefused)], vec![0], "entry 0 is no approval"),
+            (vec![alice(), ended(Kind::ReviewWithdrawn)], vec![0], "was ended by entry 1"),
+            (vec![alice(), ended(Kind::ReviewRefused)], vec![0], "was ended by entry 1"),
+            (vec![alice(), ended(Kind::ReviewExtended)], vec![0], "was ended by entry 1"),
+            (vec![alice(), alice()], vec![0, 1], "somebody who had approved already"),
+            (vec![alice(), decided(Kind::Approved, "alice (uid 1)", "Bob")], vec![0, 1], "somebody who had approved already"),
+            (vec![alice(), decided(Kind::Approved, "bob (uid 2)", " ALICE ")], vec![0, 1], "somebody who had approved already"),
+        ];
+        for (before, entries, words) in cases {
+            let (_, what) = all(before, &entries).unwrap_err();
+            assert!(what.contains(words), "{what}, expected {words}");
+        }
+        for field in ["batch", "dataset", "class"] {
+            let mut other = alice();
+            other.1[field] = json!("another");
+            assert!(all(vec![other], &[0]).is_err(), "of another {field}");
+        }
+        let mut late = on_approval(&[1]);
+        late.insert(1, alice());
+        assert!(judge(&late).unwrap_err().1.contains("no approval of its review batch before its intent"));
+        let under_way = [vec![alice()], on_approval(&[0])[..1].to_vec(), vec![ended(Kind::ReviewWithdrawn)], on_approval(&[0])[1..].to_vec()];
+        assert_eq!(judge(&under_way.concat()), Ok(0), "announced before it was taken back");
+        for broken in [json!({"batch": "b1"}), json!({"approval": [0]})] {
+            let mut gone = destroyed("a");
+            gone.1.as_object_mut().unwrap().extend(broken.as_object().unwrap().clone());
+            assert!(judge(&[alice(), intent("r", "destroy", &["a"]), gone]).unwrap_err().1.contains("together"));
+        }
+        let nobody = decided(Kind::Approved, "alice (uid 1)", " ");
+        assert!(judge(&[nobody]).unwrap_err().1.contains("found nobody"));
+    }
+
     #[test]
     fn more_open_than_may_be_held_is_looked_at_in_shares() {
         let records: Vec<String> = (0..1000).map(|n| format!("record-{n}")).collect();

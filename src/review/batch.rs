@@ -79,7 +79,7 @@ pub fn month_of(item: &Item) -> String {
 
 /// What a new batch has from an undecided one whose place it takes.
 #[derive(Clone, Debug)]
-pub struct From {
+pub struct Heir {
     /// Since when it is asked, RFC 3339.
     pub since: String,
     /// The nonce; `None` for a new one.
@@ -102,7 +102,7 @@ pub struct Freezing {
 
 impl Freezing {
     /// Begins the batch that this item is the first of.
-    pub fn begin(folder: &Path, dataset: &Dataset, epoch: &Arc<EpochKey>, first: &Item, from: From) -> Result<Self> {
+    pub fn begin(folder: &Path, dataset: &Dataset, epoch: &Arc<EpochKey>, first: &Item, from: Heir) -> Result<Self> {
         let (class, month) = (first.deciding.class.to_string(), month_of(first));
         let nonce = from.nonce.map_or_else(random, Ok)?;
         let asked = Asked { class, month, year: epoch.year(), nonce, since: from.since, bytes: 0 };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::civil::Date;
 use serde::Serialize;
 
-use super::batch::{Batch, Freezing, From, month_of};
+use super::batch::{Batch, Freezing, Heir, month_of};
 use super::decision::Standing as Decided;
 use super::sorted::Sorter;
 use crate::assess::{Assessor, why_kept};
@@ -105,7 +105,7 @@ struct Sifting<'a> {
     plan: &'a Spool,
     frozen: Vec<Frozen>,
     /// By class and month, what is undecided.
-    since: BTreeMap<(String, String), From>,
+    since: BTreeMap<(String, String), Heir>,
     tally: Tally,
     left: Left,
     writer: Option<Writer>,
@@ -135,7 +135,7 @@ pub async fn sift(facts: &Facts<'_>, plan: Spool, known: Vec<(Batch, Decided)>) 
             sifting.freeze(batch, standing)?;
         } else {
             let place = (batch.asked().class.clone(), batch.asked().month.clone());
-            let mine = From { since: batch.asked().since.clone(), nonce: Some(batch.asked().nonce.clone()) };
+            let mine = Heir { since: batch.asked().since.clone(), nonce: Some(batch.asked().nonce.clone()) };
             let from = sifting.since.entry(place).or_insert_with(|| mine.clone());
             if mine.since < from.since {
                 *from = mine;
@@ -285,7 +285,7 @@ impl Sifting<'_> {
             let freezing = match &mut group.freezing {
                 Some(freezing) => freezing,
                 none => {
-                    let new = From { since: self.facts.now.clone(), nonce: None };
+                    let new = Heir { since: self.facts.now.clone(), nonce: None };
                     let from = self.since.get(&group.place).cloned().unwrap_or(new);
                     none.insert(Freezing::begin(self.facts.folder, self.facts.assessor.dataset(), epoch, &item, from)?)
                 }

@@ -237,7 +237,7 @@ fn review_of(fields: &mut Fields<'_>, then: Option<Disposition>, problems: &mut 
         }
     }
     terms.not_the_editor = editor
-        .and_then(|node| node.boolean("`not-the-editor`: true, if nobody who edited the schedule may approve", problems))
+        .and_then(|node| node.boolean("`not-the-editor` to say whether those who edited the schedule may not approve", problems))
         .unwrap_or(false);
     if let Some(node) = cooling_off
         && let Some(text) = node.text("a period such as \"7 days\", or none, for `cooling-off`", problems)

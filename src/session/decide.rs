@@ -14,7 +14,7 @@ use crate::config::{Dataset, Mode};
 use crate::dispose::BY;
 use crate::error::{Error, Kind, Result, escape};
 use crate::record::Address;
-use crate::review::batch::{Freezing, From};
+use crate::review::batch::{Freezing, Heir};
 use crate::review::{self, Batch, Order, Standing, What, same_name, same_person};
 use crate::scan::source;
 use crate::schedule::{Counting, Disposition, Period, Rule};
@@ -114,7 +114,7 @@ impl Session {
             let side = if keys.remove(&item.record.key) { &mut left_out } else { &mut rest };
             let freezing = match side {
                 Some(freezing) => freezing,
-                none => none.insert(Freezing::begin(&folder, dataset, &self.epoch, &item, From { since: batch.asked().since.clone(), nonce: None })?),
+                none => none.insert(Freezing::begin(&folder, dataset, &self.epoch, &item, Heir { since: batch.asked().since.clone(), nonce: None })?),
             };
             freezing.add(&item)?;
         }

@@ -409,3 +409,66 @@ async fn a_withdrawal_in_the_middle_of_a_run_keeps_the_rest() {
     session.close().await.unwrap();
     replayed(&estate);
 }
+
+/// Writes a disposal of the first flagged record into the log that no run of ours would write, and answers what replaying it tells.
+async fn fabricated(estate: &Estate, batch: &str, approval: &[u64]) -> String {
+    let flagged = estate.entries_of("flagged").remove(0).fields;
+    let mut started = estate.entries_of("run-started").remove(0).fields;
+    started.insert("run".into(), json!("fabricated"));
+    started.insert("today".into(), json!(estate.today().to_string()));
+    let session = estate.session().await;
+    let commit = async |kind, body: &serde_json::Value| session.log.commit(vec![Draft::new(kind, body).unwrap()]).await.unwrap().first();
+    commit(EntryKind::RunStarted, &json!(started)).await;
+    let place = json!({"run": "fabricated", "store": "memory", "dataset": DATASET});
+    let mut intent = place.clone();
+    (intent["act"], intent["records"]) = (json!("destroy"), json!([flagged["record"]]));
+    let intent = commit(EntryKind::Intent, &intent).await;
+    let mut outcome = json!(flagged);
+    (outcome["run"], outcome["intent"], outcome["holds_checked"]) = (json!("fabricated"), json!(intent), json!(true));
+    outcome.as_object_mut().unwrap().remove("then");
+    if !batch.is_empty() {
+        (outcome["batch"], outcome["approval"]) = (json!(batch), json!(approval));
+    }
+    commit(EntryKind::Destroyed, &outcome).await;
+    session.close().await.unwrap();
+    let mut told = String::new();
+    replay(&estate.log(), None, estate.entries().len() as u64, &|_| {}, &mut |mismatch| {
+        told += &format!("{} {}: {}\n", mismatch.kind, mismatch.says, mismatch.derived);
+        Ok(())
+    })
+    .unwrap();
+    told
+}
+
+#[tokio::test]
+async fn replaying_the_log_tells_what_went_without_enough_approvals() {
+    let said = |estate: &Estate| estate.entries_of("approved").iter().map(|entry| entry.n).collect::<Vec<_>>();
+    let estate = approved("approvals: 2, cooling-off: none").await;
+    let id = batch(&estate).await;
+    let told = fabricated(&estate, &id, &said(&estate)).await;
+    assert!(told.contains("the approval of 1 was missing"), "{told}");
+    let estate = approved("cooling-off: none").await;
+    let id = batch(&estate).await;
+    let told = fabricated(&estate, &id, &said(&estate)).await;
+    assert_eq!(told, "", "this one is in order");
+    let told = fabricated(&estate, "", &[]).await;
+    assert!(told.contains("the classes of the run allow no more than review, and no approval is named"), "{told}");
+    let told = fabricated(&estate, "another", &said(&estate)).await;
+    assert!(told.contains("the approval of 1 was missing"), "{told}");
+    let told = fabricated(&estate, &id, &[0]).await;
+    assert!(told.contains("approved by the entries [0]"), "{told}");
+    let estate = approved("approvals: 1").await;
+    let id = batch(&estate).await;
+    let told = fabricated(&estate, &id, &said(&estate)).await;
+    assert!(told.contains("none before 20") && told.contains("cooling-off 7 days"), "{told}");
+    let estate = approved("cooling-off: none").await;
+    let id = batch(&estate).await;
+    decide(&estate, &order(What::Withdraw, &id), BOB).await.unwrap();
+    let told = fabricated(&estate, &id, &said(&estate)).await;
+    assert!(told.contains("the approval of 1 was missing"), "{told}");
+    let estate = approved("cooling-off: none").await;
+    let id = batch(&estate).await;
+    decide(&estate, &order(What::Refuse, &id), BOB).await.unwrap();
+    let told = fabricated(&estate, &id, &said(&estate)).await;
+    assert!(told.contains("a person kept it through 20"), "{told}");
+}
