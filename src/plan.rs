@@ -134,6 +134,20 @@ impl Tally {
         }
     }
 
+    /// An item is not disposed of after all: a person keeps it.
+    pub fn take_back(&mut self, item: &Item) {
+        let number = match item.then {
+            Disposition::Destroy => {
+                self.bytes = self.bytes.saturating_sub(item.record.size);
+                &mut self.destroy
+            }
+            Disposition::Anonymise => &mut self.anonymise,
+            Disposition::Review | Disposition::Flag => return,
+        };
+        *number = number.saturating_sub(1);
+        self.kept += 1;
+    }
+
     /// Records that the plan would change or remove: what limits count.
     pub fn disposed(&self) -> u64 {
         self.destroy + self.anonymise

@@ -28,6 +28,7 @@ use crate::finding::Finding;
 use crate::hold::Holds;
 use crate::plan::{Item, Tally};
 use crate::register::{OpenIntent, Unfinished};
+use crate::review::{self, Batch};
 use crate::scan::source;
 use crate::session::{Progress, Session};
 use crate::spool::{self, Spool, Writer};
@@ -88,6 +89,8 @@ impl Session {
         self.shared.settled(left.entries, !left.open.is_empty() || !left.unfinished.is_empty()).await;
         let needed: Vec<String> = left.open.into_iter().map(|open| open.run).collect();
         spool::clean(&self.plans(), &needed);
+        let configured = |address: &str| self.config.datasets.iter().any(|dataset| dataset.address == address);
+        Batch::clean(&review::folder(&self.config), configured)?;
         Ok(told)
     }
 

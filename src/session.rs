@@ -9,8 +9,8 @@
 //! A run over one dataset: `run-started` → scan, judge, plan → `flagged` for what people are to look at → limits → in report mode nothing more; in
 //! enforce mode the plan is made durable and spent through the one door → `run-finished` with counts that add up.
 
-mod edits;
 mod decide;
+mod edits;
 mod pause;
 mod reviews;
 mod shared;
@@ -39,8 +39,8 @@ use crate::scan::{acts, scan};
 use crate::schedule::Disposition;
 use crate::spool::{self, Spool};
 use crate::store::BATCH;
-pub use edits::{Edit, edit, edit_id, formers};
 pub use decide::Told;
+pub use edits::{Edit, edit, edit_id, formers};
 pub use reviews::{Listed, Looked, Reviews, batch_of, is_reviewed, records_of_batch, review_planned};
 use shared::Shared;
 
@@ -438,7 +438,15 @@ impl Session {
         rename.map_err(|error| Error::with_source(Kind::Io, format!("{}: the plan cannot be taken over", path.display()), error))?;
         let plan = Spool::open(&mine, Some(id))?;
         let end = self.spend_and_discard(&run, plan, disposed, progress).await?;
-        let ran = Ran { run: run.id.clone(), dataset: Arc::clone(dataset), tally: Tally::default(), end, flagged: 0, review: Left::default(), findings: Vec::new() };
+        let ran = Ran {
+            run: run.id.clone(),
+            dataset: Arc::clone(dataset),
+            tally: Tally::default(),
+            end,
+            flagged: 0,
+            review: Left::default(),
+            findings: Vec::new(),
+        };
         self.finished(&run, &ran).await?;
         Ok(ran)
     }
@@ -642,7 +650,15 @@ impl End {
 
 impl Ran {
     fn without_a_plan(run: &Run, end: End) -> Self {
-        Self { run: run.id.clone(), dataset: Arc::clone(run.dataset()), tally: Tally::default(), end, flagged: 0, review: Left::default(), findings: Vec::new() }
+        Self {
+            run: run.id.clone(),
+            dataset: Arc::clone(run.dataset()),
+            tally: Tally::default(),
+            end,
+            flagged: 0,
+            review: Left::default(),
+            findings: Vec::new(),
+        }
     }
 
     /// The numbers of entries by kind that the run wrote, as `run-finished` states them.

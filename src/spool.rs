@@ -276,6 +276,12 @@ impl Spool {
         self.reader().and_then(|mut file| id_of(&mut file)).map_err(io(self.path(), "the plan cannot be read"))
     }
 
+    /// Whether the file was written more than so many days ago.
+    pub fn is_older_than(&self, days: i64) -> bool {
+        let most = std::time::Duration::from_secs(u64::try_from(days).unwrap_or(0) * 86_400);
+        std::fs::metadata(self.path()).and_then(|meta| meta.modified()).is_ok_and(|time| time.elapsed().is_ok_and(|age| age > most))
+    }
+
     fn path(&self) -> &Path {
         match &self.file {
             Stored::Temporary(file) => file.path(),

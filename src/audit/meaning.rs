@@ -34,7 +34,15 @@ pub(super) enum Event {
     /// These records are about to go.
     Intent { n: u64, context: Arc<Context>, anonymise: bool, records: Vec<Id> },
     /// This became of a record of an intent.
-    Outcome { n: u64, kind: Kind, context: Arc<Context>, record: Id, subject: Option<Id>, intent: Option<u64>, approval: Option<Box<Approval>> },
+    Outcome {
+        n: u64,
+        kind: Kind,
+        context: Arc<Context>,
+        record: Id,
+        subject: Option<Id>,
+        intent: Option<u64>,
+        approval: Option<Box<Approval>>,
+    },
     /// A record was counted that no intent is needed for.
     Flagged { context: Arc<Context> },
     /// A run over a dataset ended with these counts.
@@ -258,7 +266,15 @@ pub(super) struct Meaning {
 impl Meaning {
     /// Looks at a share of the records and runs, and holds at most so many of them.
     pub(super) fn of(share: Share, most: usize) -> Self {
-        Self { share, left: Vec::new(), most, open: HashMap::new(), counts: HashMap::new(), holds: Holds::default(), reviews: Reviews::default() }
+        Self {
+            share,
+            left: Vec::new(),
+            most,
+            open: HashMap::new(),
+            counts: HashMap::new(),
+            holds: Holds::default(),
+            reviews: Reviews::default(),
+        }
     }
 
     /// Takes the next event; a contradiction is told with the index of its entry.
@@ -562,7 +578,8 @@ mod tests {
         let mut late = on_approval(&[1]);
         late.insert(1, alice());
         assert!(judge(&late).unwrap_err().1.contains("no approval of its review batch before its intent"));
-        let under_way = [vec![alice()], on_approval(&[0])[..1].to_vec(), vec![ended(Kind::ReviewWithdrawn)], on_approval(&[0])[1..].to_vec()];
+        let under_way =
+            [vec![alice()], on_approval(&[0])[..1].to_vec(), vec![ended(Kind::ReviewWithdrawn)], on_approval(&[0])[1..].to_vec()];
         assert_eq!(judge(&under_way.concat()), Ok(0), "announced before it was taken back");
         for broken in [json!({"batch": "b1"}), json!({"approval": [0]})] {
             let mut gone = destroyed("a");

@@ -45,7 +45,8 @@ impl Decided {
             Ok(())
         })?;
         let [batch, store, dataset, class, person, name] = found;
-        let need = |value: Option<String>, what: &str| value.ok_or_else(|| format!("expected `{what}` in an entry of kind {kind}, found none"));
+        let need =
+            |value: Option<String>, what: &str| value.ok_or_else(|| format!("expected `{what}` in an entry of kind {kind}, found none"));
         let name = need(name, "name")?.to_lowercase();
         let person = need(person, "person")?;
         if kind == Kind::Approved && (name.trim().is_empty() || person.is_empty()) {

@@ -75,7 +75,8 @@ async fn where_it_is_reviewed(reviews: &Reviews<'_>, address: &Address, assessme
         return Ok(asked.then(|| "it comes before people with the next run; until then, and until they decide, it stays".to_owned()));
     };
     let looked = reviews.look(&batch).await?;
-    let mut text = format!("in the batch {}, due in {}, asked since {}: {}", batch.short(), batch.asked().month, batch.asked().since, looked.words());
+    let mut text =
+        format!("in the batch {}, due in {}, asked since {}: {}", batch.short(), batch.asked().month, batch.asked().since, looked.words());
     for decision in &looked.decisions {
         text += &format!("; {decision}");
     }

@@ -98,14 +98,9 @@ pub(crate) async fn execute(common: &Common, verb: &Verb) -> Result<u8> {
     let order = match verb {
         Verb::List { selection } => return list(common, &config, service, selection.as_ref()).await,
         Verb::Show { batch } => return show(common, &config, service, batch),
-        Verb::Approve { batch, name, except } => Order {
-            what: What::Approve,
-            batch: batch.clone(),
-            name: Some(name.clone()),
-            reason: None,
-            until: None,
-            except: except.clone(),
-        },
+        Verb::Approve { batch, name, except } => {
+            Order { what: What::Approve, batch: batch.clone(), name: Some(name.clone()), reason: None, until: None, except: except.clone() }
+        }
         Verb::Refuse { why, until } => decided(What::Refuse, why, *until),
         Verb::Extend { why, until } => decided(What::Extend, why, Some(*until)),
         Verb::Withdraw { batch, reason, name } => {
@@ -159,15 +154,12 @@ fn show(common: &Common, config: &Config, service: Option<Client>, batch: &str) 
     let mut service = service;
     let mut from = 0;
     loop {
-        let code = match service.take() {
-            Some(service) => service.ask(&Request::ReviewRecords { batch: batch.to_owned(), from }, |reply| match reply {
-                Reply::Told { text, json } => take(text, json),
-                _ => Ok(()),
-            })?,
-            None => {
-                session::records_of_batch(config, batch, from, &mut take)?;
-                DONE
-            }
+        let code = if let Some(service) = service.take() {
+            let request = Request::ReviewRecords { batch: batch.to_owned(), from };
+            service.ask(&request, |reply| if let Reply::Told { text, json } = reply { take(text, json) } else { Ok(()) })?
+        } else {
+            session::records_of_batch(config, batch, from, &mut take)?;
+            DONE
         };
         from += PAGE;
         if code != DONE || told.get() < from {

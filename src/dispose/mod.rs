@@ -209,7 +209,9 @@ impl Run {
         let mut spent = Spent::default();
         let mut drafts = Vec::with_capacity(records.len());
         let fates = self.settle(act, &records, fates).await;
-        for ((((name, record), deciding), approval), (fate, trouble)) in names.iter().zip(&records).zip(&deciding).zip(&approvals).zip(fates) {
+        for ((((name, record), deciding), approval), (fate, trouble)) in
+            names.iter().zip(&records).zip(&deciding).zip(&approvals).zip(fates)
+        {
             let of = (record, deciding, approval.as_deref());
             if let Some(draft) = self.outcome(&common, name, of, act, (&fate, trouble.as_deref()))? {
                 drafts.push(draft);

@@ -57,7 +57,8 @@ impl std::fmt::Display for Decided {
 impl Register {
     /// The decisions about a batch, in the order of the log.
     pub async fn decisions(&self, batch: &str) -> Result<Vec<Decided>> {
-        let query = sqlx::query("SELECT entry, kind, at, person, name, until, reason, schedule FROM decisions WHERE batch = ? ORDER BY entry");
+        let query =
+            sqlx::query("SELECT entry, kind, at, person, name, until, reason, schedule FROM decisions WHERE batch = ? ORDER BY entry");
         let rows = query.bind(batch).fetch_all(&self.pool).await.map_err(fail(&self.path))?;
         let decided = |row: &sqlx::sqlite::SqliteRow| {
             let kind = row.get::<&str, _>(1).parse::<EntryKind>().ok()?;
@@ -114,12 +115,11 @@ pub(super) async fn decided(transaction: &mut Transaction<'_, Sqlite>, entry: &E
 
 /// Of `schedule`, whose file it is; of `confirmed`, who confirmed what.
 pub(super) async fn edited(transaction: &mut Transaction<'_, Sqlite>, entry: &Entry) -> Done {
-    let (person, schedules) = match entry.kind {
-        EntryKind::Schedule => (entry.str("edited_by"), entry.str("id").into_iter().map(str::to_owned).collect::<Vec<_>>()),
-        _ => {
-            let schedules = entry.fields.get("schedules").and_then(Value::as_array).into_iter().flatten();
-            (entry.str("person"), schedules.filter_map(|one| one.get("id")?.as_str().map(str::to_owned)).collect())
-        }
+    let (person, schedules) = if entry.kind == EntryKind::Schedule {
+        (entry.str("edited_by"), entry.str("id").into_iter().map(str::to_owned).collect::<Vec<_>>())
+    } else {
+        let schedules = entry.fields.get("schedules").and_then(Value::as_array).into_iter().flatten();
+        (entry.str("person"), schedules.filter_map(|one| one.get("id")?.as_str().map(str::to_owned)).collect())
     };
     for schedule in schedules {
         if let Some(person) = person {

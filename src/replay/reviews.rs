@@ -1,8 +1,8 @@
 //! Approvals, derived once more: whether what went although its class says `then: review` was approved by enough people, in time, and not taken back.
 //!
 //! How many people, how long the cooling-off is, and for how long an approval holds stand in the schedule's text; who edited it, in the entries
-//! `schedule` and `confirmed`; what was decided, in the entries of the batch. A run relied on what stood in the log when it began; what ended an approval
-//! counts for every intent behind it.
+//! `schedule` and `confirmed`; what was decided, in the entries of the batch. All that stands before the intent counts: what ended an approval, and what
+//! was approved while the run was still looking.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub(super) struct Reviews {
 
 /// What an outcome is held against.
 pub(super) struct Rested<'a> {
-    /// Where its run began.
+    /// Where its run began: who edited the schedule later was no editor then.
     pub(super) began: u64,
     /// The day on which the run judged.
     pub(super) today: Date,
@@ -55,12 +55,11 @@ impl Reviews {
             self.decided.entry(batch).or_default().push(Decided { entry: entry.clone(), what });
             return;
         }
-        let (person, ids): (_, Vec<&str>) = match entry.str("edited_by") {
-            Some(person) => (Some(person), entry.str("id").into_iter().collect()),
-            None => {
-                let schedules = entry.fields.get("schedules").and_then(Value::as_array).into_iter().flatten();
-                (entry.str("person"), schedules.filter_map(|one| one.get("id")?.as_str()).collect())
-            }
+        let (person, ids): (_, Vec<&str>) = if let Some(person) = entry.str("edited_by") {
+            (Some(person), entry.str("id").into_iter().collect())
+        } else {
+            let schedules = entry.fields.get("schedules").and_then(Value::as_array).into_iter().flatten();
+            (entry.str("person"), schedules.filter_map(|one| one.get("id")?.as_str()).collect())
         };
         for id in ids {
             if let Some(person) = person {
@@ -86,12 +85,9 @@ impl Reviews {
             }
         }
         let intent = outcome.u64("intent").unwrap_or(outcome.n);
-        if let Some(end) = all.iter().find(|one| one.what != What::Approve && one.entry.n > rested.began && one.entry.n < intent) {
-            return wrong("a disposal", format!("entry {}, {}, stands before its intent, entry {intent}", end.entry.n, end.entry.kind));
-        }
         let mut terms = rested.terms.clone();
         let mut decisions = Vec::new();
-        for one in all.iter().filter(|one| one.entry.n < rested.began) {
+        for one in all.iter().filter(|one| one.entry.n < intent) {
             if one.what == What::Approve {
                 let schedule = one.entry.str("schedule").and_then(|sha256| rested.known.get(sha256));
                 // What cannot be read cannot have been relied upon.
@@ -116,14 +112,17 @@ impl Reviews {
         let asked = terms.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         match Standing::of(&decisions, &terms, &editors, rested.today) {
             Standing::Approved { given, .. } if given == named => Ok(()),
-            Standing::Approved { given, .. } => wrong(format!("approved by the entries {named:?}"), format!("it was approved by {given:?}")),
+            Standing::Approved { given, .. } => {
+                wrong(format!("approved by the entries {named:?}"), format!("it was approved by {given:?}"))
+            }
             Standing::CoolingOff { ready, .. } => {
                 wrong(format!("a disposal on {}", rested.today), format!("none before {ready} ({asked})"))
             }
             Standing::Kept { until, .. } => wrong("a disposal", format!("a person kept it through {until}")),
-            Standing::Waiting { missing, .. } => {
-                wrong(format!("approved by the entries {named:?}"), format!("on {} the approval of {missing} was missing ({asked})", rested.today))
-            }
+            Standing::Waiting { missing, .. } => wrong(
+                format!("approved by the entries {named:?}"),
+                format!("on {} the approval of {missing} was missing ({asked})", rested.today),
+            ),
         }
     }
 }

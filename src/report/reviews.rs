@@ -13,7 +13,13 @@ pub fn reviews(rows: &[Listed]) -> String {
         let title = row.title.as_deref().filter(|title| *title != row.class).map_or(String::new(), |title| format!(" \"{title}\""));
         let id = row.batch.get(..SHORT).unwrap_or(&row.batch);
         let _ = writeln!(out, "{id}  {}: {}{title}, due in {}", row.dataset, row.class, row.month);
-        let _ = writeln!(out, "  {}, {}, asked since {}", count(row.records, "record"), bytes(row.bytes), row.since.get(..10).unwrap_or(&row.since));
+        let _ = writeln!(
+            out,
+            "  {}, {}, asked since {}",
+            count(row.records, "record"),
+            bytes(row.bytes),
+            row.since.get(..10).unwrap_or(&row.since)
+        );
         let _ = writeln!(out, "  {}", row.words);
         for terms in &row.terms {
             let _ = writeln!(out, "  asked for: {terms}");

@@ -137,6 +137,18 @@ impl Batch {
         Ok(Self { id: id.to_owned(), spool, asked })
     }
 
+    /// Removes what crashes left in the folder, and batches of datasets that are no longer configured: after so many days, for a configuration may be
+    /// mistaken. To be called while nothing is under way.
+    pub fn clean(folder: &Path, is_configured: impl Fn(&str) -> bool) -> Result<()> {
+        crate::spool::clean(folder, &[]);
+        for batch in Self::all(folder)?.0 {
+            if !is_configured(&batch.dataset()) && batch.spool.is_older_than(crate::spool::KEEP_DAYS) {
+                batch.remove()?;
+            }
+        }
+        Ok(())
+    }
+
     /// Every batch in the folder, by dataset, class and month; and the files that are none.
     pub fn all(folder: &Path) -> Result<(Vec<Self>, Vec<PathBuf>)> {
         let fail = |error| Error::with_source(Kind::Io, format!("{}: review batches cannot be listed", folder.display()), error);

@@ -112,6 +112,8 @@ struct Sifting<'a> {
     approved: Vec<(Item, usize)>,
     missing: Vec<(Item, usize)>,
     fresh: Vec<String>,
+    /// Whether people keep some records: then what the plan destroys is held against them too, for the class may no longer ask for a review.
+    keeps: bool,
 }
 
 /// Holds the plan of a scan against the batches of its dataset, each with where it stands today.
@@ -129,6 +131,7 @@ pub async fn sift(facts: &Facts<'_>, plan: Spool, known: Vec<(Batch, Decided)>) 
         approved: Vec::new(),
         missing: Vec::new(),
         fresh: Vec::new(),
+        keeps: false,
     };
     for (batch, standing) in known {
         if standing.is_decided() {
@@ -191,10 +194,11 @@ impl Sifting<'_> {
 
     /// Goes through the records in the order of class, month and key.
     async fn pass(&mut self) -> Result<()> {
+        self.keeps = self.frozen.iter().any(|one| matches!(one.standing, Decided::Kept { .. }));
         let mut sorter = Sorter::new(self.facts.folder);
         for item in self.plan.items()? {
             let item = item?;
-            if item.then == Disposition::Review {
+            if item.then == Disposition::Review || self.keeps && acts(item.then) {
                 sorter.push(item)?;
             }
         }
@@ -223,6 +227,10 @@ impl Sifting<'_> {
             }
         }
         self.add_approved().await?;
+        if self.keeps {
+            // What people keep is not in it, even if that is all.
+            self.writer()?;
+        }
         self.look_for_missing().await
     }
 
@@ -258,14 +266,18 @@ impl Sifting<'_> {
             }
             let frozen = &mut self.frozen[cursor.at];
             let kept = matches!(frozen.standing, Decided::Kept { .. });
-            // A record that a person keeps is kept whatever became of it; what was approved is what was shown, and nothing else.
-            if !taken && (kept || cursor.next.as_ref().is_some_and(|next| is_same(next, &item))) {
+            // A record that a person keeps is kept whatever became of it; what was approved is what was shown, and nothing else. What goes by its class
+            // alone needs no approval.
+            if !taken && (kept || item.then == Disposition::Review && cursor.next.as_ref().is_some_and(|next| is_same(next, &item))) {
                 taken = true;
                 frozen.matched += 1;
                 let at = cursor.at;
                 cursor.next = cursor.items.next().transpose()?;
                 match frozen.standing {
-                    Decided::Kept { .. } => self.left.kept += 1,
+                    Decided::Kept { .. } => {
+                        self.left.kept += 1;
+                        self.tally.take_back(&item);
+                    }
                     Decided::CoolingOff { .. } => self.left.cooling_off += 1,
                     Decided::Waiting { .. } => self.left.waiting += 1,
                     Decided::Approved { .. } => {
@@ -279,6 +291,9 @@ impl Sifting<'_> {
         }
         if taken {
             return Ok(());
+        }
+        if acts(item.then) {
+            return self.writer()?.add_item(&item);
         }
         group.fresh += 1;
         if let (true, Some(epoch)) = (self.facts.write, &self.facts.epoch) {
@@ -342,21 +357,24 @@ impl Sifting<'_> {
                 self.tally.anonymise += 1;
             }
             self.left.approved += 1;
-            if self.writer.is_none() {
-                let mut writer = Writer::create(self.facts.folder)?;
-                for other in self.plan.items()? {
-                    let other = other?;
-                    if acts(other.then) {
-                        writer.add_item(&other)?;
-                    }
-                }
-                self.writer = Some(writer);
-            }
-            if let Some(writer) = &mut self.writer {
-                writer.add_item(&item)?;
-            }
+            self.writer()?.add_item(&item)?;
         }
         Ok(())
+    }
+
+    /// The plan that is spent, as far as it is written: what goes by its class comes first, or by and by where some of it may be kept.
+    fn writer(&mut self) -> Result<&mut Writer> {
+        if let Some(writer) = self.writer.take() {
+            return Ok(self.writer.insert(writer));
+        }
+        let mut writer = Writer::create(self.facts.folder)?;
+        for other in self.plan.items()?.take_while(|_| !self.keeps) {
+            let other = other?;
+            if acts(other.then) {
+                writer.add_item(&other)?;
+            }
+        }
+        Ok(self.writer.insert(writer))
     }
 
     /// A record of a decided batch that the scan did not find due as it was.

@@ -51,7 +51,10 @@ impl Session {
             let short = batch.short().to_owned();
             self.shared.approvals.remove(&batch.id);
             batch.remove()?;
-            let text = format!("the frozen records of the review batch {short} were changed; nothing of it is destroyed: run {} again, and review what it finds", dataset.address);
+            let text = format!(
+                "the frozen records of the review batch {short} were changed; nothing of it is destroyed: run {} again, and review what it finds",
+                dataset.address
+            );
             return Err(refused(text));
         }
         let name = order.name.as_deref().unwrap_or_default().trim();
@@ -114,7 +117,13 @@ impl Session {
             let side = if keys.remove(&item.record.key) { &mut left_out } else { &mut rest };
             let freezing = match side {
                 Some(freezing) => freezing,
-                none => none.insert(Freezing::begin(&folder, dataset, &self.epoch, &item, Heir { since: batch.asked().since.clone(), nonce: None })?),
+                none => none.insert(Freezing::begin(
+                    &folder,
+                    dataset,
+                    &self.epoch,
+                    &item,
+                    Heir { since: batch.asked().since.clone(), nonce: None },
+                )?),
             };
             freezing.add(&item)?;
         }
@@ -156,7 +165,9 @@ fn may_approve(batch: &Batch, looked: &Looked, rule: &Rule, name: &str, person: 
             for one in before {
                 if same_person(&one.person, person) || same_name(&one.name, name) {
                     let (name, account) = (escape(one.name.as_bytes()), escape(one.person.as_bytes()));
-                    let text = format!("the review batch {short} was approved by {name}, {account}, before; the second approval must be another person's, with another account and another name");
+                    let text = format!(
+                        "the review batch {short} was approved by {name}, {account}, before; the second approval must be another person's, with another account and another name"
+                    );
                     return Err(refused(text));
                 }
             }
@@ -202,7 +213,8 @@ fn told(what: What, batch: &Batch, looked: &Looked, dataset: &Dataset) -> Vec<St
         What::Extend => "extended",
         What::Withdraw => "withdrawn",
     };
-    let mut lines = vec![format!("{done}: {records} of {}, {}, due in {} (batch {})", dataset.address, asked.class, asked.month, batch.short())];
+    let mut lines =
+        vec![format!("{done}: {records} of {}, {}, due in {} (batch {})", dataset.address, asked.class, asked.month, batch.short())];
     match &looked.standing {
         Standing::Waiting { missing, until, .. } => {
             let more = if *missing == 1 { "1 more person".to_owned() } else { format!("{missing} people") };

@@ -101,7 +101,7 @@ impl Reviews<'_> {
         for batch in all {
             if wanted.as_ref().is_none_or(|wanted| wanted.contains(&batch.dataset())) {
                 let looked = self.look(&batch).await?;
-                rows.push(Listed::of(&batch, looked));
+                rows.push(Listed::of(&batch, &looked));
             }
         }
         Ok(rows)
@@ -179,7 +179,7 @@ pub struct Listed {
 }
 
 impl Listed {
-    fn of(batch: &Batch, looked: Looked) -> Self {
+    fn of(batch: &Batch, looked: &Looked) -> Self {
         let asked = batch.asked();
         Self {
             batch: batch.id.clone(),
@@ -323,10 +323,8 @@ impl Session {
             return Ok(plan);
         }
         let folder = review::folder(&self.config);
-        let zones: BTreeMap<String, TimeZone> = known
-            .iter()
-            .filter_map(|(batch, looked)| Some((batch.id.clone(), looked.rule.as_ref()?.schedule.zone.clone())))
-            .collect();
+        let zones: BTreeMap<String, TimeZone> =
+            known.iter().filter_map(|(batch, looked)| Some((batch.id.clone(), looked.rule.as_ref()?.schedule.zone.clone()))).collect();
         let facts = Facts {
             folder: &folder,
             write: true,
@@ -346,7 +344,13 @@ impl Session {
 }
 
 /// The plan of a dry run as a real one would spend it: with what people approved.
-pub async fn review_planned(reviews: &Reviews<'_>, assessor: &Assessor, pseudonyms: &Pseudonyms, spool: &Path, planned: &mut Planned) -> Result<()> {
+pub async fn review_planned(
+    reviews: &Reviews<'_>,
+    assessor: &Assessor,
+    pseudonyms: &Pseudonyms,
+    spool: &Path,
+    planned: &mut Planned,
+) -> Result<()> {
     let dataset = assessor.dataset();
     let mut known = Vec::new();
     for batch in Batch::all(&review::folder(reviews.config))?.0.into_iter().filter(|batch| batch.dataset() == dataset.address) {
@@ -375,7 +379,10 @@ pub fn findings(dataset: &str, left: &Left) -> Vec<Finding> {
         let batches = if left.batches == 1 { "1 batch".to_owned() } else { format!("{} batches", left.batches) };
         let since = left.since.as_deref().and_then(|since| since.get(..10)).unwrap_or("now");
         let wait = if left.waiting == 1 { "waits" } else { "wait" };
-        let text = format!("{} in {batches} {wait} for review since {since} and stay until people decide; see `review list`", records(left.waiting));
+        let text = format!(
+            "{} in {batches} {wait} for review since {since} and stay until people decide; see `review list`",
+            records(left.waiting)
+        );
         findings.push(Finding::note(dataset, text));
     }
     for (why, number) in &left.dropped {
@@ -384,7 +391,9 @@ pub fn findings(dataset: &str, left: &Left) -> Vec<Finding> {
         findings.push(if why == "held" { Finding::note(dataset, text) } else { Finding::warning(dataset, text) });
     }
     for batch in &left.lost {
-        let text = format!("the frozen records of the review batch {batch} are lost or were changed; nothing of it is destroyed, and it is to be reviewed again");
+        let text = format!(
+            "the frozen records of the review batch {batch} are lost or were changed; nothing of it is destroyed, and it is to be reviewed again"
+        );
         findings.push(Finding::warning(dataset, text));
     }
     findings

@@ -48,7 +48,15 @@ pub(super) struct Token(u64);
 impl Shared {
     pub(super) fn new(look: Look, unattended: bool) -> Self {
         let applied = Applied { reached: 0, holding: BTreeMap::new(), runs: HashMap::new(), next: 0, unsettled: true };
-        Self { applied: applied.into(), look: Mutex::new(look), unattended, pauses: RwLock::default(), brakes: Mutex::default(), approvals: Arc::default(), reviewing: tokio::sync::Mutex::default() }
+        Self {
+            applied: applied.into(),
+            look: Mutex::new(look),
+            unattended,
+            pauses: RwLock::default(),
+            brakes: Mutex::default(),
+            approvals: Arc::default(),
+            reviewing: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Looks at the clock; refuses one that cannot be believed after the look before, which then stays what it is compared with.

@@ -98,7 +98,12 @@ impl Coder {
         let count = bytes.array::<1>()?[0];
         let readings = (0..count).map(|_| bytes.reading()).collect::<Option<_>>()?;
         let deciding = Deciding { class: class.clone(), schedule: Arc::clone(schedule), event: event.clone(), event_date, due };
-        bytes.0.is_empty().then_some(Item { record: Record { key, class_value, readings, subject, size, fingerprint }, then, deciding, approval })
+        bytes.0.is_empty().then_some(Item {
+            record: Record { key, class_value, readings, subject, size, fingerprint },
+            then,
+            deciding,
+            approval,
+        })
     }
 }
 

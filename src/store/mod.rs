@@ -340,9 +340,12 @@ impl Kept {
     /// The explanation that belongs to the word.
     pub fn detail(&self) -> &str {
         match self {
-            Self::Changed(detail) | Self::NotDue(detail) | Self::Stopped(detail) | Self::Held(detail) | Self::NotApproved(detail) | Self::CannotMeetGrade(detail) => {
-                detail
-            }
+            Self::Changed(detail)
+            | Self::NotDue(detail)
+            | Self::Stopped(detail)
+            | Self::Held(detail)
+            | Self::NotApproved(detail)
+            | Self::CannotMeetGrade(detail) => detail,
         }
     }
 }

@@ -171,7 +171,8 @@ async fn what_people_approve_goes_on_every_kind_of_store_and_nothing_else() {
         let certificate = program.must(0, &["report", "certificate", "--json", "--run", destroyed[0]["run"].as_str().unwrap()]);
         assert!(certificate.contains("Alice Ames, "), "{certificate}");
         assert!(destroyed.iter().all(|entry| entry["approval"].as_array().is_some_and(|all| all.len() == 1)), "{destroyed:?}");
-        let waiting: Vec<u64> = office.list().iter().filter(|row| row["standing"] == "waiting").map(|row| row["records"].as_u64().unwrap()).collect();
+        let waiting: Vec<u64> =
+            office.list().iter().filter(|row| row["standing"] == "waiting").map(|row| row["records"].as_u64().unwrap()).collect();
         assert_eq!(waiting, [3]);
         office.in_order();
     }
@@ -224,7 +225,8 @@ async fn a_kill_in_the_middle_of_a_disposal_destroys_nothing_that_was_not_approv
         let march = left.iter().filter(|id| id.len() >= 3).count();
         assert_eq!((left.len(), march), (501, 500), "{kills} kills");
         office.in_order();
-        let outcomes = office.program.entries("destroyed").len() + office.program.entries("recovered").iter().filter(|one| one["found"] == "gone").count();
+        let outcomes = office.program.entries("destroyed").len()
+            + office.program.entries("recovered").iter().filter(|one| one["found"] == "gone").count();
         assert_eq!(outcomes, 1504, "each record went once");
     }
 }

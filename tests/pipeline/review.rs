@@ -192,7 +192,11 @@ async fn the_one_who_confirmed_the_schedule_may_not_approve_where_the_class_says
     estate.put("one", 400);
     let session = estate.session().await;
     let schedules = json!([{"id": "test", "sha256": "x"}]);
-    session.log.commit(vec![Draft::new(EntryKind::Confirmed, &json!({"edit": "x", "schedules": schedules, "person": ALICE})).unwrap()]).await.unwrap();
+    session
+        .log
+        .commit(vec![Draft::new(EntryKind::Confirmed, &json!({"edit": "x", "schedules": schedules, "person": ALICE})).unwrap()])
+        .await
+        .unwrap();
     session.close().await.unwrap();
     estate.run().await;
     let batch = batch(&estate).await;
@@ -274,7 +278,11 @@ async fn a_batch_that_was_tampered_with_or_is_lost_destroys_nothing_and_is_asked
         let ran = estate.run().await;
         assert_eq!(ran.counts()["destroyed"], 0, "{harm}");
         assert!(estate.keys().len() >= 2 && estate.entries_of("intent").is_empty(), "{harm}");
-        assert!(findings(&ran).contains(&format!("{} are lost or were changed; nothing of it is destroyed", &id[..16])), "{harm}: {}", findings(&ran));
+        assert!(
+            findings(&ran).contains(&format!("{} are lost or were changed; nothing of it is destroyed", &id[..16])),
+            "{harm}: {}",
+            findings(&ran)
+        );
         // Frozen anew, the same set is another batch.
         assert_eq!(estate.run().await.counts()["destroyed"], 0, "{harm}");
         let again = list(&estate).await.into_iter().find(|row| row.records == 2).unwrap();
@@ -310,6 +318,31 @@ async fn a_refusal_and_an_extension_keep_until_their_day_and_end_an_approval() {
     assert_eq!(standings(&estate).await, [("extended", 2)]);
     let silent = Order { reason: None, ..order(What::Refuse, &batch) };
     assert!(decide(&estate, &silent, BOB).await.unwrap_err().to_string().contains("needs a reason"));
+    replayed(&estate);
+}
+
+#[tokio::test]
+async fn what_people_keep_longer_stays_although_its_class_no_longer_asks_for_a_review() {
+    let mut estate = estate("cooling-off: none");
+    estate.put("one", 400);
+    estate.run().await;
+    let kept = batch(&estate).await;
+    let longer = Order { until: Some(jiff::civil::date(2199, 1, 1)), ..order(What::Extend, &kept) };
+    decide(&estate, &longer, BOB).await.unwrap();
+    estate.put("two", 400);
+    estate.put("three", 700);
+    // Confirmed, so that nothing waits for the edit's sake.
+    estate.set_class("6 months", "then: destroy");
+    let session = estate.session().await;
+    let edit = session.edit().unwrap().id;
+    session.confirm(&edit, ALICE).await.unwrap();
+    session.close().await.unwrap();
+    let ran = estate.run().await;
+    assert_eq!((ran.counts()["destroyed"], ran.review.kept), (2, 1), "{}", findings(&ran));
+    assert_eq!(estate.keys(), ["one"]);
+    replayed(&estate);
+    decide(&estate, &order(What::Withdraw, &kept), BOB).await.unwrap();
+    assert_eq!(estate.run().await.counts()["destroyed"], 1);
     replayed(&estate);
 }
 
