@@ -174,14 +174,21 @@ impl Assessor {
 
     /// Judges one record of this dataset again with fresh readings, and the readings from elsewhere that were looked up for it just before.
     /// Answers why it must be kept, or nothing when it is due.
-    pub fn still_due(&self, fresh: &Record, planned: &Record, looked_up: &[(usize, Reading)]) -> Option<Kept> {
+    /// `allowed` says of a record that is due why it is kept all the same.
+    pub fn still_due(
+        &self,
+        fresh: &Record,
+        planned: &Record,
+        looked_up: &[(usize, Reading)],
+        allowed: &dyn Fn(&Verdict) -> Option<Kept>,
+    ) -> Option<Kept> {
         for (at, _) in looked_up {
             if fresh.readings.get(*at) != planned.readings.get(*at) {
                 return Some(Kept::Changed("what its date is looked up by".into()));
             }
         }
         let verdict = self.judge(&self.dataset, self.own_rules(fresh), fresh, looked_up);
-        why_kept(&verdict)
+        why_kept(&verdict).or_else(|| allowed(&verdict))
     }
 
     fn judge(&self, dataset: &Dataset, rules: &[RuleToday], record: &Record, looked_up: &[(usize, Reading)]) -> Verdict {
@@ -311,7 +318,7 @@ impl Assessor {
             };
             let verdict = Arc::make_mut(&mut assessment.verdict);
             verdict.standing = verdict.standing.max_keeping(Standing::Undetermined);
-            verdict.then = None;
+            (verdict.then, verdict.on_approval) = (None, None);
             verdict.reasons.push(doubt);
         }
     }

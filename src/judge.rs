@@ -33,6 +33,8 @@ pub struct Verdict {
     pub standing: Standing,
     /// What happens to a record that is due; `None` when it is not.
     pub then: Option<Disposition>,
+    /// What happens to it once people have approved what `then: review` put before them: no more than every class allows.
+    pub on_approval: Option<Disposition>,
     /// The facts that decided, of the class that keeps the record longest.
     pub deciding: Option<Deciding>,
     /// The day after which the record's presence is (or will be) overdue, and whether it is past.
@@ -141,7 +143,7 @@ pub type Reasons = smallvec::SmallVec<[Reason; 1]>;
 /// protects the record, as (id, kind). An empty list of rules keeps the record.
 pub fn judge<'r>(rules: &[RuleToday], reading: impl Fn(&EventName) -> Option<&'r Reading>, held: Option<(&str, &str)>) -> Verdict {
     let mut standing = Standing::Due;
-    let mut then: Option<Disposition> = None;
+    let (mut then, mut on_approval): (Option<Disposition>, Option<Disposition>) = (None, None);
     let mut deciding: Option<Deciding> = None;
     let mut ceiling: Option<(Date, bool)> = None;
     let mut reasons = Reasons::new();
@@ -168,21 +170,19 @@ pub fn judge<'r>(rules: &[RuleToday], reading: impl Fn(&EventName) -> Option<&'r
         }
         // A class without a disposition keeps permanently, so `then` of the others never comes to pass.
         debug_assert!(rule.class.then.is_some() || matches!(rule.class.keep, Keep::Permanently), "{class} has a period but no disposition");
-        then = match (then, rule.class.then) {
-            (Some(one), Some(other)) => Some(more_careful(one, other)),
-            (one, other) => one.or(other),
-        };
+        then = careful(then, rule.class.then);
+        on_approval = careful(on_approval, rule.class.then.map(approved));
     }
     if let Some((id, kind)) = held {
         standing = Standing::Held;
         reasons.insert(0, Reason::Held { hold: id.to_owned(), kind: kind.to_owned() });
     }
-    let then = if standing == Standing::Due { then } else { None };
+    let (then, on_approval) = if standing == Standing::Due { (then, on_approval) } else { (None, None) };
     // Due without a disposition cannot come out of a loaded schedule; if it ever did, the record stays.
     if standing == Standing::Due && then.is_none() {
         standing = Standing::Undetermined;
     }
-    Verdict { standing, then, deciding, ceiling, reasons }
+    Verdict { standing, then, on_approval, deciding, ceiling, reasons }
 }
 
 fn judge_class<'r>(rule: &Rule, today: Date, reading: &impl Fn(&EventName) -> Option<&'r Reading>) -> (Standing, Reason, Option<Date>) {
@@ -223,6 +223,19 @@ fn more_careful(one: Disposition, other: Disposition) -> Disposition {
     if one.reach() <= other.reach() { one } else { other }
 }
 
+/// Of the dispositions of several classes the most careful one.
+fn careful(one: Option<Disposition>, other: Option<Disposition>) -> Option<Disposition> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(more_careful(one, other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// What a disposition comes to once people have approved it.
+fn approved(then: Disposition) -> Disposition {
+    if then == Disposition::Review { Disposition::Destroy } else { then }
+}
+
 impl Verdict {
     /// Adds what was in force before an edit that is old enough only at `until`: a record that is due waits, unless it is due under these rules too.
     /// `None`: they cannot be told, and it waits. Of two dispositions the more careful one is taken.
@@ -239,7 +252,10 @@ impl Verdict {
         let mut before = Vec::new();
         for RuleToday { rule, today } in rules.unwrap_or_default() {
             match judge_class(rule, *today, &reading) {
-                (Standing::Due, ..) => self.then = self.then.and_then(|then| Some(more_careful(then, rule.class.then?))),
+                (Standing::Due, ..) => {
+                    self.then = self.then.and_then(|then| Some(more_careful(then, rule.class.then?)));
+                    self.on_approval = self.on_approval.and_then(|then| Some(more_careful(then, approved(rule.class.then?))));
+                }
                 (_, reason, _) => before.push(Some(Box::new(reason))),
             }
         }
@@ -247,7 +263,7 @@ impl Verdict {
             before.push(None);
         }
         if !before.is_empty() || self.then.is_none() {
-            (self.standing, self.then) = (Standing::Waiting, None);
+            (self.standing, self.then, self.on_approval) = (Standing::Waiting, None, None);
         }
         self.reasons.extend(before.into_iter().map(|before| Reason::Edited { until, before }));
         self
@@ -264,6 +280,10 @@ impl Verdict {
         self.standing = self.standing.max_keeping(other.standing);
         self.then = match (self.standing, self.then, other.then) {
             (Standing::Due, Some(one), Some(two)) => Some(more_careful(one, two)),
+            _ => None,
+        };
+        self.on_approval = match (self.then, self.on_approval, other.on_approval) {
+            (Some(_), Some(one), Some(two)) => Some(more_careful(one, two)),
             _ => None,
         };
         if let (Some(mine), Some(theirs)) = (&self.deciding, other.deciding)

@@ -62,6 +62,7 @@ pub mod recover;
 pub mod register;
 pub mod replay;
 pub mod report;
+pub mod review;
 pub mod scan;
 pub mod schedule;
 pub mod session;

@@ -7,6 +7,7 @@
 //! and nothing more. Every item is judged again at the moment of destruction, so an old plan can only do less than it says.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,18 @@ pub struct Item {
     pub then: Disposition,
     /// The facts that make it due.
     pub deciding: Deciding,
+    /// For what `then: review` put before people: what they approved.
+    pub approval: Option<Arc<Approval>>,
+}
+
+/// What people approved, as the log says it: a batch, and the entries of those who did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Approval {
+    /// The batch's id, 64 hexadecimal digits.
+    pub batch: String,
+    /// Indexes of the entries of kind `approved`.
+    pub entries: Vec<u64>,
 }
 
 /// Numbers about everything a scan saw in one dataset.
@@ -135,6 +148,20 @@ impl Tally {
         } else {
             *self.doubts.entry("other reasons".into()).or_default() += 1;
         }
+    }
+
+    /// An item is not disposed of after all: a person keeps it.
+    pub fn take_back(&mut self, item: &Item) {
+        let number = match item.then {
+            Disposition::Destroy => {
+                self.bytes = self.bytes.saturating_sub(item.record.size);
+                &mut self.destroy
+            }
+            Disposition::Anonymise => &mut self.anonymise,
+            Disposition::Review | Disposition::Flag => return,
+        };
+        *number = number.saturating_sub(1);
+        self.kept += 1;
     }
 
     /// Records that the plan would change or remove: what limits count.

@@ -28,6 +28,7 @@ use crate::error::{Error, Kind, Result};
 use crate::finding::Finding;
 use crate::plan::{Item, Tally};
 use crate::register::{OpenIntent, Unfinished};
+use crate::review::{self, Batch};
 use crate::scan::source;
 use crate::session::{Progress, Session};
 use crate::spool::{self, Spool, Writer};
@@ -68,6 +69,11 @@ impl Session {
             self.load_holds().await?;
             self.shared.holds_loaded.store(true, Ordering::Relaxed);
         }
+        for dataset in &self.config.datasets {
+            if projected.open.iter().any(|open| open.store == dataset.store.name() && open.dataset == dataset.name) {
+                self.refresh_approvals(dataset).await?;
+            }
+        }
         let mut closed: HashMap<String, u64> = HashMap::new();
         let mut stuck: BTreeSet<String> = BTreeSet::new();
         for open in &projected.open {
@@ -86,6 +92,8 @@ impl Session {
         self.shared.settled(left.entries, !left.open.is_empty() || !left.unfinished.is_empty()).await;
         let needed: Vec<String> = left.open.into_iter().map(|open| open.run).collect();
         spool::clean(&self.plans(), &needed);
+        let configured = |address: &str| self.config.datasets.iter().any(|dataset| dataset.address == address);
+        Batch::clean(&review::folder(&self.config), configured)?;
         Ok(told)
     }
 
@@ -265,7 +273,7 @@ impl Session {
         let mark = self.started(&run, None, Some("recovery")).await?;
         let mut writer = Writer::create(&self.plans())?;
         for item in &remains {
-            writer.add(&item.record, item.then, &item.deciding)?;
+            writer.add_item(item)?;
         }
         let mut plan = writer.finish(&source(dataset).await, Tally::default())?;
         if plan.footer.mark != mark {
@@ -308,6 +316,10 @@ fn recovered(open: &OpenIntent, name: &str, look: Look, item: Option<&Item>) -> 
         body["event"] = json!(item.deciding.event.as_str());
         body["event_date"] = json!(item.deciding.event_date.to_string());
         body["due"] = json!(item.deciding.due.to_string());
+        if let Some(approval) = &item.approval {
+            body["batch"] = json!(approval.batch);
+            body["approval"] = json!(approval.entries);
+        }
     }
     body
 }

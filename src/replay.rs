@@ -10,6 +10,7 @@
 //! - outcomes and `flagged`: the schedule was in force when the run began; the class is in it, its period starts with that event, and from that date it
 //!   ends on the day that the entry says; that day was over in the schedule's zone, on the run's `today` and when the entry was written; the class, and every class that
 //!   the run says applies, allows what was done.
+//! - what went although a class says `then: review`: enough different people approved it, in time, and nobody took it back ([`reviews`]).
 //! - `destroyed` and `anonymised`: holds were checked, and no hold placed before the intent and not over in the schedule's zone covers the record.
 //! - `attested`: the same as `destroyed`, and the person destroyed it after that day.
 //! - `lost`, where it names a rule: the period ends on the day that the entry says, and the record went no later.
@@ -18,7 +19,10 @@
 //! What does not come out the same is a [`Mismatch`]: the log says what cannot have been decided. That the entries are those that were written, that
 //! intents and outcomes belong together and counts add up is [`crate::audit::verify`]'s business, and is to be asked first.
 //!
-//! Entries are read one by one. Held are the schedules, the runs that have not ended, the holds in force, and the ids of refused plans.
+//! Entries are read one by one. Held are the schedules, the runs that have not ended, the holds in force, what people
+//! decided about review batches, and the ids of refused plans.
+
+mod reviews;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -32,7 +36,9 @@ use serde_json::Value;
 use crate::audit::{Entry, Kind as EntryKind, Reader};
 use crate::error::{Error, Kind, Result, escape, hex};
 use crate::hold::{Hold, Holds, Subject};
-use crate::schedule::{Disposition, RecordClass, Schedule, Schedules};
+use crate::schedule::{Disposition, RecordClass, Schedule, Schedules, Terms};
+
+use reviews::{Rested, Reviews};
 
 /// Runs without end that are held at most: every crash leaves one for each dataset at work, and the next start ends them.
 const MOST_RUNS: usize = 1 << 16;
@@ -96,7 +102,18 @@ pub fn replay(
             break;
         }
         let entry = Entry::parse(&bytes).map_err(|error| error.context(format_args!("entry {n}")))?;
-        let stands_alone = matches!(entry.kind, EntryKind::Schedule | EntryKind::HoldPlaced | EntryKind::HoldReleased | EntryKind::Refused);
+        let stands_alone = matches!(
+            entry.kind,
+            EntryKind::Schedule
+                | EntryKind::HoldPlaced
+                | EntryKind::HoldReleased
+                | EntryKind::Refused
+                | EntryKind::Confirmed
+                | EntryKind::Approved
+                | EntryKind::ReviewRefused
+                | EntryKind::ReviewExtended
+                | EntryKind::ReviewWithdrawn
+        );
         if n < judged_from && !stands_alone {
             replay.done.archived += 1;
             continue;
@@ -152,6 +169,13 @@ struct Run {
     in_force: Arc<BTreeMap<String, String>>,
     /// The most that all the classes which apply to each record allow; `None` where the class differs from record to record.
     allows: Option<Disposition>,
+    /// The same for what people approved.
+    on_approval: Option<Disposition>,
+    /// What the classes that apply to each record ask for before it goes.
+    terms: Vec<Terms>,
+    /// Index of its first entry, and its day in any zone.
+    began: u64,
+    at: Option<jiff::Timestamp>,
     /// It only goes on with what an interrupted run left.
     recovery: bool,
 }
@@ -168,6 +192,7 @@ struct Replay {
     refused: BTreeSet<String>,
     /// The last intent, or what was counted for it: the index of its entry, its run, and how many records it still has.
     announced: (u64, String, usize),
+    reviews: Reviews,
     holds: BTreeMap<String, (u64, Hold)>,
     arranged: Holds,
 }
@@ -175,7 +200,18 @@ struct Replay {
 impl Replay {
     fn see(&mut self, entry: &Entry) -> Checked {
         match entry.kind {
-            EntryKind::Schedule => self.schedule(entry),
+            EntryKind::Schedule => {
+                self.reviews.see(entry);
+                self.schedule(entry)
+            }
+            EntryKind::Confirmed
+            | EntryKind::Approved
+            | EntryKind::ReviewRefused
+            | EntryKind::ReviewExtended
+            | EntryKind::ReviewWithdrawn => {
+                self.reviews.see(entry);
+                Ok(())
+            }
             EntryKind::RunStarted => self.started(entry),
             EntryKind::RunFinished => self.finished(entry),
             EntryKind::Intent => {
@@ -249,7 +285,11 @@ impl Replay {
         // Where every record has all classes, none may be allowed more than the most careful of them.
         let all = entry.str("apply") == Some("all");
         let class = |[class, schedule]: &[String; 2]| self.known.get(schedule)?.as_ref()?.classes.get(class.as_str()).cloned();
-        let allows = rules.iter().filter_map(class).filter_map(|class| class.then).min_by_key(|then| then.reach()).filter(|_| all);
+        let classes: Vec<_> = rules.iter().filter_map(class).filter(|_| all).collect();
+        let least = |thens: &mut dyn Iterator<Item = Disposition>| thens.min_by_key(|then| then.reach());
+        let allows = least(&mut classes.iter().filter_map(|class| class.then));
+        let on_approval = least(&mut classes.iter().filter_map(|class| class.then).map(approved));
+        let terms = classes.iter().filter(|class| class.then == Some(Disposition::Review)).map(|class| class.review).collect();
         let zone = rules.first().and_then(|[_, schedule]| self.known.get(schedule)?.as_ref().map(|known| known.zone_name.clone()));
         let today = entry.str("today").and_then(|day| day.parse::<Date>().ok()).zip(zone);
         let run = Run {
@@ -258,6 +298,10 @@ impl Replay {
             today: today.clone(),
             in_force: Arc::clone(&self.in_force),
             allows,
+            on_approval,
+            terms,
+            began: entry.n,
+            at: entry.time(),
             recovery: entry.str("reason") == Some("recovery"),
         };
         self.runs.insert(id.to_owned(), run);
@@ -330,7 +374,7 @@ impl Replay {
         let Some(class) = schedule.classes.get(class_id) else {
             return wrong(format!("by the class {class_id}"), format!("the schedule {} has no such class", schedule.id));
         };
-        let checked = when(entry, run, schedule, class, [event, event_date, due]).and_then(|()| allowed(entry, run, class));
+        let checked = when(entry, run, schedule, class, [event, event_date, due]).and_then(|()| self.allowed(entry, run, schedule, class));
         let checked = checked.and_then(|()| self.not_held(entry, schedule, class_id)).and_then(|()| in_time(entry, due));
         self.done.decisions += 1;
         checked
@@ -381,6 +425,41 @@ impl Replay {
             return wrong(format!("lost on {on}"), format!("due on {said}, so it went in time"));
         }
         Ok(())
+    }
+
+    /// Whether the classes allow what was done, by themselves or because people approved it.
+    fn allowed(&self, entry: &Entry, run: &Run, schedule: &Schedule, class: &RecordClass) -> Checked {
+        let done = match (entry.kind, entry.str("then"), entry.str("found")) {
+            (EntryKind::Destroyed | EntryKind::Attested | EntryKind::TaskOpened, ..)
+            | (EntryKind::Recovered, _, Some("gone" | "remains")) => Disposition::Destroy,
+            (EntryKind::Anonymised, ..) | (EntryKind::Recovered, _, Some("anonymised")) => Disposition::Anonymise,
+            (EntryKind::Flagged, Some("review"), _) => Disposition::Review,
+            _ => Disposition::Flag,
+        };
+        let least = |thens: &mut dyn Iterator<Item = Disposition>| thens.min_by_key(|then| then.reach());
+        let Some(most) = least(&mut run.allows.into_iter().chain(class.then)) else {
+            return wrong(done.as_str(), format!("the class {} has no disposition", class.id));
+        };
+        if done.reach() <= most.reach() {
+            return Ok(());
+        }
+        let on_approval = least(&mut run.on_approval.into_iter().chain(class.then.map(approved)));
+        if most != Disposition::Review || on_approval.is_none_or(|then| done.reach() > then.reach()) {
+            return wrong(done.as_str(), format!("the classes of the run allow no more than {}", most.as_str()));
+        }
+        if entry.str("batch").is_none() {
+            return wrong(done.as_str(), "the classes of the run allow no more than review, and no approval is named");
+        }
+        let mut terms = run.terms.clone();
+        if class.then == Some(Disposition::Review) {
+            terms.push(class.review);
+        }
+        let today = match (&run.today, run.at) {
+            (Some((day, zone)), _) if *zone == schedule.zone_name => *day,
+            (_, at) => at.map_or(Date::MIN, |at| schedule.zone.to_datetime(at).date()),
+        };
+        let (zone, known) = (&schedule.zone, &self.known);
+        self.reviews.check(entry, &Rested { began: run.began, today, zone, schedule, class: class.id.as_str(), terms, known })
     }
 
     /// Whether the outcome says that holds were checked, and the log knows of none.
@@ -478,18 +557,7 @@ fn in_time(entry: &Entry, due: &str) -> Checked {
     }
 }
 
-/// Whether the classes allow what was done.
-fn allowed(entry: &Entry, run: &Run, class: &RecordClass) -> Checked {
-    let done = match (entry.kind, entry.str("then"), entry.str("act")) {
-        (EntryKind::Destroyed | EntryKind::Attested | EntryKind::TaskOpened, ..) => Disposition::Destroy,
-        (EntryKind::Anonymised, ..) => Disposition::Anonymise,
-        (EntryKind::Flagged, Some("review"), _) => Disposition::Review,
-        _ => Disposition::Flag,
-    };
-    let allows = run.allows.into_iter().chain(class.then).min_by_key(|then| then.reach());
-    match allows {
-        Some(most) if done.reach() <= most.reach() => Ok(()),
-        Some(most) => wrong(done.as_str(), format!("the classes of the run allow no more than {}", most.as_str())),
-        None => wrong(done.as_str(), format!("the class {} has no disposition", class.id)),
-    }
+/// What a disposition comes to once people have approved it.
+fn approved(then: Disposition) -> Disposition {
+    if then == Disposition::Review { Disposition::Destroy } else { then }
 }

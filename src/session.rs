@@ -9,10 +9,12 @@
 //! A run over one dataset: `run-started` → scan, judge, plan → `flagged` for what people are to look at → limits → in report mode nothing more; in
 //! enforce mode the plan is made durable and spent through the one door → `run-finished` with counts that add up.
 
+mod decide;
 mod edits;
 mod holds;
 mod inventory;
 mod pause;
+mod reviews;
 mod shared;
 mod tasks;
 
@@ -36,13 +38,16 @@ use crate::hold::Holds;
 use crate::plan::{Item, OverLimit, Tally};
 use crate::record::Record;
 use crate::register::{Flag, Register};
+use crate::review::Left;
 use crate::scan::{Listen, acts, scan};
 use crate::schedule::Disposition;
 use crate::spool::{self, Spool};
 use crate::store::BATCH;
 use crate::store::twins::twin_of;
+pub use decide::Told;
 pub use edits::{Edit, edit, edit_id, formers};
 pub use holds::{Extension, HoldOrder, NamedHold, Which, hold as hold_of, named as named_holds};
+pub use reviews::{Listed, Looked, Reviews, batch_of, is_reviewed, records_of_batch, review_planned};
 use shared::Shared;
 pub use tasks::Attested;
 
@@ -98,6 +103,8 @@ pub struct Ran {
     pub tasks: u64,
     /// What came of the inventory, where the dataset keeps one.
     pub inventory: Option<serde_json::Value>,
+    /// Where review stands.
+    pub review: Left,
     /// Things a person should know.
     pub findings: Vec<Finding>,
 }
@@ -269,6 +276,7 @@ impl Session {
             log: self.log.clone(),
             assessor: self.assessor(dataset),
             epoch: Arc::clone(&self.epoch),
+            approvals: Arc::clone(&self.shared.approvals),
             brake: self.brake(dataset),
             done: Arc::clone(&progress.done),
             hands: self.shared.hands.clone(),
@@ -310,6 +318,7 @@ impl Session {
             flagged: 0,
             tasks: 0,
             inventory: None,
+            review: Left::default(),
             findings: planned.findings,
         };
         match (planned.plan, run.brake.pulled()) {
@@ -323,6 +332,7 @@ impl Session {
                 }
                 ran.flagged = self.flag(&run, &plan).await?;
                 self.open_tasks(&run, &plan, &mut ran).await?;
+                let plan = self.review(&run, plan, &mut ran).await?;
                 ran.end = self.decide(&run, plan, &ran.tally, progress).await?;
             }
         }
@@ -447,6 +457,8 @@ impl Session {
                 ),
             ));
         }
+        // What people approved must hold today as well.
+        self.refresh_approvals(dataset).await?;
         let run = self.new_run(dataset, progress)?;
         if self.started(&run, Some(id), None).await? != plan.footer.mark {
             let ran = Ran::without_a_plan(&run, End::Incomplete(another_place(dataset)));
@@ -470,6 +482,7 @@ impl Session {
             flagged: 0,
             tasks: 0,
             inventory: None,
+            review: Left::default(),
             findings: Vec::new(),
         };
         self.finished(&run, &ran).await?;
@@ -523,6 +536,9 @@ impl Session {
         });
         if let Some(inventory) = &ran.inventory {
             body["inventory"] = inventory.clone();
+        }
+        if !ran.review.is_empty() {
+            body["review"] = json!(ran.review);
         }
         if let End::Incomplete(_) = &ran.end {
             body["incomplete"] = json!(true);
@@ -683,6 +699,7 @@ impl Ran {
             flagged: 0,
             tasks: 0,
             inventory: None,
+            review: Left::default(),
             findings: Vec::new(),
         }
     }

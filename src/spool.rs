@@ -30,7 +30,7 @@ use item::Coder;
 
 use crate::error::{Error, Kind, Result, hex};
 use crate::judge::Deciding;
-use crate::plan::{Item, Tally};
+use crate::plan::{Approval, Item, Tally};
 use crate::record::Record;
 use crate::schedule::{ClassId, Disposition, EventName};
 
@@ -58,6 +58,30 @@ pub struct Footer {
     pub events: Vec<String>,
     /// How many items there are.
     pub items: u64,
+    /// What people approved of the items, as far as it is asked of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<Approval>,
+    /// For the records of a review batch: what is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
+}
+
+/// What is asked about the records of a review batch: see [`crate::review`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Asked {
+    /// The class that decided when they were due.
+    pub class: String,
+    /// The month in which their keeping ended, such as `2026-10`.
+    pub month: String,
+    /// The year whose pseudonyms the batch's id is made of.
+    pub year: i16,
+    /// Random digits that the id is made of too.
+    pub nonce: String,
+    /// Since when it is asked, RFC 3339.
+    pub since: String,
+    /// Bytes in the records.
+    pub bytes: u64,
 }
 
 /// Where and when a plan is made.
@@ -77,6 +101,7 @@ pub struct Writer {
     out: BufWriter<NamedTempFile>,
     rules: Vec<(ClassId, Arc<str>)>,
     events: Vec<EventName>,
+    approvals: Vec<Arc<Approval>>,
     items: u64,
     coder: Coder,
     buffer: Vec<u8>,
@@ -100,6 +125,7 @@ pub struct Items {
     input: std::io::Take<BufReader<File>>,
     rules: Vec<(ClassId, Arc<str>)>,
     events: Vec<EventName>,
+    approvals: Vec<Arc<Approval>>,
     shown: String,
     coder: Coder,
     body: Vec<u8>,
@@ -126,6 +152,7 @@ impl Writer {
             out: BufWriter::with_capacity(1 << 16, file),
             rules: Vec::new(),
             events: Vec::new(),
+            approvals: Vec::new(),
             items: 0,
             coder: Coder::default(),
             buffer: Vec::with_capacity(512),
@@ -141,6 +168,16 @@ impl Writer {
 
     /// Adds an item.
     pub fn add(&mut self, record: &Record, then: Disposition, deciding: &Deciding) -> Result<()> {
+        self.add_approved(record, then, deciding, None)
+    }
+
+    /// Adds an item as another plan holds it.
+    pub fn add_item(&mut self, item: &Item) -> Result<()> {
+        self.add_approved(&item.record, item.then, &item.deciding, item.approval.as_ref())
+    }
+
+    fn add_approved(&mut self, record: &Record, then: Disposition, deciding: &Deciding, approval: Option<&Arc<Approval>>) -> Result<()> {
+        let approval = approval.map(|approval| index_of(&mut self.approvals, |known| known == approval, || Arc::clone(approval)));
         let rule = index_of(
             &mut self.rules,
             |(class, schedule)| *class == deciding.class && *schedule == deciding.schedule,
@@ -153,7 +190,7 @@ impl Writer {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         buffer.extend_from_slice(&[0; 4]);
-        self.coder.encode(&mut buffer, record, then, deciding, (rule, event));
+        self.coder.encode(&mut buffer, record, then, deciding, (rule, event, approval));
         let length =
             u32::try_from(buffer.len() - 4).map_err(|_| Error::new(Kind::Store, "a record has a key or a fingerprint that is too long"))?;
         buffer[..4].copy_from_slice(&length.to_le_bytes());
@@ -164,7 +201,12 @@ impl Writer {
     }
 
     /// Finishes the plan.
-    pub fn finish(mut self, of: &Source<'_>, tally: Tally) -> Result<Spool> {
+    pub fn finish(self, of: &Source<'_>, tally: Tally) -> Result<Spool> {
+        self.finish_with(of, tally, None)
+    }
+
+    /// Finishes the file of a review batch, or of a plan.
+    pub fn finish_with(mut self, of: &Source<'_>, tally: Tally, asked: Option<Asked>) -> Result<Spool> {
         let footer = Footer {
             store: of.store.to_owned(),
             dataset: of.dataset.to_owned(),
@@ -174,6 +216,8 @@ impl Writer {
             rules: self.rules.iter().map(|(class, schedule)| (class.to_string(), schedule.to_string())).collect(),
             events: self.events.iter().map(ToString::to_string).collect(),
             items: self.items,
+            approvals: self.approvals.iter().map(|approval| Approval::clone(approval)).collect(),
+            asked,
         };
         let json = serde_json::to_vec(&footer).map_err(|error| Error::with_source(Kind::Io, "a plan cannot be written", error))?;
         let length = u32::try_from(json.len()).map_err(|_| Error::new(Kind::Io, "a plan's footer is too long"))?;
@@ -209,7 +253,12 @@ fn id_of(file: &mut File) -> std::io::Result<String> {
 impl Spool {
     /// Makes the plan durable under `<name>.plan` in its folder, so that it survives this process.
     pub fn keep(&mut self, folder: &Path, name: &str) -> Result<()> {
-        let path = folder.join(format!("{name}.plan"));
+        self.keep_as(folder, &format!("{name}.plan"))
+    }
+
+    /// Makes the file durable under this name in its folder.
+    pub fn keep_as(&mut self, folder: &Path, name: &str) -> Result<()> {
+        let path = folder.join(name);
         if let Stored::Temporary(_) = self.file {
             let Stored::Temporary(file) = std::mem::replace(&mut self.file, Stored::Kept(path.clone())) else {
                 unreachable!("matched above")
@@ -225,6 +274,12 @@ impl Spool {
     /// The plan's id, from what is in its file.
     pub fn id(&self) -> Result<String> {
         self.reader().and_then(|mut file| id_of(&mut file)).map_err(io(self.path(), "the plan cannot be read"))
+    }
+
+    /// Whether the file was written more than so many days ago.
+    pub fn is_older_than(&self, days: i64) -> bool {
+        let most = std::time::Duration::from_secs(u64::try_from(days).unwrap_or(0) * 86_400);
+        std::fs::metadata(self.path()).and_then(|meta| meta.modified()).is_ok_and(|time| time.elapsed().is_ok_and(|age| age > most))
     }
 
     fn path(&self) -> &Path {
@@ -247,8 +302,9 @@ impl Spool {
         let broken =
             |what: &str| Error::new(Kind::Refused, format!("{}: expected a plan, {what}; run again to make a new one", path.display()));
         let mut file = File::open(path).map_err(&fail)?;
-        let found = id_of(&mut file).map_err(&fail)?;
-        if id.is_some_and(|id| id != found) {
+        if let Some(id) = id
+            && id_of(&mut file).map_err(&fail)? != id
+        {
             return Err(broken("found one that was changed"));
         }
         let length = file.metadata().map_err(&fail)?.len();
@@ -287,6 +343,7 @@ impl Spool {
             input: BufReader::with_capacity(1 << 16, file).take(length.saturating_sub(tail + start)),
             rules: self.footer.rules.iter().map(class).collect::<Result<_>>()?,
             events: self.footer.events.iter().map(parse).collect::<Result<_>>()?,
+            approvals: self.footer.approvals.iter().cloned().map(Arc::new).collect(),
             shown: path.display().to_string(),
             coder: Coder::default(),
             body: Vec::new(),
@@ -349,7 +406,7 @@ impl Iterator for Items {
             self.input.read_exact(&mut self.body)
         };
         let item = match read() {
-            Ok(()) => self.coder.decode(&self.body, &self.rules, &self.events),
+            Ok(()) => self.coder.decode(&self.body, (&self.rules, &self.events, &self.approvals)),
             // What ends before its end is no item, however often it is read.
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => None,
             Err(error) => return Some(Err(Error::with_source(Kind::Io, format!("{}: the plan cannot be read", self.shown), error))),
@@ -388,7 +445,7 @@ mod tests {
             event_date: date(2020, 2, 29),
             due: date(2026, 2, 28),
         };
-        Item { record, then: Disposition::Destroy, deciding }
+        Item { record, then: Disposition::Destroy, deciding, approval: None }
     }
 
     fn spool(folder: &Path, keys: &[&[u8]]) -> Spool {
@@ -411,6 +468,19 @@ mod tests {
         assert_eq!(read, keys.map(item));
         drop(plan);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_item_keeps_what_people_approved_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let approved = |batch: &str| Some(Arc::new(Approval { batch: batch.into(), entries: vec![7, 9] }));
+        let mut items = [b"one", b"two", b"six"].map(|key| item(key));
+        (items[0].approval, items[2].approval) = (approved("b1"), approved("b2"));
+        let mut writer = Writer::create(folder.path()).unwrap();
+        items.iter().for_each(|item| writer.add_item(item).unwrap());
+        let of = Source { store: "s", dataset: "d", mark: String::new(), made: "2026-11-22T00:00:00Z".into() };
+        let plan = writer.finish(&of, Tally::default()).unwrap();
+        assert_eq!(plan.items().unwrap().map(Result::unwrap).collect::<Vec<_>>(), items);
     }
 
     #[test]

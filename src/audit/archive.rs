@@ -137,6 +137,9 @@ fn stays(kind: Kind) -> bool {
         | Kind::Approved
         | Kind::Attested
         | Kind::Lost
+        | Kind::ReviewRefused
+        | Kind::ReviewExtended
+        | Kind::ReviewWithdrawn
         | Kind::Refused
         | Kind::Allowed
         | Kind::Bound

@@ -85,9 +85,15 @@ pub enum Kind {
     HoldPlaced,
     /// A person released a hold.
     HoldReleased,
-    /// A person approved the disposal of a record.
+    /// A person approved the disposal of the records of a review batch.
     Approved,
-    /// A person refused the disposal of a record.
+    /// A person refused the disposal of the records of a review batch.
+    ReviewRefused,
+    /// A person extended the keeping of the records of a review batch.
+    ReviewExtended,
+    /// A person took back what was decided about a review batch.
+    ReviewWithdrawn,
+    /// A run was refused, because its plan exceeds its limits.
     Refused,
     /// A person allowed a plan that exceeds its limits.
     Allowed,
@@ -113,7 +119,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 34] = [
         Self::Opened,
         Self::Schedule,
         Self::RunStarted,
@@ -134,6 +140,9 @@ impl Kind {
         Self::HoldPlaced,
         Self::HoldReleased,
         Self::Approved,
+        Self::ReviewRefused,
+        Self::ReviewExtended,
+        Self::ReviewWithdrawn,
         Self::Refused,
         Self::Allowed,
         Self::Bound,
@@ -170,6 +179,9 @@ impl Kind {
             Self::HoldPlaced => "hold-placed",
             Self::HoldReleased => "hold-released",
             Self::Approved => "approved",
+            Self::ReviewRefused => "review-refused",
+            Self::ReviewExtended => "review-extended",
+            Self::ReviewWithdrawn => "review-withdrawn",
             Self::Refused => "refused",
             Self::Allowed => "allowed",
             Self::Bound => "bound",

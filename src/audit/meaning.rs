@@ -1,4 +1,5 @@
-//! What the entries say together: every intent has its outcomes, every outcome its intent, counts add up, and nothing went that was held.
+//! What the entries say together: every intent has its outcomes, every outcome its intent, counts add up, nothing went that was held,
+//! and what went because people approved it was approved ([`super::reviews`]).
 //!
 //! Workers read entries and boil those that matter down to an [`Event`] of a few bytes; [`Meaning`] takes the events in the order of the log.
 //! It holds the records whose outcome is not known yet, the counts of runs that have not finished, and the holds in force, so its size does not
@@ -16,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::entry::{Head, Kind, MAX_ENTRY};
 use super::fields::{read, scan, text, texts};
 use super::holds::{Facts, Holds, Placed, released};
+use super::reviews::{Approval, Decided, Reviews};
 
 /// The first half of a SHA-256 over names: enough that nobody finds two alike.
 pub(super) type Id = [u8; 16];
@@ -36,7 +38,16 @@ pub(super) enum Event {
     /// These records are about to go.
     Intent { n: u64, context: Arc<Context>, anonymise: bool, records: Vec<Id> },
     /// This became of a record of an intent.
-    Outcome { n: u64, kind: Kind, context: Arc<Context>, record: Id, subject: Option<Id>, day: Option<[u8; 10]>, intent: Option<u64> },
+    Outcome {
+        n: u64,
+        kind: Kind,
+        context: Arc<Context>,
+        record: Id,
+        subject: Option<Id>,
+        day: Option<[u8; 10]>,
+        intent: Option<u64>,
+        approval: Option<Box<Approval>>,
+    },
     /// A record was counted that no intent is needed for.
     Told { kind: Kind, context: Arc<Context> },
     /// A run over a dataset ended with these counts.
@@ -45,12 +56,14 @@ pub(super) enum Event {
     HoldPlaced { n: u64, placed: Box<Placed> },
     /// A hold ended.
     HoldReleased { n: u64, hold: String },
+    /// People decided about a review batch.
+    Reviewed { n: u64, decided: Box<Decided> },
 }
 
 impl Event {
     /// Whether it says something without what came before, which may be archived.
     pub(super) fn stands_alone(&self) -> bool {
-        matches!(self, Self::HoldPlaced { .. } | Self::HoldReleased { .. })
+        matches!(self, Self::HoldPlaced { .. } | Self::HoldReleased { .. } | Self::Reviewed { .. })
     }
 }
 
@@ -95,6 +108,9 @@ pub(super) fn read_entry<'a>(n: u64, bytes: &'a [u8], before: &mut Before) -> Re
                 "act" => body.act = Some(value),
                 "records" => body.records = Some(value),
                 "counts" => body.counts = Some(value),
+                "batch" => body.batch = Some(text(value)?),
+                "approval" => body.approval = Some(value),
+                "found" => body.found = Some(value),
                 _ => {}
             }
         }
@@ -107,6 +123,9 @@ pub(super) fn read_entry<'a>(n: u64, bytes: &'a [u8], before: &mut Before) -> Re
     let event = match head.kind {
         Kind::HoldPlaced => Some(Event::HoldPlaced { n, placed: Box::new(Placed::parse(line, head.at)?) }),
         Kind::HoldReleased => Some(Event::HoldReleased { n, hold: released(line)? }),
+        kind @ (Kind::Approved | Kind::ReviewRefused | Kind::ReviewExtended | Kind::ReviewWithdrawn) => {
+            Some(Event::Reviewed { n, decided: Box::new(Decided::parse(kind, line)?) })
+        }
         _ if matters => Some(body.event(head, before)?),
         _ => None,
     };
@@ -170,6 +189,9 @@ struct Body<'a> {
     act: Option<&'a str>,
     records: Option<&'a str>,
     counts: Option<&'a str>,
+    batch: Option<Cow<'a, str>>,
+    approval: Option<&'a str>,
+    found: Option<&'a str>,
 }
 
 impl Body<'_> {
@@ -199,7 +221,13 @@ impl Body<'_> {
                 let record = id(&[self.record.as_deref().ok_or_else(|| missing("record"))?]);
                 let subject = self.subject.as_deref().map(|subject| id(&[subject]));
                 let day = self.event_date.as_deref().and_then(|day| day.as_bytes().try_into().ok());
-                Event::Outcome { n, kind, context, record, subject, day, intent: self.intent.map(read).transpose()? }
+                // What was kept, or found there, needs no approval.
+                let gone = match kind {
+                    Kind::Recovered => matches!(self.found, Some("\"gone\"" | "\"remains\"" | "\"anonymised\"")),
+                    _ => matches!(kind, Kind::Destroyed | Kind::Anonymised | Kind::Attested),
+                };
+                let approval = Approval::parse(self.batch.as_deref(), self.approval)?.filter(|_| gone);
+                Event::Outcome { n, kind, context, record, subject, day, intent: self.intent.map(read).transpose()?, approval }
             }
         })
     }
@@ -246,12 +274,21 @@ pub(super) struct Meaning {
     /// What has been counted in runs that have not finished.
     counts: HashMap<Id, Counts>,
     holds: Holds,
+    reviews: Reviews,
 }
 
 impl Meaning {
     /// Looks at a share of the records and runs, and holds at most so many of them.
     pub(super) fn of(share: Share, most: usize) -> Self {
-        Self { share, left: Vec::new(), most, open: HashMap::new(), counts: HashMap::new(), holds: Holds::default() }
+        Self {
+            share,
+            left: Vec::new(),
+            most,
+            open: HashMap::new(),
+            counts: HashMap::new(),
+            holds: Holds::default(),
+            reviews: Reviews::default(),
+        }
     }
 
     /// Takes the next event; a contradiction is told with the index of its entry.
@@ -271,7 +308,7 @@ impl Meaning {
                     self.narrow();
                 }
             }
-            Event::Outcome { n, kind, context, record, subject, day, intent: named } => {
+            Event::Outcome { n, kind, context, record, subject, day, intent: named, approval } => {
                 self.count(context.group, Some(kind));
                 if !self.share.has(&record) {
                     return Ok(());
@@ -284,6 +321,10 @@ impl Meaning {
                 }
                 if (matches!(kind, Kind::Destroyed | Kind::Attested) && anonymise) || (kind == Kind::Anonymised && !anonymise) {
                     return Err((n, format!("{kind}, but the intent of entry {intent} was to do the other thing")));
+                }
+                if let Some(approval) = approval {
+                    let checked = self.reviews.check(&approval, intent, &context.dataset, context.class.as_ref());
+                    checked.map_err(|why| (n, format!("{kind}, but {why}")))?;
                 }
                 if matches!(kind, Kind::Destroyed | Kind::Anonymised | Kind::Attested) {
                     let Context { class, dataset, event, at, .. } = *context;
@@ -305,6 +346,7 @@ impl Meaning {
                     }
                 }
             }
+            Event::Reviewed { n, decided } => self.reviews.decide(n, *decided),
             Event::HoldPlaced { n, placed } => self.holds.place(n, *placed),
             Event::HoldReleased { n, hold } => {
                 if !self.holds.release(&hold) {
@@ -514,6 +556,62 @@ mod tests {
             let (_, what) = judge(&[entry]).unwrap_err();
             assert!(what.contains(words), "{what}, expected {words}");
         }
+    }
+
+    fn decided(kind: Kind, person: &str, name: &str) -> (Kind, Value) {
+        (kind, json!({"batch": "b1", "store": "s", "dataset": "d", "class": "c", "person": person, "name": name}))
+    }
+
+    fn on_approval(entries: &[u64]) -> Vec<(Kind, Value)> {
+        let mut gone = destroyed("a");
+        gone.1["batch"] = json!("b1");
+        gone.1["approval"] = json!(entries);
+        vec![intent("r", "destroy", &["a"]), gone]
+    }
+
+    #[test]
+    fn what_rests_on_an_approval_has_one_that_nobody_ended() {
+        let alice = || decided(Kind::Approved, "alice (uid 1)", "Alice");
+        let bob = || decided(Kind::Approved, "bob (uid 2)", "Bob");
+        let ended = |kind| decided(kind, "bob (uid 2)", "");
+        let all = |before: Vec<(Kind, Value)>, entries: &[u64]| judge(&[before, on_approval(entries)].concat());
+        assert_eq!(all(vec![alice()], &[0]), Ok(0));
+        assert_eq!(all(vec![alice(), bob()], &[0, 1]), Ok(0));
+        assert_eq!(all(vec![ended(Kind::ReviewWithdrawn), alice()], &[1]), Ok(0), "approved after it");
+        let cases = [
+            (vec![], vec![], "it names no approval"),
+            (vec![], vec![0], "entry 0 is no approval"),
+            (vec![alice()], vec![1], "entry 1 is no approval"),
+            (vec![ended(Kind::ReviewRefused)], vec![0], "entry 0 is no approval"),
+            (vec![alice(), ended(Kind::ReviewWithdrawn)], vec![0], "was ended by entry 1"),
+            (vec![alice(), ended(Kind::ReviewRefused)], vec![0], "was ended by entry 1"),
+            (vec![alice(), ended(Kind::ReviewExtended)], vec![0], "was ended by entry 1"),
+            (vec![alice(), alice()], vec![0, 1], "somebody who had approved already"),
+            (vec![alice(), decided(Kind::Approved, "alice (uid 1)", "Bob")], vec![0, 1], "somebody who had approved already"),
+            (vec![alice(), decided(Kind::Approved, "bob (uid 2)", " ALICE ")], vec![0, 1], "somebody who had approved already"),
+        ];
+        for (before, entries, words) in cases {
+            let (_, what) = all(before, &entries).unwrap_err();
+            assert!(what.contains(words), "{what}, expected {words}");
+        }
+        for field in ["batch", "dataset", "class"] {
+            let mut other = alice();
+            other.1[field] = json!("another");
+            assert!(all(vec![other], &[0]).is_err(), "of another {field}");
+        }
+        let mut late = on_approval(&[1]);
+        late.insert(1, alice());
+        assert!(judge(&late).unwrap_err().1.contains("no approval of its review batch before its intent"));
+        let under_way =
+            [vec![alice()], on_approval(&[0])[..1].to_vec(), vec![ended(Kind::ReviewWithdrawn)], on_approval(&[0])[1..].to_vec()];
+        assert_eq!(judge(&under_way.concat()), Ok(0), "announced before it was taken back");
+        for broken in [json!({"batch": "b1"}), json!({"approval": [0]})] {
+            let mut gone = destroyed("a");
+            gone.1.as_object_mut().unwrap().extend(broken.as_object().unwrap().clone());
+            assert!(judge(&[alice(), intent("r", "destroy", &["a"]), gone]).unwrap_err().1.contains("together"));
+        }
+        let nobody = decided(Kind::Approved, "alice (uid 1)", " ");
+        assert!(judge(&[nobody]).unwrap_err().1.contains("found nobody"));
     }
 
     #[test]

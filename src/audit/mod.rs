@@ -50,7 +50,8 @@ pub mod proof;
 pub mod pseudonym;
 mod publish;
 pub mod read;
-pub mod rotation;
+pub mod reviews;
+mod rotation;
 mod secret;
 #[cfg(test)]
 mod tests;

@@ -200,7 +200,7 @@ struct Tail {
 impl<'a> Fold<'a> {
     fn new(folder: &'a Path, checkpoint: Checkpoint, shelf: &'a Shelf<'a>, meaning: Meaning) -> Self {
         let tree = Tree::new();
-        Self { folder, checkpoint, tree, meaning, kinds: Default::default(), first_at: None, last_at: None, shelf, absent: 0 }
+        Self { folder, checkpoint, tree, meaning, kinds: [0; Kind::ALL.len()], first_at: None, last_at: None, shelf, absent: 0 }
     }
 
     /// Checks everything that the checkpoint covers but the upper edge of the tree.
@@ -334,8 +334,15 @@ impl<'a> Fold<'a> {
 /// Reads and checks the entries from `first` on, at most [`PIECE`] of them.
 fn read_piece(folder: &Path, shelf: &Shelf<'_>, first: u64, size: u64) -> Result<Piece> {
     let (roots, leaves) = (Vec::new(), Vec::new());
-    let mut piece =
-        Piece { roots, leaves, kinds: Default::default(), first_at: String::new(), last_at: String::new(), events: Vec::new(), absent: 0 };
+    let mut piece = Piece {
+        roots,
+        leaves,
+        kinds: [0; Kind::ALL.len()],
+        first_at: String::new(),
+        last_at: String::new(),
+        events: Vec::new(),
+        absent: 0,
+    };
     let (mut before, mut bundle) = (Before::default(), Vec::new());
     let mut n = first;
     let end = size.min(first + PIECE);

@@ -9,11 +9,12 @@ use super::{Common, DONE, FINDINGS, plan::read_holds, print_line};
 use crate::assess::{Assessment, Assessor};
 use crate::audit::{Entry, Pseudonyms};
 use crate::clock::Today;
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::record::Address;
 use crate::register::Register;
 use crate::report;
-use crate::session;
+use crate::schedule::Disposition;
+use crate::session::{self, Reviews};
 use crate::store::Found;
 
 #[derive(Args)]
@@ -33,7 +34,8 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     let today = Today::now();
     let register = Register::open_for_reading(&config.state).await?;
     let formers = Arc::new(session::formers(&config, register.as_ref(), today.instant()).await?);
-    let assessor = Assessor::new(Arc::clone(&config), Arc::clone(&dataset), today, holds, pseudonyms, formers).with_register(register);
+    let assessor =
+        Assessor::new(Arc::clone(&config), Arc::clone(&dataset), today, holds, pseudonyms, formers).with_register(register.clone());
     // A store that needs looking at before it can be read is looked at; what it finds is said by `check`.
     dataset.store.check().await.map_err(|error| error.context(&dataset.address))?;
     let found = dataset.store.fetch(&dataset.name, std::slice::from_ref(&address.key)).await?.pop();
@@ -48,12 +50,42 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
         }
         _ => false,
     };
+    let review = match &register {
+        Some(register) => {
+            let now = today.instant();
+            let formers = session::formers(&config, Some(register), now).await?;
+            where_it_is_reviewed(&Reviews { config: &config, register, formers: &formers, now }, &address, assessment.as_ref()).await?
+        }
+        None => None,
+    };
     if common.json {
-        print_line(&as_json(&address, &found, attested, assessment.as_ref(), &entries).to_string())?;
+        let mut json = as_json(&address, &found, attested, assessment.as_ref(), &entries);
+        json["review"] = json!(review);
+        print_line(&json.to_string())?;
     } else {
         print_line(&report::explained(&address, &dataset, &found, attested, assessment.as_ref(), &entries))?;
+        review.map_or(Ok(()), |review| print_line(&format!("  review: {review}")))?;
     }
     Ok(if matches!(found, Found::Unknown(_) | Found::Remains) { FINDINGS } else { DONE })
+}
+
+/// Where the review of a record stands, in a sentence. A user who may not read the batches is told nothing of it.
+async fn where_it_is_reviewed(reviews: &Reviews<'_>, address: &Address, assessment: Option<&Assessment>) -> Result<Option<String>> {
+    let batch = match session::batch_of(reviews.config, address) {
+        Err(error) if error.kind() == Kind::Io => return Ok(None),
+        found => found?,
+    };
+    let asked = assessment.is_some_and(|assessment| assessment.verdict.then == Some(Disposition::Review));
+    let Some(batch) = batch else {
+        return Ok(asked.then(|| "it comes before people with the next run; until then, and until they decide, it stays".to_owned()));
+    };
+    let looked = reviews.look(&batch).await?;
+    let mut text =
+        format!("in the batch {}, due in {}, asked since {}: {}", batch.short(), batch.asked().month, batch.asked().since, looked.words());
+    for decision in &looked.decisions {
+        text += &format!("; {decision}");
+    }
+    Ok(Some(text))
 }
 
 fn as_json(address: &Address, found: &Found, attested: bool, assessment: Option<&Assessment>, entries: &[Entry]) -> serde_json::Value {

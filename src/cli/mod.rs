@@ -20,6 +20,7 @@ mod register;
 mod reload;
 mod report;
 mod resume;
+mod review;
 mod run;
 mod schedule;
 mod status;
@@ -86,6 +87,9 @@ enum Verb {
     /// The schedule in force, and edits of it
     #[command(subcommand)]
     Schedule(schedule::Verb),
+    /// What waits for people to decide whether it goes, and their decisions
+    #[command(subcommand)]
+    Review(review::Verb),
     /// Say in plain words why a record is kept, due, held or gone
     Explain(explain::Options),
     /// Records that only people can destroy: list what is due, and confirm what is done
@@ -135,6 +139,7 @@ impl Cli {
             Verb::Resume(options) => resume::execute(common, &options).await,
             Verb::Hold(verb) => hold::execute(common, verb).await,
             Verb::Schedule(verb) => schedule::execute(common, &verb).await,
+            Verb::Review(verb) => review::execute(common, &verb).await,
             Verb::Explain(options) => explain::execute(common, &options).await,
             Verb::Attest(verb) => attest::execute(common, &verb).await,
             Verb::Audit(verb) => audit::execute(common, verb).await,

@@ -22,7 +22,7 @@ use crate::register::Register;
 use crate::report;
 use crate::scan::{Planned, scan};
 use crate::schedule::load::parse_date;
-use crate::session::{self, Progress, plans_folder};
+use crate::session::{self, Progress, Reviews, plans_folder};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -82,10 +82,11 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
         };
         // The items are needed to keep a plan that a person may allow, and for its id; otherwise they are not even written.
         let refusable = options.on.is_none() && dataset.mode == Mode::Enforce && !dataset.limits.is_unlimited();
-        if spools.is_none() && (refusable || common.json) {
+        let reviewed = register.is_some() && session::is_reviewed(&config, &dataset);
+        if spools.is_none() && (refusable || reviewed || common.json) {
             spools = Some(spool_folder(&config)?);
         }
-        let spool = spools.as_ref().filter(|_| refusable || common.json);
+        let spool = spools.as_ref().filter(|_| refusable || reviewed || common.json);
         let keeps = refusable && spool.is_some_and(|(_, keeps)| *keeps);
         let planned = scan(
             &assessor,
@@ -105,6 +106,10 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
             Err(error) if error.kind() == Kind::Store => Planned::failed(error.to_string()),
             Err(error) => return Err(error),
         };
+        if let (Some(register), true, Some((folder, _))) = (&register, reviewed, spool) {
+            let reviews = Reviews { config: &config, register, formers: &formers, now: today.instant() };
+            session::review_planned(&reviews, &assessor, &pseudonyms, folder, &mut planned).await?;
+        }
         waiting += planned.tally.waiting;
         let allow = allow_command(common, &dataset, &mut planned, keeps, &config)?;
         attention |= planned.incomplete.is_some()

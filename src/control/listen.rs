@@ -122,7 +122,8 @@ async fn client(stream: UnixStream, state: String, take: &Take) -> io::Result<()
     };
     if rights < Rights::Change && !request.only_reads() {
         tracing::warn!(uid, "may only read, and asked to change something");
-        return refuse(&mut stream, REFUSED, format!("uid {uid} may only ask for the status; the group {} may do this", peer::GROUP)).await;
+        return refuse(&mut stream, REFUSED, format!("uid {uid} may only ask how things stand; the group {} may do this", peer::GROUP))
+            .await;
     }
     let behalf = request.on_behalf_of().map(str::to_owned);
     let person = tokio::task::spawn_blocking(move || peer::person(uid, behalf.as_deref())).await.unwrap_or_else(|_| format!("uid {uid}"));

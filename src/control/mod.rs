@@ -16,6 +16,8 @@ pub mod status;
 
 use serde::{Deserialize, Serialize};
 
+use crate::review::Order;
+
 pub use client::Client;
 pub use status::Status;
 
@@ -101,9 +103,34 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         on_behalf_of: Option<String>,
     },
+    /// The review batches, without any key.
+    Reviews {
+        /// A store or dataset; all without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        selection: Option<String>,
+    },
+    /// Records of a review batch, at most [`PAGE`] of them.
+    ReviewRecords {
+        /// The batch's id, or how it begins.
+        batch: String,
+        /// How many records are passed over.
+        #[serde(default)]
+        from: u64,
+    },
+    /// Decide about a review batch.
+    Review {
+        /// What is decided.
+        order: Order,
+        /// Whom root acts for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        on_behalf_of: Option<String>,
+    },
     /// Load schedule and configuration anew.
     Reload {},
 }
+
+/// Records of a review batch that are asked for at once.
+pub const PAGE: u64 = 10_000;
 
 /// What the service answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -118,15 +145,15 @@ pub enum Reply {
     },
     /// The status.
     Status(Box<Status>),
-    /// What a run over one dataset did.
-    Ran {
+    /// What a verb shows or says.
+    Told {
         /// For people.
         text: String,
         /// For programs.
         json: serde_json::Value,
     },
-    /// What was done.
-    Told {
+    /// What a run over one dataset did.
+    Ran {
         /// For people.
         text: String,
         /// For programs.
@@ -152,7 +179,7 @@ pub enum Reply {
 impl Request {
     /// Whether it only asks.
     pub fn only_reads(&self) -> bool {
-        matches!(self, Self::Status {})
+        matches!(self, Self::Status {} | Self::Reviews { .. })
     }
 
     /// Whom root says that it acts for.
@@ -163,8 +190,9 @@ impl Request {
             | Self::Run { on_behalf_of, .. }
             | Self::Pause { on_behalf_of, .. }
             | Self::Hold { on_behalf_of, .. }
+            | Self::Review { on_behalf_of, .. }
             | Self::Resume { on_behalf_of, .. } => on_behalf_of.as_deref(),
-            Self::Status {} | Self::Reload {} => None,
+            Self::Status {} | Self::Reviews { .. } | Self::ReviewRecords { .. } | Self::Reload {} => None,
         }
     }
 }

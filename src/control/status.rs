@@ -26,8 +26,23 @@ pub struct Status {
     /// The ways by which people are told, and whether what is sent arrives.
     #[serde(default)]
     pub notices: Vec<Channel>,
+    /// What waits for people to review it.
+    #[serde(default)]
+    pub reviews: Option<Reviews>,
     /// The datasets in the order of the configuration.
     pub datasets: Vec<Dataset>,
+}
+
+/// What waits for people to review it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Reviews {
+    /// In how many batches.
+    pub batches: u64,
+    /// How many records.
+    pub records: u64,
+    /// Since when the first is asked.
+    pub since: String,
 }
 
 /// The running service.

@@ -27,6 +27,7 @@ mod desk;
 mod heartbeat;
 mod metrics;
 mod notify;
+mod reviews;
 mod runs;
 mod signals;
 mod standing;
@@ -321,6 +322,10 @@ impl Service {
             Request::Attest { address, on, method, certificate, sha256, .. } => {
                 let word = Attestation { person, on, method, certificate, sha256 };
                 self.tasks.spawn(runs::attest(Arc::clone(&self.state), address, word, replies.clone()));
+                return Ok(());
+            }
+            request @ (Request::Reviews { .. } | Request::ReviewRecords { .. } | Request::Review { .. }) => {
+                self.tasks.spawn(reviews::answer(Arc::clone(&self.state), request, person, replies.clone()));
                 return Ok(());
             }
             Request::Reload {} => self.reload().await.map(|()| crate::error::DONE),

@@ -174,8 +174,8 @@ pub(super) async fn hold(state: Arc<State>, order: HoldOrder, person: String, re
     answer(&state, &replies, result);
 }
 
-/// The last answer; what the service cannot outlive, the agenda hears of too.
-fn answer(state: &State, replies: &mpsc::UnboundedSender<Reply>, result: Result<u8>) {
+/// The last answer; what the service cannot outlive, the agenda hears of too. A client that went away finds what it did in the log.
+pub(super) fn answer(state: &State, replies: &mpsc::UnboundedSender<Reply>, result: Result<u8>) {
     let (reply, lost) = state::done(result);
     let _ = replies.send(reply);
     if let Some(error) = lost {

@@ -233,6 +233,17 @@ pub(super) async fn known(config: &Config, register: &Register, pauses: Vec<Paus
     let formers = session::formers(config, Some(register), crate::clock::now()).await?;
     let shown_edit = |edit: session::Edit| status::Edit { id: edit.id, until: shown(edit.until) };
     status.edit = session::edit(config, &formers).map(shown_edit);
+    let reviews = session::Reviews { config, register, formers: &formers, now: crate::clock::now() };
+    // Who may not read the batches is told the rest.
+    let listed = reviews.list(None).await.unwrap_or_default();
+    let mut waiting: Option<status::Reviews> = None;
+    for row in listed.iter().filter(|row| row.standing == "waiting") {
+        let all = waiting.get_or_insert_with(|| status::Reviews { since: row.since.clone(), ..status::Reviews::default() });
+        all.batches += 1;
+        all.records += row.records;
+        all.since = all.since.clone().min(row.since.clone());
+    }
+    status.reviews = waiting;
     let pause = |pause: Pause| status::Pause { store: pause.store, since: pause.since, reason: pause.reason, person: pause.person };
     let (now, holds) = (crate::clock::now(), register.holds().await?);
     status.holds = holds.iter().filter(|hold| !hold.is_surely_over(now)).count() as u64;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Run;
 use crate::error::Result;
 use crate::judge::Deciding;
-use crate::plan::Item;
+use crate::plan::{Approval, Item};
 use crate::record::Record;
 use crate::schedule::Disposition;
 use crate::store::{Act, BATCH};
@@ -25,6 +25,8 @@ pub(super) struct Batch {
     pub(super) records: Vec<Record>,
     /// What makes each record due.
     pub(super) deciding: Vec<Deciding>,
+    /// What people approved of each, where that is needed.
+    pub(super) approvals: Vec<Option<Arc<Approval>>>,
 }
 
 /// Cuts the items of a plan into batches of one act each that fit into one intent.
@@ -52,7 +54,14 @@ impl Batches {
         let Some(first) = self.next_item()? else {
             return Ok(None);
         };
-        let mut batch = Batch { act: first.act, names: Vec::new(), marks: Vec::new(), records: Vec::new(), deciding: Vec::new() };
+        let mut batch = Batch {
+            act: first.act,
+            names: Vec::new(),
+            marks: Vec::new(),
+            records: Vec::new(),
+            deciding: Vec::new(),
+            approvals: Vec::new(),
+        };
         let mut bytes = 0;
         let mut next = Some(first);
         while let Some(Next { act, name, mark, item }) = next {
@@ -66,6 +75,7 @@ impl Batches {
             batch.marks.push(mark);
             batch.records.push(item.record);
             batch.deciding.push(item.deciding);
+            batch.approvals.push(item.approval);
             next = self.next_item()?;
         }
         Ok(Some(batch))

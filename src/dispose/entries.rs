@@ -9,6 +9,7 @@ use super::{BY, Run};
 use crate::audit::{Draft, Kind as EntryKind, Stem};
 use crate::error::Result;
 use crate::judge::Deciding;
+use crate::plan::Approval;
 use crate::record::Record;
 use crate::store::{Act, Evidence, Fate};
 
@@ -60,19 +61,16 @@ impl<'o> Outcomes<'o> {
     }
 
     /// The entry for one record; none while its fate is uncertain.
-    pub(super) fn outcome(
-        &mut self,
-        what: &About<'_, 'o>,
-        act: Act,
-        (fate, trouble): (&'o Fate, Option<&str>),
-    ) -> Result<Option<Draft>> {
-        let About { name, subject, record, deciding } = *what;
+    pub(super) fn outcome(&mut self, what: &About<'_, 'o>, act: Act, (fate, trouble): (&'o Fate, Option<&str>)) -> Result<Option<Draft>> {
+        let About { name, subject, record, deciding, approval } = *what;
         let mut body = Outcome {
             record: name,
             subject,
             size: record.size,
             event_date: deciding.event_date,
             due: deciding.due,
+            batch: approval.map(|approval| approval.batch.as_str()),
+            approval: approval.map(|approval| approval.entries.as_slice()),
             parts: None,
             why: None,
             detail: None,
@@ -148,6 +146,8 @@ pub(super) struct About<'a, 'o> {
     pub(super) subject: Option<&'a str>,
     pub(super) record: &'a Record,
     pub(super) deciding: &'o Deciding,
+    /// What people approved, where that was needed.
+    pub(super) approval: Option<&'a Approval>,
 }
 
 #[derive(Serialize)]
@@ -199,6 +199,11 @@ struct Outcome<'a> {
     size: u64,
     event_date: Date,
     due: Date,
+    /// The review batch that people approved, and the entries that say so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<&'a [u64]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     parts: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -38,12 +38,16 @@ use entries::{About, Intent, Outcomes};
 pub use hands::Hands;
 pub use spent::{Counts, Spent, Stop};
 
-use crate::assess::{Assessor, why_kept};
+use crate::assess::{Assessment, Assessor, why_kept};
 use crate::audit::{AuditLog, Committed, Draft, EpochKey, Kind as EntryKind, plain_record};
 use crate::clock;
 use crate::config::{Dataset, KeyNames};
 use crate::error::{Error, Kind, Result};
+use crate::judge::Verdict;
+use crate::plan::Approval;
 use crate::record::Record;
+use crate::review::InForce;
+use crate::schedule::Disposition;
 use crate::spool::Spool;
 use crate::store::{Act, Evidence, Fate, Found, Guard, Kept, Order};
 
@@ -74,6 +78,8 @@ pub struct Run {
     pub assessor: Assessor,
     /// The key of the year in which the run began: intent and outcome of a record use the same pseudonym across midnight of New Year.
     pub epoch: Arc<EpochKey>,
+    /// Which approvals of review batches are in force.
+    pub approvals: Arc<InForce>,
     /// Pulled from outside: finish the records in hand and start no more.
     pub brake: Brake,
     /// Records with an outcome so far, for people who watch.
@@ -83,6 +89,9 @@ pub struct Run {
     /// The person's word that its records are destroyed, where no program can destroy them.
     pub attestation: Option<Attestation>,
 }
+
+/// Records of a batch, and what people approved of each.
+type Approved<'a> = (&'a [Record], &'a [Option<Arc<Approval>>]);
 
 /// What keeps the rest of a run's records, once and for all.
 #[derive(Default)]
@@ -206,7 +215,7 @@ impl Run {
 
     async fn through_the_door(&self, batch: Batch, ending: &Ending, lanes: &Semaphore) -> Result<Spent> {
         let dataset = self.dataset();
-        let Batch { act, names, marks, records, deciding } = batch;
+        let Batch { act, names, marks, records, deciding, approvals } = batch;
         let counted = match self.counted(&records, &deciding).await {
             Ok(counted) => counted,
             // What could not be counted stays until it can.
@@ -228,17 +237,17 @@ impl Run {
         let lane = lanes.acquire().await.ok();
         // A hold that is placed from here on waits until what this batch may have taken already is settled.
         let in_hand = self.hands.take();
-        let fates = self.remove(&permit, act, &records, ending).await;
+        let fates = self.remove(&permit, act, (&records, &approvals), ending).await;
         let mut spent = Spent::default();
         let mut drafts = Vec::with_capacity(records.len());
         let fates = self.settle(act, &records, fates).await;
         drop(in_hand);
         let name_subjects = self.assessor.holds_name_subjects();
         let mut outcomes = Outcomes::new(self, permit.intent)?;
-        let facts = records.iter().zip(&deciding);
-        for (((name, mark), (record, deciding)), (fate, trouble)) in names.iter().zip(&marks).zip(facts).zip(&fates) {
+        let facts = records.iter().zip(&deciding).zip(&approvals);
+        for (((name, mark), ((record, deciding), approval)), (fate, trouble)) in names.iter().zip(&marks).zip(facts).zip(&fates) {
             let subject = record.subject.as_deref().filter(|_| name_subjects).map(|subject| self.epoch.subject(subject.as_bytes()));
-            let what = About { name, subject: subject.as_deref(), record, deciding };
+            let what = About { name, subject: subject.as_deref(), record, deciding, approval: approval.as_deref() };
             if let Some(draft) = outcomes.outcome(&what, act, (fate, trouble.as_deref()))? {
                 drafts.push(draft);
                 spent.settled.push(*mark);
@@ -274,8 +283,8 @@ impl Run {
 
     /// Lets the store remove what is still due. Records that were kept because the store waited until what was looked up elsewhere had become old are
     /// assessed anew and tried again.
-    async fn remove(&self, permit: &Permit, act: Act, records: &[Record], ending: &Ending) -> Vec<Fate> {
-        let mut fates = self.remove_by_facts(permit, act, records, ending).await;
+    async fn remove(&self, permit: &Permit, act: Act, (records, approvals): Approved<'_>, ending: &Ending) -> Vec<Fate> {
+        let mut fates = self.remove_by_facts(permit, act, (records, approvals), ending).await;
         for _ in 0..2 {
             let old = |at: &usize| matches!(&fates[*at], Fate::Kept(Kept::Changed(why)) if why == OLD_FACTS);
             let again: Vec<usize> = (0..records.len()).filter(old).collect();
@@ -283,19 +292,23 @@ impl Run {
                 break;
             }
             let records: Vec<Record> = again.iter().map(|at| records[*at].clone()).collect();
-            let tried = self.remove_by_facts(permit, act, &records, ending).await;
+            let approvals: Vec<_> = again.iter().map(|at| approvals.get(*at).cloned().flatten()).collect();
+            let tried = self.remove_by_facts(permit, act, (&records, &approvals), ending).await;
             again.into_iter().zip(tried).for_each(|(at, fate)| fates[at] = fate);
         }
         fates
     }
 
     /// Assesses the batch again and lets the store remove what is still due.
-    async fn remove_by_facts(&self, permit: &Permit, act: Act, records: &[Record], ending: &Ending) -> Vec<Fate> {
+    async fn remove_by_facts(&self, permit: &Permit, act: Act, (records, approvals): Approved<'_>, ending: &Ending) -> Vec<Fate> {
         let dataset = self.dataset();
         // Where nothing has to be asked elsewhere, the guard judges each record anew when the store has just re-read it; once is enough.
         let asked = Instant::now();
         let assessments = if self.assessor.asks_elsewhere() { self.assessor.assess(records).await } else { Vec::new() };
-        let mut fates: Vec<Option<Fate>> = assessments.iter().map(|one| why_kept(&one.verdict).map(Fate::Kept)).collect();
+        let allowed = |(at, one): (usize, &Assessment)| {
+            why_kept(&one.verdict).or_else(|| self.not_allowed(&one.verdict, act, approvals.get(at).and_then(Option::as_deref)))
+        };
+        let mut fates: Vec<Option<Fate>> = assessments.iter().enumerate().map(|one| allowed(one).map(Fate::Kept)).collect();
         fates.resize(records.len(), None);
         let positions: Vec<usize> = (0..records.len()).filter(|at| fates[*at].is_none()).collect();
         let due: Cow<'_, [Record]> =
@@ -314,7 +327,8 @@ impl Run {
                 return Some(Kept::Changed(OLD_FACTS.into()));
             }
             let looked_up = assessments.get(at).map_or(&[][..], |assessment| &assessment.looked_up);
-            self.assessor.still_due(fresh, &records[at], looked_up)
+            let approval = approvals.get(at).and_then(Option::as_deref);
+            self.assessor.still_due(fresh, &records[at], looked_up, &|verdict| self.not_allowed(verdict, act, approval))
         };
         let order = Order { act, at_least: dataset.at_least.clone() };
         let mut removed = if due.is_empty() { Vec::new() } else { dataset.store.remove(permit, &dataset.name, &order, &due, &guard).await };
@@ -329,6 +343,20 @@ impl Run {
         let missing = || Fate::Failed { error: "the store did not say what became of the record".into(), uncertain: true };
         let due_again = |fate: Option<Fate>| fate.filter(|fate| answered || matches!(fate, Fate::Kept(_))).unwrap_or_else(missing);
         fates.into_iter().map(due_again).collect()
+    }
+
+    /// Why a record that is due is kept all the same: its classes do not allow what is to be done, or not without an approval that is in force.
+    fn not_allowed(&self, verdict: &Verdict, act: Act, approval: Option<&Approval>) -> Option<Kept> {
+        let needed = if act == Act::Destroy { Disposition::Destroy } else { Disposition::Anonymise };
+        let reaches = |then: Option<Disposition>| then.is_some_and(|then| then.reach() >= needed.reach());
+        let Some(approval) = approval else {
+            let why = "its class does not say so, or only once people have approved it";
+            return (!reaches(verdict.then)).then(|| Kept::NotApproved(why.into()));
+        };
+        if !self.approvals.has(approval, clock::now()) {
+            return Some(Kept::NotApproved("what people approved was taken back, or is over".into()));
+        }
+        (!reaches(verdict.on_approval)).then(|| Kept::NotApproved("no approval lets its classes do so".into()))
     }
 
     /// With `else: accept`, what the store kept because it cannot reach the grade goes all the same, as well as the store can.

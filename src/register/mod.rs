@@ -16,6 +16,7 @@
 mod facts;
 mod holds;
 mod projection;
+mod reviews;
 mod tasks;
 
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ use sqlx::{Row, Sqlite, Transaction};
 pub use facts::{LastRun, Pause, Scanned};
 pub use holds::HoldNames;
 pub use projection::{OpenIntent, Projected, Unfinished};
+pub use reviews::Decided;
 pub use tasks::{Task, Tasks};
 
 use crate::error::{Error, Kind, Result};
@@ -47,6 +49,10 @@ CREATE TABLE IF NOT EXISTS confirmations (entry INTEGER PRIMARY KEY, at TEXT NOT
 CREATE TABLE IF NOT EXISTS runs (dataset TEXT PRIMARY KEY, run TEXT NOT NULL, began TEXT NOT NULL, ended TEXT, how TEXT, satisfied TEXT,
     scan_began TEXT, scan_ended TEXT, scan TEXT) STRICT;
 CREATE TABLE IF NOT EXISTS heartbeats (name TEXT PRIMARY KEY, at TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS decisions (entry INTEGER PRIMARY KEY, batch TEXT NOT NULL, kind TEXT NOT NULL, at TEXT NOT NULL, person TEXT NOT NULL, name TEXT NOT NULL,
+    until TEXT, reason TEXT NOT NULL, schedule TEXT NOT NULL, dataset TEXT NOT NULL, expires TEXT) STRICT;
+CREATE INDEX IF NOT EXISTS decisions_of ON decisions (batch);
+CREATE TABLE IF NOT EXISTS editors (entry INTEGER NOT NULL, schedule TEXT NOT NULL, person TEXT NOT NULL, PRIMARY KEY (schedule, entry)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS pauses (store TEXT PRIMARY KEY, since TEXT NOT NULL, reason TEXT NOT NULL, person TEXT NOT NULL, entry INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS tasks (dataset TEXT NOT NULL, record TEXT NOT NULL, since TEXT NOT NULL, class TEXT NOT NULL, due TEXT NOT NULL, ceiling TEXT, run TEXT NOT NULL,
     PRIMARY KEY (dataset, record)) STRICT, WITHOUT ROWID;
@@ -55,8 +61,21 @@ CREATE TABLE IF NOT EXISTS losses (entry INTEGER PRIMARY KEY, dataset TEXT NOT N
 ";
 
 /// Every table that is a projection of the log.
-const PROJECTED: [&str; 11] =
-    ["schedules", "holds", "flags", "texts", "confirmations", "runs", "pauses", "heartbeats", "tasks", "attested", "losses"];
+const PROJECTED: [&str; 13] = [
+    "schedules",
+    "holds",
+    "flags",
+    "texts",
+    "confirmations",
+    "runs",
+    "pauses",
+    "heartbeats",
+    "tasks",
+    "attested",
+    "losses",
+    "decisions",
+    "editors",
+];
 
 /// The register's database; clones use the same.
 #[derive(Clone)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use super::{Flag, Register, facts, fail, holds, insert_flag, tasks};
+use super::{Flag, Register, facts, fail, holds, insert_flag, reviews, tasks};
 use crate::audit::{Entry, Kind as EntryKind, Reader};
 use crate::error::{Error, Kind, Result};
 use crate::schedule::history::TextKind;
@@ -131,9 +131,16 @@ impl Register {
                     };
                     query.execute(&mut *transaction).await.map_err(&fail)?;
                     facts::written(&mut transaction, TextKind::Schedule, entry).await.map_err(&fail)?;
+                    reviews::edited(&mut transaction, entry).await.map_err(&fail)?;
                 }
                 EntryKind::Bound => facts::written(&mut transaction, TextKind::Binding, entry).await.map_err(&fail)?,
-                EntryKind::Confirmed => facts::confirmed(&mut transaction, entry).await.map_err(&fail)?,
+                EntryKind::Confirmed => {
+                    facts::confirmed(&mut transaction, entry).await.map_err(&fail)?;
+                    reviews::edited(&mut transaction, entry).await.map_err(&fail)?;
+                }
+                EntryKind::Approved | EntryKind::ReviewRefused | EntryKind::ReviewExtended | EntryKind::ReviewWithdrawn => {
+                    reviews::decided(&mut transaction, entry).await.map_err(&fail)?;
+                }
                 EntryKind::RunStarted => facts::run_started(&mut transaction, entry).await.map_err(&fail)?,
                 EntryKind::RunFinished => facts::run_finished(&mut transaction, entry).await.map_err(&fail)?,
                 EntryKind::Paused => facts::paused(&mut transaction, entry).await.map_err(&fail)?,
@@ -179,6 +186,10 @@ fn is_projected(kind: EntryKind) -> bool {
             | EntryKind::Paused
             | EntryKind::Resumed
             | EntryKind::Heartbeat
+            | EntryKind::Approved
+            | EntryKind::ReviewRefused
+            | EntryKind::ReviewExtended
+            | EntryKind::ReviewWithdrawn
     )
 }
 

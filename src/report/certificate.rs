@@ -203,6 +203,8 @@ struct Gathering {
     datasets: BTreeMap<String, DatasetLine>,
     decisions: Vec<DecisionLine>,
     more_decisions: u64,
+    /// Approvals outside of what is asked for, by entry, until something rests on them.
+    relied_upon: BTreeMap<u64, DecisionLine>,
     backups: BTreeMap<String, BackupLine>,
     programs: BTreeSet<String>,
     first_at: Option<String>,
@@ -240,6 +242,11 @@ impl Gathering {
             return self.learn(entry);
         }
         if !self.about.covers(entry) {
+            // An approval belongs to no run, and may be older than what went because of it.
+            if entry.kind == EntryKind::Approved {
+                let line = Self::decision(entry);
+                self.relied_upon.insert(entry.n, line);
+            }
             return;
         }
         let text = |name: &str| entry.str(name).unwrap_or_default().to_owned();
@@ -266,7 +273,12 @@ impl Gathering {
                 // A run that recovery closed saw nothing itself either.
                 line.last = Some(last).filter(|_| seen && !line.spends).or_else(|| line.last.take());
             }
-            EntryKind::Allowed | EntryKind::Approved => self.decide(entry),
+            EntryKind::Allowed => self.decide(entry),
+            EntryKind::Approved | EntryKind::ReviewRefused | EntryKind::ReviewExtended | EntryKind::ReviewWithdrawn
+                if self.about.has_class(&text("class")) =>
+            {
+                self.decide(entry);
+            }
             EntryKind::Refused if entry.fields.contains_key("person") => self.decide(entry),
             kind if kind.is_outcome() && self.about.has_class(&text("class")) => self.outcome(entry),
             _ => {}
@@ -279,20 +291,32 @@ impl Gathering {
     }
 
     fn decide(&mut self, entry: &Entry) {
+        let line = Self::decision(entry);
+        self.add_decision(line);
+    }
+
+    fn add_decision(&mut self, line: DecisionLine) {
         if self.decisions.len() == MOST {
             self.more_decisions += 1;
             return;
         }
+        self.decisions.push(line);
+    }
+
+    fn decision(entry: &Entry) -> DecisionLine {
         let text = |name: &str| entry.str(name).unwrap_or_default().to_owned();
-        self.decisions.push(DecisionLine {
+        let name = text("name");
+        let batch = text("batch");
+        DecisionLine {
             entry: entry.n,
             at: entry.at.clone(),
             kind: entry.kind.as_str(),
-            person: text("person"),
+            // The account is the kernel's word, the name the person's own.
+            person: if name.is_empty() { text("person") } else { format!("{name}, {}", text("person")) },
             dataset: dataset_of(entry),
-            plan: text("plan"),
-            records: entry.u64("due").unwrap_or(1),
-        });
+            plan: if batch.is_empty() { text("plan") } else { batch.get(..16).unwrap_or(&batch).to_owned() },
+            records: entry.u64("due").or(entry.u64("records")).unwrap_or(1),
+        }
     }
 
     fn outcome(&mut self, entry: &Entry) {
@@ -301,6 +325,10 @@ impl Gathering {
         self.last_at = Some(entry.at.clone());
         if self.programs.len() < MOST {
             self.programs.insert(text("by"));
+        }
+        let approvals = entry.fields.get("approval").and_then(serde_json::Value::as_array).into_iter().flatten();
+        for line in approvals.filter_map(|n| self.relied_upon.remove(&n.as_u64()?)).collect::<Vec<_>>() {
+            self.add_decision(line);
         }
         let dataset = dataset_of(entry);
         let found_gone = entry.kind == EntryKind::Recovered && matches!(entry.str("found"), Some("gone" | "remains"));

@@ -8,6 +8,7 @@ mod deletion_log;
 mod holds;
 mod json;
 mod markup;
+mod reviews;
 mod selection;
 mod signed;
 mod statistics;
@@ -20,6 +21,7 @@ pub use deletion_log::{Form, write as write_deletion_log};
 
 pub use holds::{hold_list, hold_order, holds_json, protected as protected_text};
 pub use json::{planned as planned_json, ran as ran_json, verdict as verdict_json, verified as verified_json};
+pub use reviews::reviews;
 pub use selection::Selection;
 pub use signed::Signed;
 pub use statistics::Statistics;

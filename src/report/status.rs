@@ -67,6 +67,15 @@ pub fn status(status: &Status) -> String {
             None => writeln!(out, "notices by {name}: {arrived}"),
         };
     }
+    if let Some(reviews) = &status.reviews {
+        let since = escape(reviews.since.as_bytes());
+        let records = super::count(reviews.records, "record");
+        let _ = writeln!(
+            out,
+            "review batches that wait for people: {}, with {records}, since {since}; `review list` shows them",
+            reviews.batches
+        );
+    }
     status.datasets.iter().for_each(|row| dataset(&mut out, row));
     out
 }

@@ -493,6 +493,14 @@ pub fn entry(entry: &Entry) -> String {
                 number("interval").unwrap_or(0).div_ceil(3600)
             )
         }
+        EntryKind::Approved | EntryKind::ReviewRefused | EntryKind::ReviewExtended | EntryKind::ReviewWithdrawn => {
+            let batch = text("batch").unwrap_or_default();
+            let name = text("name").filter(|name| !name.is_empty()).map_or(String::new(), |name| format!("{name}, "));
+            let until = text("until").map_or(String::new(), |until| format!(", kept until {until}"));
+            let why = text("reason").filter(|reason| !reason.is_empty()).map_or(String::new(), |reason| format!(": {reason}"));
+            let (records, person) = (number("records").unwrap_or(0), text("person").unwrap_or_default());
+            format!("batch {}, {}, by {name}{person}{until}{why}", batch.get(..16).unwrap_or(&batch), count(records, "record"))
+        }
         EntryKind::Overdue => format!("{} records past their ceiling", number("records").unwrap_or(0)),
         _ => {
             let parts = [

@@ -66,6 +66,7 @@ pub(super) fn kept(why: &str) -> &'static str {
         "changed" => "the record had changed since it was judged",
         "no-longer-due" => "its period was no longer over",
         "run-stopped" => "the run ended before its turn came; the next run takes it up",
+        "not-approved" => "people had not approved it, or had taken their approval back",
         "cannot-meet-grade" => "it could not be destroyed as thoroughly as the dataset asks",
         _ => "",
     }

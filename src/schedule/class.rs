@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::civil::Date;
 
 use super::period::{Counting, Period, cutoff};
+use super::review::Terms;
 use super::trigger::Trigger;
 
 /// The id of a record class, such as `tenancy.file`: lower-case words joined by `.`, `-` or `_`.
@@ -55,6 +56,8 @@ pub struct RecordClass {
     pub keep: Keep,
     /// And then; `None` for classes kept permanently.
     pub then: Option<Disposition>,
+    /// With `then: review`, who must approve and when it may follow.
+    pub review: Terms,
     /// The law or limitation period that the period rests on.
     pub authority: Option<String>,
     /// The published statement it carries out.

@@ -78,6 +78,15 @@ enum Rules {
 }
 
 impl Former {
+    /// Every rule that was in force before, of whatever record.
+    pub fn all(&self) -> Vec<&Rule> {
+        match &self.rules {
+            Rules::Unknown => Vec::new(),
+            Rules::All(rules) => rules.iter().collect(),
+            Rules::By(map) => map.values().flatten().collect(),
+        }
+    }
+
     /// The rules of a record, given the value that picks its class; `None` when they cannot be told, and the record waits.
     pub fn rules(&self, value: Option<&str>) -> Option<&[Rule]> {
         match &self.rules {

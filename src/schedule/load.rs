@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::class::{ClassId, Disposition, Keep, RecordClass};
 use super::period::{Counting, Period};
+use super::review::Terms;
 use super::trigger::{EventName, Trigger};
 use super::{Schedule, Schedules};
 use crate::error::{Error, Kind, Result, escape, hex};
@@ -26,7 +27,8 @@ impl Schedules {
         for file in files_at(path)? {
             let name = escape(file.as_os_str().as_encoded_bytes());
             match Document::read(&file, &name).and_then(|document| read_schedule(&document)) {
-                Ok((schedule, marks)) => {
+                Ok((mut schedule, marks)) => {
+                    schedule.owner_uid = std::fs::metadata(&file).ok().map(|meta| std::os::unix::fs::MetadataExt::uid(&meta));
                     lines.extend(clashes(&all, &schedule, &marks));
                     all.push(Arc::new(schedule));
                 }
@@ -144,6 +146,7 @@ fn schedule_of(document: &Document, marks: &mut Marks, problems: &mut Problems) 
         zone_name,
         classes,
         file: document.name.clone(),
+        owner_uid: None,
         text: document.text.clone(),
         sha256: hex(&Sha256::digest(document.text.as_bytes())).into(),
     })
@@ -206,9 +209,55 @@ fn class_fields(what: &str, id: Option<ClassId>, node: &Node, problems: &mut Pro
     let source = text_of(&mut fields, "source", problems);
     let keep = keep_of(&mut fields, problems);
     let then = then_of(&mut fields, keep.as_ref(), problems);
+    let review = review_of(&mut fields, then, problems);
     fields.finish(what, problems);
     let id = id?;
-    Some(RecordClass { title: title.unwrap_or_else(|| id.as_str().to_owned()), id, keep: keep?, then, authority, source })
+    Some(RecordClass { title: title.unwrap_or_else(|| id.as_str().to_owned()), id, keep: keep?, then, review, authority, source })
+}
+
+/// The terms of a review; without `then: review` there are none to be written.
+fn review_of(fields: &mut Fields<'_>, then: Option<Disposition>, problems: &mut Problems) -> Terms {
+    let mut terms = Terms::default();
+    let known = ["approvals", "not-the-editor", "cooling-off", "approval-lasts"].map(|key| (key, fields.take(key)));
+    let [(_, approvals), (_, editor), (_, cooling_off), (_, lasts)] = known;
+    if then != Some(Disposition::Review) {
+        for (key, node) in known {
+            if let Some(node) = node {
+                problems.add(node.mark, format!("`{key}` has no meaning without `then: review`; remove one of the two"));
+            }
+        }
+        return terms;
+    }
+    if let Some(node) = approvals {
+        match node.text("how many different people must approve: 1 or 2", problems) {
+            Some("1") => terms.approvals = 1,
+            Some("2") => terms.approvals = 2,
+            Some(other) => problems.add(node.mark, format!("expected `approvals` to be 1 or 2, found \"{}\"", escape(other.as_bytes()))),
+            None => {}
+        }
+    }
+    terms.not_the_editor = editor
+        .and_then(|node| node.boolean("`not-the-editor` to say whether those who edited the schedule may not approve", problems))
+        .unwrap_or(false);
+    if let Some(node) = cooling_off
+        && let Some(text) = node.text("a period such as \"7 days\", or none, for `cooling-off`", problems)
+    {
+        terms.cooling_off = if text.trim() == "none" { None } else { period_at(node, text, problems) };
+    }
+    if let Some(node) = lasts
+        && let Some(text) = node.text("a period such as \"30 days\" for `approval-lasts`", problems)
+    {
+        terms.lasts = period_at(node, text, problems).unwrap_or(terms.lasts);
+    }
+    if let (Some(period), Some(node)) = (terms.cooling_off, lasts.or(cooling_off))
+        && terms.never_meet()
+    {
+        problems.add(
+            node.mark,
+            format!("`approval-lasts: {}` is over before `cooling-off: {period}` is; an approval must last longer", terms.lasts),
+        );
+    }
+    terms
 }
 
 fn keep_of(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Keep> {

@@ -12,6 +12,7 @@ pub mod class;
 pub mod history;
 pub mod load;
 pub mod period;
+pub mod review;
 pub mod timetable;
 pub mod trigger;
 pub mod window;
@@ -24,6 +25,7 @@ use jiff::tz::TimeZone;
 
 pub use class::{ClassId, Disposition, Keep, RecordClass};
 pub use period::{Counting, Period};
+pub use review::Terms;
 pub use timetable::{Asked, Timetable};
 pub use trigger::{EventName, Trigger};
 pub use window::Window;
@@ -49,6 +51,8 @@ pub struct Schedule {
     pub classes: BTreeMap<ClassId, Arc<RecordClass>>,
     /// The file it came from, as messages call it.
     pub file: String,
+    /// The number of the account that the file belongs to: all that a file tells of who edited it. `None` for a text that is no file.
+    pub owner_uid: Option<u32>,
     /// The exact text, as it goes into the audit log.
     pub text: String,
     /// SHA-256 of the text, 64 hexadecimal digits.

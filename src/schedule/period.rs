@@ -71,6 +71,11 @@ impl Period {
         Ok(period)
     }
 
+    /// A period of whole days, for defaults.
+    pub(super) const fn of_days(days: u32) -> Self {
+        Self { years: 0, months: 0, weeks: 0, days }
+    }
+
     /// The last day on which a record must be kept: event date plus period. `None` when the date leaves the calendar (then nothing is due).
     pub fn due(self, event: Date, counting: Counting) -> Option<Date> {
         let start = match counting {

@@ -88,7 +88,11 @@ impl Session {
         known.retain(|_, one| one.text.is_some());
         for schedule in &self.config.schedules.all {
             if known.remove(&(true, schedule.id.clone())).is_none_or(|one| one.sha256 != *schedule.sha256) {
-                let head = json!({"id": schedule.id, "sha256": &*schedule.sha256, "title": schedule.title, "by": BY});
+                let mut head = json!({"id": schedule.id, "sha256": &*schedule.sha256, "title": schedule.title, "by": BY});
+                if let Some(uid) = schedule.owner_uid {
+                    // Whose file it is: who wrote into it, or became another user to do so, nobody can tell.
+                    head["edited_by"] = json!(crate::control::peer::person(uid, None));
+                }
                 self.tell(EntryKind::Schedule, in_parts(&head, &schedule.text)).await?;
             }
         }

@@ -16,6 +16,7 @@ use crate::clock::{self, Look};
 use crate::dispose::Hands;
 use crate::error::Result;
 use crate::register::{Pause, Register};
+use crate::review::InForce;
 
 /// See the file's header.
 pub(crate) struct Shared {
@@ -31,6 +32,10 @@ pub(crate) struct Shared {
     pub(super) holding: tokio::sync::Mutex<()>,
     /// Whether the holds of the register are in memory; from then on memory is ahead of it.
     pub(crate) holds_loaded: AtomicBool,
+    /// The approvals of review batches that are in force.
+    pub(super) approvals: Arc<InForce>,
+    /// Held while the files of review batches are written, or decided about.
+    pub(super) reviewing: tokio::sync::Mutex<()>,
 }
 
 struct Applied {
@@ -59,6 +64,8 @@ impl Shared {
             hands: Hands::default(),
             holding: tokio::sync::Mutex::default(),
             holds_loaded: AtomicBool::new(false),
+            approvals: Arc::default(),
+            reviewing: tokio::sync::Mutex::default(),
         }
     }
 

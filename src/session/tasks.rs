@@ -134,7 +134,7 @@ impl Session {
                 refuse(format!("it cannot be told whether it was due: {}; mend its line first", why.join("; ")))
             }
             (Standing::Due, Some(Disposition::Destroy), Some(facts)) if word.on > facts.due => {
-                let item = Item { then: Disposition::Destroy, deciding: facts.clone(), record };
+                let item = Item { then: Disposition::Destroy, deciding: facts.clone(), record, approval: None };
                 self.through_the_door(&address, &dataset, item, word).await
             }
             (Standing::Due, Some(Disposition::Review | Disposition::Flag), Some(facts)) if word.on > facts.due => {

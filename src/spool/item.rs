@@ -1,7 +1,7 @@
 //! One item of a plan as bytes.
 //!
 //! ```text
-//! item      disposition u8 | rule, event: varint | event date, due: date | key | class value, subject, fingerprint: bytes | size: varint
+//! item      disposition u8 (16 more: behind it, as a varint, which of the plan's approvals) | rule, event: varint | event date, due: date | key | class value, subject, fingerprint: bytes | size: varint
 //!           | number of readings u8 | readings
 //! key       varint: how many bytes are those of the key before it; then the others, as bytes
 //! bytes     varint: 0 for nothing, otherwise the length and one more; then the bytes
@@ -18,11 +18,17 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::judge::Deciding;
-use crate::plan::Item;
+use crate::plan::{Approval, Item};
 use crate::record::{Doubt, Fingerprint, Key, Moment, Reading, Record};
 use crate::schedule::{ClassId, Disposition, EventName};
 
 const DISPOSITIONS: [Disposition; 4] = Disposition::ALL;
+
+/// Added to the disposition of an item that people approved.
+const APPROVED: u8 = 16;
+
+/// The lists of a plan that its items refer to: rules, events, approvals.
+pub(super) type Lists<'a> = (&'a [(ClassId, Arc<str>)], &'a [EventName], &'a [Arc<Approval>]);
 
 /// Writes or reads the items of one plan, in order.
 #[derive(Default)]
@@ -32,10 +38,24 @@ pub(super) struct Coder {
 }
 
 impl Coder {
-    /// Appends an item; `rule` and `event` are positions in the plan's lists.
-    pub(super) fn encode(&mut self, out: &mut Vec<u8>, record: &Record, then: Disposition, deciding: &Deciding, (rule, event): (u32, u32)) {
+    /// Appends an item; `rule`, `event` and `approval` are positions in the plan's lists.
+    pub(super) fn encode(
+        &mut self,
+        out: &mut Vec<u8>,
+        record: &Record,
+        then: Disposition,
+        deciding: &Deciding,
+        (rule, event, approval): (u32, u32, Option<u32>),
+    ) {
         let then = DISPOSITIONS.iter().position(|known| *known == then).unwrap_or(0);
-        out.push(u8::try_from(then).unwrap_or(0));
+        let then = u8::try_from(then).unwrap_or(0);
+        match approval {
+            Some(approval) => {
+                out.push(then + APPROVED);
+                encode_number(out, u64::from(approval));
+            }
+            None => out.push(then),
+        }
         encode_number(out, u64::from(rule));
         encode_number(out, u64::from(event));
         encode_date(out, deciding.event_date);
@@ -57,9 +77,14 @@ impl Coder {
     }
 
     /// The item that these bytes are; `None` when they are none.
-    pub(super) fn decode(&mut self, bytes: &[u8], rules: &[(ClassId, Arc<str>)], events: &[EventName]) -> Option<Item> {
+    pub(super) fn decode(&mut self, bytes: &[u8], (rules, events, approvals): Lists<'_>) -> Option<Item> {
         let mut bytes = Bytes(bytes);
-        let then = *DISPOSITIONS.get(usize::from(bytes.array::<1>()?[0]))?;
+        let then = bytes.array::<1>()?[0];
+        let approval = match then {
+            0..APPROVED => None,
+            _ => Some(Arc::clone(approvals.get(usize::try_from(bytes.number()?).ok()?)?)),
+        };
+        let then = *DISPOSITIONS.get(usize::from(then % APPROVED))?;
         let (class, schedule) = rules.get(usize::try_from(bytes.number()?).ok()?)?;
         let event = events.get(usize::try_from(bytes.number()?).ok()?)?;
         let (event_date, due) = (bytes.date()?, bytes.date()?);
@@ -73,7 +98,12 @@ impl Coder {
         let count = bytes.array::<1>()?[0];
         let readings = (0..count).map(|_| bytes.reading()).collect::<Option<_>>()?;
         let deciding = Deciding { class: class.clone(), schedule: Arc::clone(schedule), event: event.clone(), event_date, due };
-        bytes.0.is_empty().then_some(Item { record: Record { key, class_value, readings, subject, size, fingerprint }, then, deciding })
+        bytes.0.is_empty().then_some(Item {
+            record: Record { key, class_value, readings, subject, size, fingerprint },
+            then,
+            deciding,
+            approval,
+        })
     }
 }
 
@@ -179,7 +209,7 @@ mod tests {
         #[test]
         fn no_bytes_make_the_reader_panic(bytes: Vec<u8>, last: Vec<u8>) {
             let rules = [(ClassId::parse("a.b").unwrap(), Arc::from("sha"))];
-            let _ = Coder { last }.decode(&bytes, &rules, &[EventName::parse("event").unwrap()]);
+            let _ = Coder { last }.decode(&bytes, (&rules, &[EventName::parse("event").unwrap()], &[]));
         }
 
         #[test]

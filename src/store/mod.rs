@@ -226,6 +226,8 @@ pub enum Kept {
     Stopped(String),
     /// A hold protects it: the hold's id.
     Held(String),
+    /// Nobody, or not enough people, approved that it goes, and why it matters.
+    NotApproved(String),
     /// The store cannot reach the lowest grade accepted, and why.
     CannotMeetGrade(String),
 }
@@ -363,6 +365,7 @@ impl Kept {
             Self::NotDue(_) => "no-longer-due",
             Self::Stopped(_) => "run-stopped",
             Self::Held(_) => "held",
+            Self::NotApproved(_) => "not-approved",
             Self::CannotMeetGrade(_) => "cannot-meet-grade",
         }
     }
@@ -370,9 +373,12 @@ impl Kept {
     /// The explanation that belongs to the word.
     pub fn detail(&self) -> &str {
         match self {
-            Self::Changed(detail) | Self::NotDue(detail) | Self::Stopped(detail) | Self::Held(detail) | Self::CannotMeetGrade(detail) => {
-                detail
-            }
+            Self::Changed(detail)
+            | Self::NotDue(detail)
+            | Self::Stopped(detail)
+            | Self::Held(detail)
+            | Self::NotApproved(detail)
+            | Self::CannotMeetGrade(detail) => detail,
         }
     }
 }
@@ -384,6 +390,7 @@ impl fmt::Display for Kept {
             Self::NotDue(why) => write!(f, "no longer due: {why}"),
             Self::Stopped(why) => write!(f, "its turn did not come: {why}"),
             Self::Held(hold) => write!(f, "held by {hold}"),
+            Self::NotApproved(why) => write!(f, "not approved: {why}"),
             Self::CannotMeetGrade(why) => write!(f, "the grade asked for cannot be met: {why}"),
         }
     }

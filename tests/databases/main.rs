@@ -7,6 +7,7 @@ mod canary;
 mod estate;
 mod kills;
 mod program;
+mod review;
 mod runs;
 mod secrets;
 #[path = "../servers/mod.rs"]

@@ -13,7 +13,8 @@ use crate::servers::{self, Database, Engine, Role, Server};
 pub const ENGINES: [Engine; 2] = Engine::BOTH;
 
 const SCHEDULE: &str = "schedule: test\ntime-zone: Europe/London\nclasses:\n  \
-    short: { title: Short, keep: 1 year, after: ended, then: destroy }\n  blank: { title: Blank, keep: 1 year, after: ended, then: anonymise }\n  long: { title: Long, keep: 80 years, after: ended, then: destroy }\n";
+    short: { title: Short, keep: 1 year, after: ended, then: destroy }\n  blank: { title: Blank, keep: 1 year, after: ended, then: anonymise }\n  long: { title: Long, keep: 80 years, after: ended, then: destroy }\n  asked: { title: Asked, keep: 1 year, after: ended, then: review, cooling-off: none }\n  \
+    careful: { title: Careful, keep: 1 year, after: ended, then: review, approvals: 2, not-the-editor: true, cooling-off: 3 days, approval-lasts: 10 days }\n";
 
 /// The servers that there are.
 pub fn servers() -> impl Iterator<Item = &'static Server> {

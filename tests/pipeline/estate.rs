@@ -64,6 +64,10 @@ impl Estate {
         self.schedule = Self::schedule(keep, "then: destroy");
     }
 
+    pub fn set_class(&mut self, keep: &str, class: &str) {
+        self.schedule = Self::schedule(keep, class);
+    }
+
     pub fn set_window(&mut self, window: Option<Window>) {
         self.window = window;
     }

@@ -5,6 +5,7 @@ mod faults;
 mod holds;
 mod lookups;
 mod plans;
+mod review;
 mod window;
 
 use estate::Estate;

@@ -217,6 +217,10 @@ impl Certificate {
         for line in &self.decisions {
             let what = match line.kind {
                 "allowed" => format!("allowed plan {}, which is over its limits", line.plan),
+                "approved" => format!("approved the records of the review batch {}", line.plan),
+                "review-refused" => format!("refused the records of the review batch {}, which are kept", line.plan),
+                "review-extended" => format!("extended the keeping of the review batch {}", line.plan),
+                "review-withdrawn" => format!("took back what was decided about the review batch {}", line.plan),
                 other => format!("{other} {}", line.plan),
             };
             out.push_str(&format!(
