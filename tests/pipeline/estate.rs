@@ -116,6 +116,7 @@ impl Estate {
             keys: if has("keys: plain") { KeyNames::Plain } else { KeyNames::Pseudonym },
             at_least: has("at-least: forgotten-twice").then(|| "forgotten-twice".into()),
             accept_lower: has("else: accept"),
+            inventory: None,
         };
         let source = if self.lookup { EventSource::Lookup(lookup) } else { EventSource::Here };
         let datasets = vec![Arc::new(dataset(DATASET, source)), Arc::new(dataset("dates", EventSource::Here))];
