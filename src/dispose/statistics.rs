@@ -52,7 +52,7 @@ impl Run {
             if piece.bytes > ENTRY_BYTES {
                 drafts.push(draft(std::mem::take(&mut piece))?);
             }
-            piece.add(facts.event_date.strftime("%Y-%m").to_string(), cell);
+            piece.add(&facts.event_date.strftime("%Y-%m").to_string(), cell);
         }
         drafts.push(draft(piece)?);
         Ok(drafts)
@@ -60,12 +60,12 @@ impl Run {
 }
 
 impl Piece {
-    fn add(&mut self, month: String, cell: Option<Cell>) {
+    fn add(&mut self, month: &str, cell: Option<Cell>) {
         self.bytes += 6;
         let Some(cell) = cell else { return self.of.push(None) };
         let cell: Cell = cell.into_iter().map(|value| value.map(|value| value.chars().take(LONGEST).collect())).collect();
         let next = self.cells.len();
-        let at = *self.known.entry((month.clone(), cell.clone())).or_insert(next);
+        let at = *self.known.entry((month.to_owned(), cell.clone())).or_insert(next);
         if at == next {
             self.bytes += month.len() + cell.iter().flatten().map(|value| value.len() + 4).sum::<usize>();
             let mut row = vec![json!(month)];

@@ -29,6 +29,9 @@ const NAMED: usize = 1000;
 /// Records that are named in the log at most; how many there are it says in any case.
 const MOST_NAMED: usize = 100_000;
 
+/// The names that a scan has seen so far, by the key of an inventory of another year.
+type OldNames = Option<(Arc<EpochKey>, Sorter)>;
+
 /// The names that a scan has seen so far.
 pub(super) struct Taking {
     path: PathBuf,
@@ -38,7 +41,7 @@ pub(super) struct Taking {
     epoch: Arc<EpochKey>,
     names: Sorter,
     /// The inventory before, and the names as it has them, where that is of another year.
-    before: Option<(Inventory, Option<(Arc<EpochKey>, Sorter)>)>,
+    before: Option<(Inventory, OldNames)>,
     /// Why there is nothing to compare with.
     begun: Option<String>,
     failed: Option<std::io::Error>,

@@ -131,6 +131,7 @@ impl Estate {
             subject: None,
             at_least: has("at-least: forgotten-twice").then(|| "forgotten-twice".into()),
             accept_lower: has("else: accept"),
+            inventory: None,
         };
         let source = if self.lookup { EventSource::Lookup(lookup) } else { EventSource::Here };
         let datasets = vec![Arc::new(dataset(DATASET, source)), Arc::new(dataset("dates", EventSource::Here))];
