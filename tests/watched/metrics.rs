@@ -57,7 +57,7 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
             assert!(matches!(kind, "gauge" | "counter") && helped.contains(name), "{line}");
             assert_eq!(name.ends_with("_total"), kind == "counter", "{line}");
             assert!(typed.insert(name.to_owned(), kind.to_owned()).is_none(), "{line}");
-            family = name.to_owned();
+            name.clone_into(&mut family);
         } else {
             let (key, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{line}"));
             let (name, labels) = key.split_once('{').map_or((key, None), |(name, labels)| (name, Some(labels)));

@@ -149,7 +149,7 @@ fn a_webhook_gets_signed_json_at_once_and_a_summary_at_its_time() {
         let (head, body) = request.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("POST /hook/secret HTTP/1.1"), "{head}");
         let mac = Hmac::<Sha256>::new_from_slice(b"hook secret").unwrap().chain_update(body).finalize().into_bytes();
-        let mac: String = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mac = retentiond::error::hex(&mac);
         assert!(head.to_lowercase().contains(&format!("x-retentiond-signature: sha256={mac}")), "{head}");
         let body: Value = serde_json::from_str(body).unwrap();
         occasions.push(body["occasion"].as_str().unwrap().to_owned());
