@@ -265,7 +265,6 @@ impl Administrator<'_> {
         assert!(said.code == 3 && said.text.contains("runuser -u"), "{} {}", said.code, said.text);
         self.booted.done("runuser -u \"$(stat -c %U /var/lib/retentiond)\" -- retentiond run cctv");
         assert!(self.entries("run-finished") > before, "its owner may run it");
-        println!("{}", self.booted.run("retentiond audit list --last 14; retentiond --json audit list --last 14").text);
         let foreign = self.booted.done("find /var/lib/retentiond ! -user retentiond");
         assert_eq!(foreign, "", "files that would lock the service out");
 
