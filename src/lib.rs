@@ -53,6 +53,7 @@ pub mod metrics;
 pub mod notify;
 pub(crate) mod password;
 pub mod plan;
+pub mod protect;
 pub mod record;
 pub mod recover;
 pub mod register;

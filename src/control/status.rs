@@ -12,6 +12,12 @@ pub struct Status {
     pub service: Option<Service>,
     /// What is paused.
     pub pauses: Vec<Pause>,
+    /// How many holds are in force.
+    #[serde(default)]
+    pub holds: u64,
+    /// The ids of holds whose day of review is over.
+    #[serde(default)]
+    pub holds_to_review: Vec<String>,
     /// The edit through which records may wait.
     pub edit: Option<Edit>,
     /// The audit log; `None` when there is none yet.
@@ -200,6 +206,7 @@ impl Status {
             || !self.pauses.is_empty()
             || self.log.iter().flat_map(|log| &log.anchors).any(|anchor| anchor.failed.is_some())
             || self.notices.iter().any(|channel| channel.failures > 0)
+            || !self.holds_to_review.is_empty()
             || self.datasets.iter().any(|one| one.failures > 0 || one.running.is_none() && one.last.as_ref().is_some_and(unwell))
     }
 }

@@ -16,9 +16,9 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
-use super::listen;
 use super::state::{Event, State};
 use crate::config::{Config, Listen};
+use crate::control::listen;
 use crate::error::{Error, Kind, Result, escape};
 use crate::metrics::CONTENT_TYPE;
 

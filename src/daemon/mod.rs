@@ -17,7 +17,7 @@
 //! **Watching.** [`metrics`] gives Prometheus its numbers, [`desk`] tells people of troubles, and a [`heartbeat`] in the log shows that it did not fall
 //! silent. None of them can stop a run.
 //!
-//! **Others.** [`listen`] answers on the control socket; [`notify`] tells systemd how it stands, and feeds the watchdog while every run makes
+//! **Others.** [`crate::control::listen`] takes what clients ask for; [`notify`] tells systemd how it stands, and feeds the watchdog while every run makes
 //! progress. **What it never does:** decide anything about a record. That is the session's, the same as for `retentiond run`.
 //!
 //! **Crash.** The agenda is made anew from the log. A pause holds, a refused plan waits, an interrupted run is settled and done again.
@@ -25,7 +25,6 @@
 mod agenda;
 mod desk;
 mod heartbeat;
-mod listen;
 mod metrics;
 mod notify;
 mod runs;
@@ -55,7 +54,8 @@ use state::{Event, Origin, Outcome, State};
 use crate::audit::{Draft, Kind as EntryKind};
 use crate::clock;
 use crate::config::Config;
-use crate::control::{Reply, Request, Status};
+use crate::control::listen::{self, Ask};
+use crate::control::{Reply, Request, Status, client};
 use crate::dispose::BY;
 use crate::error::{Error, Kind, Result};
 use crate::session::Session;
@@ -83,7 +83,11 @@ pub async fn serve(file: &Path) -> Result<()> {
     };
     let state = State::new(file, session, config, events);
     let mut service = Service::new(Arc::clone(&state)).await?;
-    let listening = tokio::spawn(listen::answer(socket, Arc::clone(&state)));
+    let asked = {
+        let state = Arc::clone(&state);
+        Arc::new(move |ask: Ask| state.tell(Event::Ask(ask)))
+    };
+    let listening = tokio::spawn(listen::answer(socket, client::state_of(&state.config()), asked));
     let scraping = scraped.map(|socket| tokio::spawn(metrics::answer(socket, Arc::clone(&state))));
     Notifier::ready();
     tracing::info!(datasets = service.slots.len(), state = %state.config().state.display(), "ready");
@@ -256,7 +260,7 @@ impl Service {
                 let _ = reply.send(crate::metrics::text(&self.status().await?));
             }
             Event::Delivered { channel, about, result } => self.desk.delivered(channel, &about, result, now),
-            Event::Ask { request, person, replies } => return self.answer(request, person, &replies).await,
+            Event::Ask(ask) => return self.answer(ask).await,
             Event::Stop => {}
         }
         Ok(())
@@ -288,7 +292,7 @@ impl Service {
         Ok(())
     }
 
-    async fn answer(&mut self, request: Request, person: String, replies: &mpsc::UnboundedSender<Reply>) -> Result<()> {
+    async fn answer(&mut self, Ask { request, person, replies }: Ask) -> Result<()> {
         let session = self.state.session.configured(self.state.config());
         let done = match request {
             Request::Status {} => {
@@ -308,6 +312,11 @@ impl Service {
             Request::Confirm { edit, .. } => {
                 let confirmed = self.confirm(&edit, &person).await;
                 confirmed.map(|()| crate::error::DONE)
+            }
+            Request::Hold { order, .. } => {
+                // Waits for what stores have in hand, while everything else goes on.
+                self.tasks.spawn(runs::hold(Arc::clone(&self.state), order, person, replies));
+                return Ok(());
             }
             Request::Reload {} => self.reload().await.map(|()| crate::error::DONE),
         };

@@ -12,7 +12,8 @@ use super::desk::About;
 use super::shown;
 use super::turns::{Need, Turns};
 use crate::config::{Config, Dataset, EventSource};
-use crate::control::{Reply, Request, Status, status};
+use crate::control::listen::Ask;
+use crate::control::{Reply, Status, status};
 use crate::error::{Error, Kind, Result};
 use crate::register::{Pause, Register, Scanned};
 use crate::session::{self, Progress, Session};
@@ -54,7 +55,7 @@ pub(super) enum Event {
     /// A notice arrived, or did not.
     Delivered { channel: &'static str, about: About, result: std::result::Result<(), String> },
     /// A client asks for something.
-    Ask { request: Request, person: String, replies: mpsc::UnboundedSender<Reply> },
+    Ask(Ask),
 }
 
 /// Who asked for a run.
@@ -222,6 +223,9 @@ pub(super) async fn known(config: &Config, register: &Register, pauses: Vec<Paus
     let shown_edit = |edit: session::Edit| status::Edit { id: edit.id, until: shown(edit.until) };
     status.edit = session::edit(config, &formers).map(shown_edit);
     let pause = |pause: Pause| status::Pause { store: pause.store, since: pause.since, reason: pause.reason, person: pause.person };
+    let (now, holds) = (crate::clock::now(), register.holds().await?);
+    status.holds = holds.iter().filter(|hold| !hold.is_surely_over(now)).count() as u64;
+    status.holds_to_review = holds.iter().filter(|hold| hold.review_is_overdue(now)).map(|hold| hold.id.clone()).collect();
     status.pauses = pauses.into_iter().map(pause).collect();
     Ok(status)
 }
