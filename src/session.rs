@@ -331,8 +331,8 @@ impl Session {
                     self.keep_inventory(&run, taking, &mark, &mut ran).await?;
                 }
                 ran.flagged = self.flag(&run, &plan).await?;
-                self.open_tasks(&run, &plan, &mut ran).await?;
                 let plan = self.review(&run, plan, &mut ran).await?;
+                self.open_tasks(&run, &plan, &mut ran).await?;
                 ran.end = self.decide(&run, plan, &ran.tally, progress).await?;
             }
         }
@@ -356,6 +356,10 @@ impl Session {
         let over = tally.over(&dataset.limits);
         if dataset.mode == Mode::Report {
             return Ok(End::Reported(over));
+        }
+        if dataset.store.is_attested() {
+            // What is due there became a task of people.
+            return Ok(End::Spent(Spent::default()));
         }
         if let Some(over) = over {
             let id = plan.id()?;

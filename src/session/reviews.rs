@@ -23,14 +23,15 @@ use crate::dispose::Run;
 use crate::error::Result;
 use crate::finding::Finding;
 use crate::judge::Reason;
+use crate::plan::{Item, Tally};
 use crate::record::Address;
 use crate::register::{Decided, Register};
 use crate::review::batch::SHORT;
 use crate::review::{self, Batch, Decision, Facts, Left, Standing, What, sift};
-use crate::scan::Planned;
+use crate::scan::{Planned, source};
 use crate::schedule::history::TextKind;
 use crate::schedule::{Disposition, Rule, Schedules, Terms};
-use crate::spool::Spool;
+use crate::spool::{Spool, Writer};
 
 /// What is needed to tell where batches stand: with or without the lock of the state folder.
 pub struct Reviews<'a> {
@@ -298,6 +299,21 @@ impl Session {
         }
         self.shared.approvals.set(&dataset.address, in_force);
         Ok(())
+    }
+
+    /// The item as it is destroyed, if people approved just this one and the approval is in force; changes nothing of any batch.
+    pub(super) async fn approved(&self, dataset: &Arc<Dataset>, assessor: &Assessor, item: &Item) -> Result<Option<Item>> {
+        self.refresh_approvals(dataset).await?;
+        let mut writer = Writer::create(&self.plans())?;
+        writer.add_item(item)?;
+        let plan = writer.finish(&source(dataset).await, Tally { review: 1, ..Tally::default() })?;
+        let _alone = self.shared.reviewing.lock().await;
+        let known = self.batches_of(dataset).await?.into_iter().map(|(batch, looked)| (batch, looked.standing)).collect();
+        let (folder, now) = (self.plans(), format!("{:.0}", self.now));
+        let facts = Facts { folder: &folder, write: false, assessor, pseudonyms: &self.pseudonyms, epoch: None, now };
+        let sifted = sift(&facts, plan, known).await?;
+        let found = sifted.plan.items()?.next().transpose()?;
+        Ok(found.filter(|item| item.then == Disposition::Destroy && item.approval.is_some()))
     }
 
     /// Approved batches whose file is not there, although not all of them is gone.

@@ -137,7 +137,17 @@ impl Session {
                 let item = Item { then: Disposition::Destroy, deciding: facts.clone(), record, approval: None };
                 self.through_the_door(&address, &dataset, item, word).await
             }
-            (Standing::Due, Some(Disposition::Review | Disposition::Flag), Some(facts)) if word.on > facts.due => {
+            (Standing::Due, Some(Disposition::Review), Some(facts)) if word.on > facts.due => {
+                let item = Item { then: Disposition::Review, deciding: facts.clone(), record, approval: None };
+                match self.approved(&dataset, &assessor, &item).await? {
+                    Some(item) => self.through_the_door(&address, &dataset, item, word).await,
+                    None => refuse(format!(
+                        "its class {} asks for a review, and nobody has approved that it is destroyed; see `review list`",
+                        facts.class
+                    )),
+                }
+            }
+            (Standing::Due, Some(Disposition::Flag), Some(facts)) if word.on > facts.due => {
                 refuse(format!("its class {} does not say that it is to be destroyed; nobody has approved that", facts.class))
             }
             _ => self.destroyed_early(&dataset, &record, &verdict, &word).await,
@@ -180,7 +190,7 @@ impl Session {
         }
         let mark = self.started(&run, None, Some("attestation")).await?;
         let mut writer = Writer::create(&self.plans())?;
-        writer.add(&item.record, item.then, &item.deciding)?;
+        writer.add_item(&item)?;
         let mut plan = writer.finish(&source(dataset).await, Tally::default())?;
         let mut ran = Ran::without_a_plan(&run, End::Incomplete(another_place(dataset)));
         if plan.footer.mark == mark {

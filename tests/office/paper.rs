@@ -223,3 +223,30 @@ async fn the_service_takes_a_confirmation_while_it_runs() {
     assert_eq!(program.entries("attested").len(), 1);
     evidence(&program);
 }
+
+#[tokio::test]
+async fn a_box_whose_class_asks_for_a_review_is_confirmed_once_people_have_approved_it() {
+    let program = office(&Table::Csv).await;
+    program.write("schedule.yaml", &SCHEDULE.replace("then: destroy", "then: review, cooling-off: none"));
+    let said = program.run(&["run"]);
+    assert!(matches!(said.code, Some(0 | 1)), "{}", said.text);
+    assert!(listed(&program).is_empty(), "nobody is asked to destroy what nobody approved");
+    let yesterday = ago(1);
+    let said = program.must(3, &confirm("cabinets/boxes:1", &yesterday));
+    assert!(said.contains("nobody has approved"), "{said}");
+    let batches: Value = serde_json::from_str(program.must(0, &["review", "list", "--json"]).trim()).unwrap();
+    for batch in batches.as_array().unwrap() {
+        program.must(0, &["review", "approve", batch["batch"].as_str().unwrap(), "--name", "A. Person"]);
+    }
+    let said = program.run(&["run"]);
+    assert!(matches!(said.code, Some(0 | 1)), "{}", said.text);
+    assert!(program.entries("intent").is_empty(), "the program cannot destroy a box");
+    let tasks = listed(&program);
+    assert!(tasks.iter().any(|task| task == "cabinets/boxes:1"), "{tasks:?}");
+    program.must(0, &["attest", "confirm", "cabinets/boxes:1", "--on", &(Zoned::now().date()).to_string(), "--method", "shredded", "--number", "C-77"]);
+    let attested = program.entries("attested");
+    assert_eq!(attested.len(), 1);
+    assert!(attested[0]["approval"].as_array().is_some_and(|entries| entries.len() == 1), "{}", attested[0]);
+    program.must(0, &["audit", "verify"]);
+    program.must(0, &["audit", "replay"]);
+}
