@@ -10,13 +10,14 @@
 //! enforce mode the plan is made durable and spent through the one door → `run-finished` with counts that add up.
 
 mod edits;
+mod holds;
 mod pause;
 mod shared;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -38,6 +39,7 @@ use crate::spool::{self, Spool};
 use crate::store::BATCH;
 use crate::store::twins::twin_of;
 pub use edits::{Edit, edit, edit_id, formers};
+pub use holds::{Extension, HoldOrder, NamedHold, Which, hold as hold_of, named as named_holds};
 use shared::Shared;
 
 /// Longest piece of a schedule's text in one entry, in bytes before JSON escapes it, which at worst makes six of one.
@@ -155,6 +157,7 @@ impl Session {
         };
         // Recovery removes nothing but what is left of records that are gone.
         session.recovered.extend(session.recover().await?);
+        session.rename_holds().await?;
         session.write_down().await?;
         session.formers = Arc::new(formers(&session.config, Some(&session.register), now).await?);
         session.load_pauses().await?;
@@ -171,9 +174,13 @@ impl Session {
             epoch = anew.create_epoch(year)?;
             pseudonyms = Arc::new(anew);
         }
-        *self.holds.write().unwrap_or_else(PoisonError::into_inner) = Holds::new(self.register.holds().await?);
         let formers = Arc::new(formers(&config, Some(&self.register), now).await?);
-        Ok(Self { now, pseudonyms, epoch, formers, ..self.configured(config) })
+        let new_year = epoch.year() != self.epoch.year();
+        let renewed = Self { now, pseudonyms, epoch, formers, ..self.configured(config) };
+        if new_year {
+            renewed.rename_holds().await?;
+        }
+        Ok(renewed)
     }
 
     /// This session with another configuration, for what depends on no clock.
@@ -255,6 +262,7 @@ impl Session {
             epoch: Arc::clone(&self.epoch),
             brake: self.brake(dataset),
             done: Arc::clone(&progress.done),
+            hands: self.shared.hands.clone(),
         }))
     }
 

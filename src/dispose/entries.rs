@@ -62,14 +62,24 @@ impl<'o> Outcomes<'o> {
     /// The entry for one record; none while its fate is uncertain.
     pub(super) fn outcome(
         &mut self,
-        name: &str,
-        (record, deciding): (&Record, &'o Deciding),
+        what: &About<'_, 'o>,
         act: Act,
         (fate, trouble): (&'o Fate, Option<&str>),
     ) -> Result<Option<Draft>> {
+        let About { name, subject, record, deciding } = *what;
         let (event_date, due) = (deciding.event_date, deciding.due);
-        let mut body =
-            Outcome { record: name, size: record.size, event_date, due, parts: None, why: None, detail: None, error: trouble, found: None };
+        let mut body = Outcome {
+            record: name,
+            subject,
+            size: record.size,
+            event_date,
+            due,
+            parts: None,
+            why: None,
+            detail: None,
+            error: trouble,
+            found: None,
+        };
         let mut evidence = None;
         let kind = match fate {
             Fate::Done(done) => {
@@ -121,6 +131,15 @@ impl Run {
     }
 }
 
+/// The record that an outcome is about.
+pub(super) struct About<'a, 'o> {
+    pub(super) name: &'a str,
+    /// The name of its subject, while some hold names one.
+    pub(super) subject: Option<&'a str>,
+    pub(super) record: &'a Record,
+    pub(super) deciding: &'o Deciding,
+}
+
 #[derive(Serialize)]
 pub(super) struct Intent<'a> {
     pub(super) run: &'a str,
@@ -165,6 +184,8 @@ struct Shared<'a> {
 #[derive(Serialize)]
 struct Outcome<'a> {
     record: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a str>,
     size: u64,
     event_date: Date,
     due: Date,

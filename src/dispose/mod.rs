@@ -16,6 +16,7 @@
 mod batches;
 mod brake;
 mod entries;
+mod hands;
 mod spent;
 
 use std::borrow::Cow;
@@ -30,7 +31,8 @@ use tokio::task::JoinSet;
 
 use batches::{Batch, Batches};
 pub use brake::Brake;
-use entries::{Intent, Outcomes};
+use entries::{About, Intent, Outcomes};
+pub use hands::Hands;
 pub use spent::{Counts, Spent, Stop};
 
 use crate::assess::{Assessor, why_kept};
@@ -72,6 +74,8 @@ pub struct Run {
     pub brake: Brake,
     /// Records with an outcome so far, for people who watch.
     pub done: Arc<AtomicU64>,
+    /// What all runs of the process have in the hands of stores.
+    pub hands: Hands,
 }
 
 /// What keeps the rest of a run's records, once and for all.
@@ -197,14 +201,20 @@ impl Run {
         let permit = Permit::new(&intent);
         // Never closed; without a lane nothing but the pace is lost. Whoever is asked what became of a record must not meet the next batch there.
         let lane = lanes.acquire().await.ok();
+        // A hold that is placed from here on waits until what this batch may have taken already is settled.
+        let in_hand = self.hands.take();
         let fates = self.remove(&permit, act, &records, ending).await;
         let mut spent = Spent::default();
         let mut drafts = Vec::with_capacity(records.len());
         let fates = self.settle(act, &records, fates).await;
+        drop(in_hand);
+        let name_subjects = self.assessor.holds_name_subjects();
         let mut outcomes = Outcomes::new(self, permit.intent)?;
         let facts = records.iter().zip(&deciding);
         for (((name, mark), (record, deciding)), (fate, trouble)) in names.iter().zip(&marks).zip(facts).zip(&fates) {
-            if let Some(draft) = outcomes.outcome(name, (record, deciding), act, (fate, trouble.as_deref()))? {
+            let subject = record.subject.as_deref().filter(|_| name_subjects).map(|subject| self.epoch.subject(subject.as_bytes()));
+            let what = About { name, subject: subject.as_deref(), record, deciding };
+            if let Some(draft) = outcomes.outcome(&what, act, (fate, trouble.as_deref()))? {
                 drafts.push(draft);
                 spent.settled.push(*mark);
             }

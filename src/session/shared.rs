@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use crate::audit::Committed;
 use crate::clock::{self, Look};
+use crate::dispose::Hands;
 use crate::error::Result;
 use crate::register::{Pause, Register};
 
@@ -24,6 +25,12 @@ pub(crate) struct Shared {
     pub(super) unattended: bool,
     pub(super) pauses: RwLock<Vec<Pause>>,
     pub(super) brakes: Mutex<HashMap<String, Arc<AtomicBool>>>,
+    /// What the runs have in the hands of stores.
+    pub(super) hands: Hands,
+    /// Held by who changes or releases holds.
+    pub(super) holding: tokio::sync::Mutex<()>,
+    /// Whether the holds of the register are in memory; from then on memory is ahead of it.
+    pub(crate) holds_loaded: AtomicBool,
 }
 
 struct Applied {
@@ -43,7 +50,16 @@ pub(super) struct Token(u64);
 impl Shared {
     pub(super) fn new(look: Look, unattended: bool) -> Self {
         let applied = Applied { reached: 0, holding: BTreeMap::new(), runs: HashMap::new(), next: 0, unsettled: true };
-        Self { applied: applied.into(), look: Mutex::new(look), unattended, pauses: RwLock::default(), brakes: Mutex::default() }
+        Self {
+            applied: applied.into(),
+            look: Mutex::new(look),
+            unattended,
+            pauses: RwLock::default(),
+            brakes: Mutex::default(),
+            hands: Hands::default(),
+            holding: tokio::sync::Mutex::default(),
+            holds_loaded: AtomicBool::new(false),
+        }
     }
 
     /// Looks at the clock; refuses one that cannot be believed after the look before, which then stays what it is compared with.
