@@ -60,12 +60,7 @@ impl<'o> Outcomes<'o> {
     }
 
     /// The entry for one record; none while its fate is uncertain.
-    pub(super) fn outcome(
-        &mut self,
-        what: &About<'_, 'o>,
-        act: Act,
-        (fate, trouble): (&'o Fate, Option<&str>),
-    ) -> Result<Option<Draft>> {
+    pub(super) fn outcome(&mut self, what: &About<'_, 'o>, act: Act, (fate, trouble): (&'o Fate, Option<&str>)) -> Result<Option<Draft>> {
         let About { name, subject, record, deciding } = *what;
         let (event_date, due) = (deciding.event_date, deciding.due);
         let mut body = Outcome {
