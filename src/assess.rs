@@ -12,7 +12,7 @@ use std::sync::{Arc, RwLock};
 use crate::audit::Pseudonyms;
 use crate::clock::Today;
 use crate::config::{ClassChoice, Config, Dataset, EventSource, Lookup};
-use crate::hold::{Holds, Subject};
+use crate::hold::{EventRange, Holds, Subject};
 use crate::judge::{Bound, RuleToday, Standing, Verdict, judge};
 use crate::record::{Doubt, Reading, Record};
 use crate::schedule::history::Former;
@@ -169,7 +169,7 @@ impl Assessor {
             looked_up.iter().find(|(known, _)| *known == at).map(|(_, reading)| reading).or_else(|| record.readings.get(at))
         };
         let holds = self.holds.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let protecting = if holds.is_empty() { None } else { self.protecting(&holds, dataset, record, rules) };
+        let protecting = if holds.is_empty() { None } else { self.protecting(&holds, dataset, record, rules, &reading) };
         let verdict = judge(rules, reading, protecting.as_ref().map(|(id, kind)| (id.as_str(), kind.as_str())));
         let formers = self.formers.get(&dataset.address).map_or(&[][..], Vec::as_slice);
         formers.iter().fold(verdict, |verdict, former| {
@@ -178,7 +178,31 @@ impl Assessor {
         })
     }
 
-    fn protecting(&self, holds: &Holds, dataset: &Dataset, record: &Record, rules: &[RuleToday]) -> Option<(String, String)> {
+    /// Whether some hold in force names a subject.
+    pub fn holds_name_subjects(&self) -> bool {
+        self.holds.read().unwrap_or_else(std::sync::PoisonError::into_inner).name_subjects()
+    }
+
+    fn protecting<'r>(
+        &self,
+        holds: &Holds,
+        dataset: &Dataset,
+        record: &Record,
+        rules: &[RuleToday],
+        reading: &dyn Fn(&EventName) -> Option<&'r Reading>,
+    ) -> Option<(String, String)> {
+        // In each zone that applies; what cannot be told may be within.
+        let within = |range: &EventRange| {
+            dataset.events.iter().filter(|(name, _)| range.event.as_deref().is_none_or(|one| one == name.as_str())).any(|(name, _)| {
+                match reading(name) {
+                    Some(Reading::At(moment)) => {
+                        rules.iter().any(|one| range.holds(name.as_str(), moment.date_in(&one.rule.schedule.zone)))
+                    }
+                    Some(Reading::NotYet) => false,
+                    Some(Reading::Doubt(_) | Reading::Elsewhere(_)) | None => true,
+                }
+            })
+        };
         let classes: Vec<&str> = rules.iter().map(|rule| rule.rule.class.id.as_str()).collect();
         let it = Subject {
             dataset: &dataset.address,
@@ -187,6 +211,7 @@ impl Assessor {
             subject_names: &|| {
                 record.subject.as_deref().map_or_else(Vec::new, |subject| self.pseudonyms.all_for_subject(subject.as_bytes()))
             },
+            within: &within,
         };
         // Without a rule there is no schedule and no zone; the record stays in any case. The earliest zone's date keeps a hold longest.
         let today = rules.iter().map(|rule| rule.today).min().unwrap_or(jiff::civil::Date::MIN);

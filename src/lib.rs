@@ -48,6 +48,7 @@ pub mod finding;
 pub mod hold;
 pub mod judge;
 pub mod plan;
+pub mod protect;
 pub mod record;
 pub mod recover;
 pub mod register;

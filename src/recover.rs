@@ -14,7 +14,8 @@
 //! and the next start tries again. Nothing is guessed.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -25,7 +26,6 @@ use crate::config::{Dataset, Mode};
 use crate::dispose::{BY, spend};
 use crate::error::{Error, Kind, Result};
 use crate::finding::Finding;
-use crate::hold::Holds;
 use crate::plan::{Item, Tally};
 use crate::register::{OpenIntent, Unfinished};
 use crate::review::{self, Batch};
@@ -65,7 +65,10 @@ impl Session {
         let log = self.config.state.join("audit");
         let projected = self.register.project(&log).await?;
         // Recovery may remove what is left of records; a hold wins here as anywhere.
-        *self.holds.write().unwrap_or_else(PoisonError::into_inner) = Holds::new(self.register.holds().await?);
+        if !self.shared.holds_loaded.load(Ordering::Relaxed) {
+            self.load_holds().await?;
+            self.shared.holds_loaded.store(true, Ordering::Relaxed);
+        }
         for dataset in &self.config.datasets {
             if projected.open.iter().any(|open| open.store == dataset.store.name() && open.dataset == dataset.name) {
                 self.refresh_approvals(dataset).await?;

@@ -33,7 +33,7 @@ use serde_json::Value;
 
 use crate::audit::{Entry, Kind as EntryKind, Reader};
 use crate::error::{Error, Kind, Result, escape, hex};
-use crate::hold::{Hold, Holds, Scope, Subject};
+use crate::hold::{Hold, Holds, Subject};
 use crate::schedule::{Disposition, RecordClass, Schedule, Schedules, Terms};
 
 use reviews::{Rested, Reviews};
@@ -423,6 +423,11 @@ impl Replay {
             classes: &[class],
             record_names: &|| vec![text("record")],
             subject_names: &|| entry.str("subject").map(str::to_owned).into_iter().collect(),
+            // Of the record's events, the log tells the one that decided.
+            within: &|range| {
+                let day = entry.str("event_date").and_then(|day| day.parse().ok());
+                day.is_some_and(|day| range.holds(entry.str("event").unwrap_or_default(), day))
+            },
         };
         let today = entry.time().map_or(Date::MAX, |at| schedule.zone.to_datetime(at).date());
         // What was announced before the hold may have been under way.
@@ -441,15 +446,15 @@ impl Replay {
         let id = entry.str("hold").unwrap_or_default().to_owned();
         if entry.kind == EntryKind::HoldReleased {
             self.holds.remove(&id);
-        } else {
-            let part = |name: &str| entry.fields.get("scope")?.get(name)?.as_str().map(str::to_owned);
-            let scope = Scope { subject: part("subject"), record: part("record"), class: part("class"), dataset: part("dataset") };
-            let kind = entry.str("hold_kind").unwrap_or("other").to_owned();
-            let until = entry.str("until").and_then(|day| day.parse().ok());
-            let since = self.holds.get(&id).filter(|(_, before)| before.scope == scope).map_or(entry.n, |(since, _)| *since);
-            self.holds.insert(id.clone(), (since, Hold { id, kind, scope, until }));
+            self.arranged.remove(&id);
+            return;
         }
-        self.arranged = Holds::new(self.holds.values().map(|(_, hold)| hold.clone()));
+        let hold = Hold::of_entry(entry);
+        // One that may have been over meanwhile begins anew.
+        let lasted = |before: &Hold| before.scope == hold.scope && entry.time().is_some_and(|at| before.surely_lasts(at));
+        let since = self.holds.get(&id).filter(|(_, before)| lasted(before)).map_or(entry.n, |(since, _)| *since);
+        self.holds.insert(id, (since, hold.clone()));
+        self.arranged.insert(hold);
     }
 }
 

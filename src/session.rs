@@ -11,6 +11,7 @@
 
 mod decide;
 mod edits;
+mod holds;
 mod pause;
 mod reviews;
 mod shared;
@@ -18,7 +19,7 @@ mod shared;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -41,6 +42,7 @@ use crate::spool::{self, Spool};
 use crate::store::BATCH;
 pub use decide::Told;
 pub use edits::{Edit, edit, edit_id, formers};
+pub use holds::{Extension, HoldOrder, NamedHold, Which, hold as hold_of, named as named_holds};
 pub use reviews::{Listed, Looked, Reviews, batch_of, is_reviewed, records_of_batch, review_planned};
 use shared::Shared;
 
@@ -161,6 +163,7 @@ impl Session {
         };
         // Recovery removes nothing but what is left of records that are gone.
         session.recovered.extend(session.recover().await?);
+        session.rename_holds().await?;
         session.write_down().await?;
         session.formers = Arc::new(formers(&session.config, Some(&session.register), now).await?);
         session.load_pauses().await?;
@@ -177,9 +180,13 @@ impl Session {
             epoch = anew.create_epoch(year)?;
             pseudonyms = Arc::new(anew);
         }
-        *self.holds.write().unwrap_or_else(PoisonError::into_inner) = Holds::new(self.register.holds().await?);
         let formers = Arc::new(formers(&config, Some(&self.register), now).await?);
-        Ok(Self { now, pseudonyms, epoch, formers, ..self.configured(config) })
+        let new_year = epoch.year() != self.epoch.year();
+        let renewed = Self { now, pseudonyms, epoch, formers, ..self.configured(config) };
+        if new_year {
+            renewed.rename_holds().await?;
+        }
+        Ok(renewed)
     }
 
     /// This session with another configuration, for what depends on no clock.
@@ -262,6 +269,7 @@ impl Session {
             approvals: Arc::clone(&self.shared.approvals),
             brake: self.brake(dataset),
             done: Arc::clone(&progress.done),
+            hands: self.shared.hands.clone(),
         }))
     }
 

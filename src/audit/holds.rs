@@ -5,16 +5,19 @@
 //! ```text
 //! hold-placed     hold       the id; placed again while in force, it has the new scope and last day
 //!                 hold_kind  litigation, restriction, ...
-//!                 scope      an object: subject, record (pseudonyms), class, dataset (store/dataset); all that are given must match, none is everything
+//!                 scope      an object: subject, record (pseudonyms), class, dataset (store/dataset), event_from and event_to (days, inclusive, in which
+//!                            the event that decides fell; `event`: this one only); all that are given must match, none is everything
 //!                 until      the last day, 2026-11-30; not there: until it is released
+//!                 review, owner, matter, reason, person: for people
 //! hold-released   hold       the id
+//!                 reason, person: for people
 //! ```
 //!
 //! A destruction was under a hold when the hold stands in the log **before the intent** that the destruction belongs to: who places a hold must
 //! make it known to runs in progress before it is in the log. What was announced before the hold and went after it may have been under way.
 //! A last day ends with the day of the schedule's zone, which is not known here, so on it only what is certain in every zone is told; `audit
 //! replay` knows the zone. Names are compared as they stand: a hold on a pseudonym of one year does not reach outcomes named with another year's key,
-//! so a hold that outlives its year is to be placed again with the new names.
+//! so a hold that outlives its year is placed again with the new names. While some hold names a subject, outcomes name theirs (`subject`).
 
 use std::collections::HashMap;
 
@@ -31,6 +34,10 @@ pub(super) struct Scope {
     record: Part,
     class: Part,
     dataset: Part,
+    event: Part,
+    /// Days as they are written, whose order is that of time.
+    event_from: Option<[u8; 10]>,
+    event_to: Option<[u8; 10]>,
 }
 
 /// What is compared with a scope.
@@ -40,6 +47,9 @@ pub(super) struct Facts {
     pub(super) record: Id,
     pub(super) class: Option<Id>,
     pub(super) dataset: Id,
+    /// The event that decided, and its day.
+    pub(super) event: Option<Id>,
+    pub(super) day: Option<[u8; 10]>,
     /// The time in the entry, to the minute.
     pub(super) at: [u8; 16],
 }
@@ -51,29 +61,37 @@ pub(super) struct Placed {
     scope: Scope,
     /// The minute from which on the last day may be over somewhere.
     over: Option<[u8; 16]>,
+    /// The minute of the entry.
+    at: [u8; 16],
 }
 
 impl Placed {
     /// Reads the body of `hold-placed`, strictly: a hold that is not understood protects who knows what.
-    pub(super) fn parse(line: &str) -> Result<Self, String> {
+    pub(super) fn parse(line: &str, at: &str) -> Result<Self, String> {
         let (mut hold, mut scope, mut over) = (None, None, None);
         scan(line, |name, value| {
             match name {
                 "hold" => hold = Some(text(value)?.into_owned()),
                 "scope" => scope = Some(Scope::parse(value)?),
                 "until" if value != "null" => {
-                    let until = read::<jiff::civil::Date>(value).ok().filter(|_| value.len() == "\"2026-11-30\"".len());
-                    let until = until.ok_or("expected `until` to be a day such as 2026-11-30")?;
+                    let until = day("until", value)?;
                     // The day ends first where clocks are fourteen hours ahead.
-                    over = format!("{until}T10:00").into_bytes().try_into().ok();
+                    over = format!("{}T10:00", str::from_utf8(&until).unwrap_or_default()).into_bytes().try_into().ok();
                 }
                 _ => {}
             }
             Ok(())
         })?;
         let missing = |name| format!("expected `{name}` in an entry of kind hold-placed, found none");
-        Ok(Self { hold: hold.ok_or_else(|| missing("hold"))?, scope: scope.ok_or_else(|| missing("scope"))?, over })
+        let at = at.as_bytes().first_chunk().copied().unwrap_or_default();
+        Ok(Self { hold: hold.ok_or_else(|| missing("hold"))?, scope: scope.ok_or_else(|| missing("scope"))?, over, at })
     }
+}
+
+/// Reads a day, strictly.
+fn day(name: &str, value: &str) -> Result<[u8; 10], String> {
+    let day = read::<jiff::civil::Date>(value).ok().and_then(|_| text(value).ok()?.as_bytes().try_into().ok());
+    day.ok_or_else(|| format!("expected `{name}` to be a day such as 2026-11-30"))
 }
 
 /// Reads the id in the body of `hold-released`.
@@ -97,9 +115,17 @@ impl Scope {
                 "record" => &mut scope.record,
                 "class" => &mut scope.class,
                 "dataset" => &mut scope.dataset,
+                "event" => &mut scope.event,
+                "event_from" | "event_to" => {
+                    let part = if name == "event_from" { &mut scope.event_from } else { &mut scope.event_to };
+                    if value != "null" {
+                        *part = Some(day(name, value)?);
+                    }
+                    return Ok(());
+                }
                 _ => {
                     return Err(format!(
-                        "expected only subject, record, class and dataset in `scope`, found `{}`",
+                        "expected only subject, record, class, dataset, event, event_from and event_to in `scope`, found `{}`",
                         crate::error::escape(name.as_bytes())
                     ));
                 }
@@ -118,6 +144,9 @@ impl Scope {
             && fits(self.record, Some(it.record))
             && fits(self.class, it.class)
             && fits(self.dataset, Some(it.dataset))
+            && fits(self.event, it.event)
+            && self.event_from.is_none_or(|from| it.day.is_some_and(|day| from <= day))
+            && self.event_to.is_none_or(|to| it.day.is_some_and(|day| day <= to))
     }
 
     /// Under which name holds of this scope are looked up: one that few records share.
@@ -146,9 +175,11 @@ pub(super) struct Holds {
 impl Holds {
     /// A hold is placed, or placed anew.
     pub(super) fn place(&mut self, n: u64, placed: Placed) {
-        let Placed { hold, scope, over } = placed;
+        let Placed { hold, scope, over, at } = placed;
         let before = self.remove(&hold);
-        let since = before.filter(|before| before.scope == scope).map_or(n, |before| before.since);
+        // One that may have been over meanwhile begins anew.
+        let lasted = |before: &Hold| before.scope == scope && before.over.is_none_or(|over| at < over);
+        let since = before.filter(lasted).map_or(n, |before| before.since);
         self.by_key.entry(scope.key()).or_default().push(hold.clone());
         self.all.insert(hold, Hold { since, scope, over });
     }

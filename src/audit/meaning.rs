@@ -40,6 +40,7 @@ pub(super) enum Event {
         context: Arc<Context>,
         record: Id,
         subject: Option<Id>,
+        day: Option<[u8; 10]>,
         intent: Option<u64>,
         approval: Option<Box<Approval>>,
     },
@@ -70,6 +71,8 @@ pub(super) struct Context {
     /// `store/dataset`.
     dataset: Id,
     class: Option<Id>,
+    /// The event that decided.
+    event: Option<Id>,
     /// The time in the entry, to the minute.
     at: [u8; 16],
 }
@@ -93,6 +96,8 @@ pub(super) fn read_entry<'a>(n: u64, bytes: &'a [u8], before: &mut Before) -> Re
                 "store" => body.store = Some(text(value)?),
                 "dataset" => body.dataset = Some(text(value)?),
                 "class" => body.class = Some(text(value)?),
+                "event" => body.event = Some(text(value)?),
+                "event_date" => body.event_date = Some(text(value)?),
                 "record" => body.record = Some(text(value)?),
                 "subject" if value != "null" => body.subject = Some(text(value)?),
                 "intent" => body.intent = Some(value),
@@ -112,7 +117,7 @@ pub(super) fn read_entry<'a>(n: u64, bytes: &'a [u8], before: &mut Before) -> Re
         return Err("expected one line, found a line break".to_owned());
     }
     let event = match head.kind {
-        Kind::HoldPlaced => Some(Event::HoldPlaced { n, placed: Box::new(Placed::parse(line)?) }),
+        Kind::HoldPlaced => Some(Event::HoldPlaced { n, placed: Box::new(Placed::parse(line, head.at)?) }),
         Kind::HoldReleased => Some(Event::HoldReleased { n, hold: released(line)? }),
         kind @ (Kind::Approved | Kind::ReviewRefused | Kind::ReviewExtended | Kind::ReviewWithdrawn) => {
             Some(Event::Reviewed { n, decided: Box::new(Decided::parse(kind, line)?) })
@@ -128,23 +133,24 @@ pub(super) fn read_entry<'a>(n: u64, bytes: &'a [u8], before: &mut Before) -> Re
 pub(super) struct Before {
     /// The time, which was found to be one.
     at: String,
-    names: [String; 4],
+    names: [String; 5],
     context: Option<Arc<Context>>,
 }
 
 impl Before {
-    fn context(&mut self, names: [&str; 4], at: &str) -> Arc<Context> {
+    fn context(&mut self, names: [&str; 5], at: &str) -> Arc<Context> {
         if let Some(context) = &self.context
             && self.names == names
             && at.as_bytes().starts_with(&context.at)
         {
             return Arc::clone(context);
         }
-        let [run, store, dataset, class] = names;
+        let [run, store, dataset, class, event] = names;
         let context = Context {
             group: id(&[run, store, dataset]),
             dataset: id(&[&format!("{store}/{dataset}")]),
             class: (!class.is_empty()).then(|| id(&[class])),
+            event: (!event.is_empty()).then(|| id(&[event])),
             at: at.as_bytes().first_chunk().copied().unwrap_or_default(),
         };
         self.names = names.map(str::to_owned);
@@ -171,6 +177,8 @@ struct Body<'a> {
     store: Option<Cow<'a, str>>,
     dataset: Option<Cow<'a, str>>,
     class: Option<Cow<'a, str>>,
+    event: Option<Cow<'a, str>>,
+    event_date: Option<Cow<'a, str>>,
     record: Option<Cow<'a, str>>,
     subject: Option<Cow<'a, str>>,
     intent: Option<&'a str>,
@@ -188,7 +196,8 @@ impl Body<'_> {
         let (Some(run), Some(store), Some(dataset)) = (&self.run, &self.store, &self.dataset) else {
             return Err(format!("expected `run`, `store` and `dataset` in an entry of kind {kind}"));
         };
-        let context = before.context([run, store, dataset, self.class.as_deref().unwrap_or_default()], head.at);
+        let (class, event) = (self.class.as_deref().unwrap_or_default(), self.event.as_deref().unwrap_or_default());
+        let context = before.context([run, store, dataset, class, event], head.at);
         let missing = |name| format!("expected `{name}` in an entry of kind {kind}, found none");
         Ok(match kind {
             Kind::Intent => {
@@ -207,13 +216,14 @@ impl Body<'_> {
             _ => {
                 let record = id(&[self.record.as_deref().ok_or_else(|| missing("record"))?]);
                 let subject = self.subject.as_deref().map(|subject| id(&[subject]));
+                let day = self.event_date.as_deref().and_then(|day| day.as_bytes().try_into().ok());
                 // What was kept, or found there, needs no approval.
                 let gone = match kind {
                     Kind::Recovered => matches!(self.found, Some("\"gone\"" | "\"remains\"" | "\"anonymised\"")),
                     _ => matches!(kind, Kind::Destroyed | Kind::Anonymised),
                 };
                 let approval = Approval::parse(self.batch.as_deref(), self.approval)?.filter(|_| gone);
-                Event::Outcome { n, kind, context, record, subject, intent: self.intent.map(read).transpose()?, approval }
+                Event::Outcome { n, kind, context, record, subject, day, intent: self.intent.map(read).transpose()?, approval }
             }
         })
     }
@@ -294,7 +304,7 @@ impl Meaning {
                     self.narrow();
                 }
             }
-            Event::Outcome { n, kind, context, record, subject, intent: named, approval } => {
+            Event::Outcome { n, kind, context, record, subject, day, intent: named, approval } => {
                 self.count(context.group, Some(kind));
                 if !self.share.has(&record) {
                     return Ok(());
@@ -313,7 +323,8 @@ impl Meaning {
                     checked.map_err(|why| (n, format!("{kind}, but {why}")))?;
                 }
                 if matches!(kind, Kind::Destroyed | Kind::Anonymised) {
-                    let facts = Facts { subject, record, class: context.class, dataset: context.dataset, at: context.at };
+                    let Context { class, dataset, event, at, .. } = *context;
+                    let facts = Facts { subject, record, class, dataset, event, day, at };
                     if let Some(hold) = self.holds.protecting(&facts, intent) {
                         return Err((n, format!("{kind}, but the hold of entry {hold} was in force before its intent, entry {intent}")));
                     }
@@ -471,7 +482,10 @@ mod tests {
     }
 
     fn destroyed(record: &str) -> (Kind, Value) {
-        (Kind::Destroyed, json!({"run": "r", "store": "s", "dataset": "d", "record": record, "class": "c", "subject": "2026:s"}))
+        (
+            Kind::Destroyed,
+            json!({"run": "r", "store": "s", "dataset": "d", "record": record, "class": "c", "subject": "2026:s", "event": "e", "event_date": "2026-02-01"}),
+        )
     }
 
     #[test]
@@ -489,6 +503,9 @@ mod tests {
             json!({"dataset": "s/d"}),
             json!({"record": "a", "subject": "2026:s", "class": "c", "dataset": "s/d"}),
             json!({"record": null, "class": "c"}),
+            json!({"event_from": "2026-02-01", "event_to": "2026-02-01"}),
+            json!({"event": "e", "event_from": "2026-01-31", "event_to": null}),
+            json!({"event_to": "2026-02-01", "class": "c"}),
         ];
         for scope in scopes {
             let (n, what) = gone(vec![placed(&scope, None)]).unwrap_err();
@@ -510,6 +527,9 @@ mod tests {
             json!({"class": "d"}),
             json!({"dataset": "s/e"}),
             json!({"record": "a", "class": "d"}),
+            json!({"event_from": "2026-02-02"}),
+            json!({"event_to": "2026-01-31"}),
+            json!({"event": "f", "event_from": "2026-01-31"}),
         ] {
             assert!(gone(vec![placed(&scope, None)]).is_ok(), "of others: {scope}");
         }

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Common, DONE, FINDINGS, print_line};
-use crate::clock::Today;
+use crate::clock::{self, Today};
 use crate::config::{Config, Dataset, EventSource};
 use crate::error::Result;
 use crate::finding::{Finding, Severity};
@@ -42,6 +42,12 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     let today = Today::now();
     let mut findings = crate::schedule::check::check(&config.schedules, |zone| today.date_in(zone));
     findings.extend(config.check());
+    for one in super::hold::read(&config).await? {
+        if let Some(day) = one.hold.about.review.filter(|_| one.hold.review_is_overdue(clock::now())) {
+            let text = format!("was to be reviewed by {day}, which is past; `hold extend` with a new day of review, or `hold release`");
+            findings.push(Finding::warning(format!("hold {}", one.hold.id), text));
+        }
+    }
     if options.connect {
         for store in &config.stores {
             match store.check().await {

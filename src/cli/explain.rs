@@ -9,15 +9,13 @@ use super::{Common, DONE, FINDINGS, plan::read_holds, print_line};
 use crate::assess::{Assessment, Assessor};
 use crate::audit::{Entry, Pseudonyms};
 use crate::clock::Today;
-use crate::config::{Config, Dataset};
-use crate::error::{Error, Kind, Result, escape};
+use crate::error::{Kind, Result};
 use crate::record::Address;
 use crate::register::Register;
 use crate::report;
 use crate::schedule::Disposition;
 use crate::session::{self, Reviews};
 use crate::store::Found;
-use crate::yaml::suggest;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -28,7 +26,7 @@ pub(crate) struct Options {
 
 pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     let config = common.load()?;
-    let (address, dataset) = find_dataset(&config, &options.address)?;
+    let (address, dataset) = config.find(&options.address)?;
     let pseudonyms = Arc::new(Pseudonyms::open(&config.state.join("keys"))?);
     let holds = Arc::new(RwLock::new(read_holds(&config).await?));
     let names = pseudonyms.all_for(&address.store, &address.dataset, address.key.as_bytes());
@@ -81,17 +79,6 @@ async fn where_it_is_reviewed(reviews: &Reviews<'_>, address: &Address, assessme
         text += &format!("; {decision}");
     }
     Ok(Some(text))
-}
-
-/// The dataset of an address, with a helpful error when there is none.
-pub(super) fn find_dataset(config: &Config, text: &str) -> Result<(Address, Arc<Dataset>)> {
-    let address = Address::parse(text).map_err(|error| Error::new(Kind::Usage, error))?;
-    let wanted = format!("{}/{}", address.store, address.dataset);
-    let dataset = config.dataset(&address.store, &address.dataset).cloned().ok_or_else(|| {
-        let hint = suggest(&wanted, config.datasets.iter().map(|dataset| dataset.address.as_str()));
-        Error::new(Kind::Usage, format!("no dataset is called \"{}\"{hint}", escape(wanted.as_bytes())))
-    })?;
-    Ok((address, dataset))
 }
 
 fn as_json(address: &Address, found: &Found, assessment: Option<&Assessment>, entries: &[Entry]) -> serde_json::Value {

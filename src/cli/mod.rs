@@ -4,11 +4,13 @@
 //! progress and no colour. Exit codes: 0 done; 1 done, with findings or failures; 2 usage or configuration; 3 refused (limit, lock, clock);
 //! 4 the audit log is not intact.
 
+mod attend;
 mod audit;
 mod check;
 mod daemon;
 mod explain;
 mod generate;
+mod hold;
 mod pause;
 mod plan;
 mod progress;
@@ -70,6 +72,9 @@ enum Verb {
     Pause(pause::Options),
     /// Lift the pause of a store, or every pause
     Resume(resume::Options),
+    /// Forbid to destroy records: place, extend, release, list and show holds
+    #[command(subcommand)]
+    Hold(hold::Verb),
     /// The schedule in force, and edits of it
     #[command(subcommand)]
     Schedule(schedule::Verb),
@@ -114,6 +119,7 @@ impl Cli {
             Verb::Status => status::execute(common).await,
             Verb::Pause(options) => pause::execute(common, &options).await,
             Verb::Resume(options) => resume::execute(common, &options).await,
+            Verb::Hold(verb) => hold::execute(common, verb).await,
             Verb::Schedule(verb) => schedule::execute(common, &verb).await,
             Verb::Review(verb) => review::execute(common, &verb).await,
             Verb::Explain(options) => explain::execute(common, &options).await,
@@ -159,6 +165,17 @@ pub(crate) fn confirm(yes: bool, act: &str, word: &str) -> Result<()> {
         return Err(Error::new(Kind::Usage, format!("{act} cannot be undone; say --yes if it is meant")));
     }
     tell_line(&format!("{act} cannot be undone. Type {word} to go on:"))?;
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).map_err(|error| Error::with_source(Kind::Io, "standard input cannot be read", error))?;
+    if line.trim() == word { Ok(()) } else { Err(Error::new(Kind::Refused, "nothing was done")) }
+}
+
+/// Asks the person at the terminal to type `word`, unless it is said already.
+pub(crate) fn agree(question: &str, word: &str) -> Result<()> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::new(Kind::Usage, format!("{question} Say --yes if it is meant, or --preview to look only")));
+    }
+    tell_line(&format!("{question} Type {word} to go on:"))?;
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).map_err(|error| Error::with_source(Kind::Io, "standard input cannot be read", error))?;
     if line.trim() == word { Ok(()) } else { Err(Error::new(Kind::Refused, "nothing was done")) }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::attend::attend;
 use super::{Common, progress, tell_line};
 use crate::config::Dataset;
 use crate::control::{Client, Reply, Request, peer};
@@ -39,9 +40,11 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
             tell_line(&report::finding(finding))?;
         }
     }
+    let attending = attend(&session).await;
     let mut rans = Vec::new();
     let result = run_all(common, options, &session, &datasets, &mut rans).await;
     let rows: Vec<Value> = rans.iter().map(report::ran_json).collect();
+    drop(attending);
     let (recovered, anchors) = (std::mem::take(&mut session.recovered), session.log.anchors());
     let closed = session.close().await;
     let anchors = anchors.states();

@@ -38,6 +38,8 @@ pub struct Dataset {
     pub backups: Option<Period>,
     /// How its keys appear in the audit log.
     pub keys: KeyNames,
+    /// The column or capture that names the subject of a record.
+    pub subject: Option<String>,
     /// The lowest grade of destruction; `None`: whatever the store can do.
     pub at_least: Option<String>,
     /// Whether a record is destroyed although the grade cannot be met (`else: accept`).
@@ -159,6 +161,7 @@ pub(super) struct Parts {
     events: Vec<(EventName, EventSource)>,
     defaults: Defaults,
     keys: KeyNames,
+    subject: Option<String>,
     at_least: Option<String>,
     accept_lower: bool,
 }
@@ -180,6 +183,7 @@ impl Parts {
             window: self.defaults.window,
             backups: self.defaults.backups,
             keys: self.keys,
+            subject: self.subject,
             at_least: self.at_least,
             accept_lower: self.accept_lower,
         }
@@ -238,7 +242,8 @@ pub(super) fn read(
     kind.dataset(&head, &mut fields, problems);
     fields.finish(&format!("dataset \"{}\"", escape(name.as_bytes())), problems);
     let (classes, _) = choice?;
-    Some((Parts { classes, events, defaults, keys, at_least: at_least.map(|(grade, _)| grade.to_owned()), accept_lower }, marks))
+    let (subject, at_least) = (subject.map(|(name, _)| name.to_owned()), at_least.map(|(grade, _)| grade.to_owned()));
+    Some((Parts { classes, events, defaults, keys, subject, at_least, accept_lower }, marks))
 }
 
 fn rules_of(choice: &ClassChoice) -> Vec<&Rule> {

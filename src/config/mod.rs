@@ -24,6 +24,7 @@ pub use service::{DEFAULT_CONTROL, Service};
 use crate::audit::{Anchor, Settings};
 use crate::error::{Error, Kind, Result, escape};
 use crate::finding::Finding;
+use crate::record::Address;
 use crate::schedule::{Disposition, Period, RecordClass, Schedules, Timetable, Window};
 use crate::store::{KINDS, Store, StoreHead};
 use crate::yaml::{Document, Fields, Mark, Node, Problems, Value, join, near, suggest};
@@ -212,6 +213,17 @@ impl Config {
     /// The dataset with this address, if there is one.
     pub fn dataset(&self, store: &str, name: &str) -> Option<&Arc<Dataset>> {
         self.datasets.iter().find(|dataset| dataset.store.name() == store && dataset.name == name)
+    }
+
+    /// The record at an address as people write it, and its dataset; a helpful error when there is no such dataset.
+    pub fn find(&self, address: &str) -> Result<(Address, Arc<Dataset>)> {
+        let address = Address::parse(address).map_err(|error| Error::new(Kind::Usage, error))?;
+        let wanted = format!("{}/{}", address.store, address.dataset);
+        let dataset = self.dataset(&address.store, &address.dataset).cloned().ok_or_else(|| {
+            let hint = suggest(&wanted, self.datasets.iter().map(|dataset| dataset.address.as_str()));
+            Error::new(Kind::Usage, format!("no dataset is called \"{}\"{hint}", escape(wanted.as_bytes())))
+        })?;
+        Ok((address, dataset))
     }
 
     /// The datasets that `STORE` or `STORE/DATASET` selects; all for `None`. A dataset whose dates lie in another one comes before that: were

@@ -3,12 +3,14 @@
 //! One request a connection. The service greets with `hello`; the client sends one line of JSON, such as `{"verb":"status"}`; the service answers
 //! with lines of JSON, the last of which is `done` with the exit code that the same verb would have ended with on its own. The service asks the
 //! kernel who is at the other end ([`peer`]): root, the service's own user and the group `retentiond` may change things, the group
-//! `retentiond-read` may ask for the status, everybody else is turned away. A line is at most [`MAX_LINE`] bytes.
+//! `retentiond-read` may ask for the status, everybody else is turned away. A line is at most [`MAX_LINE`] bytes, or [`MAX_ORDER`] of who may change
+//! things.
 //!
 //! A verb that finds no service behind the socket acts itself, under the lock of the state folder. So there is one writer at any time, and the log
-//! is the same either way.
+//! is the same either way. While `retentiond run` has that lock, it answers behind the socket itself, to what cannot wait: holds, pauses, the status.
 
 pub mod client;
+pub mod listen;
 pub mod peer;
 pub mod status;
 
@@ -19,8 +21,13 @@ use crate::review::Order;
 pub use client::Client;
 pub use status::Status;
 
+use crate::session::HoldOrder;
+
 /// The longest line that either side takes.
 pub const MAX_LINE: usize = 64 * 1024;
+
+/// The longest line taken of who may change things: a table of holds.
+pub const MAX_ORDER: usize = 16 * 1024 * 1024;
 
 /// What a client may ask for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +100,14 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         on_behalf_of: Option<String>,
     },
+    /// Place, extend or release holds.
+    Hold {
+        /// What to do.
+        order: HoldOrder,
+        /// Whom root acts for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        on_behalf_of: Option<String>,
+    },
     /// Load schedule and configuration anew.
     Reload {},
 }
@@ -113,15 +128,15 @@ pub enum Reply {
     },
     /// The status.
     Status(Box<Status>),
-    /// What a verb shows or says.
-    Told {
+    /// What a run over one dataset did.
+    Ran {
         /// For people.
         text: String,
         /// For programs.
         json: serde_json::Value,
     },
-    /// What a run over one dataset did.
-    Ran {
+    /// What was done.
+    Told {
         /// For people.
         text: String,
         /// For programs.
@@ -150,6 +165,7 @@ impl Request {
             | Self::Run { on_behalf_of, .. }
             | Self::Pause { on_behalf_of, .. }
             | Self::Review { on_behalf_of, .. }
+            | Self::Hold { on_behalf_of, .. }
             | Self::Resume { on_behalf_of, .. } => on_behalf_of.as_deref(),
             Self::Status {} | Self::Reviews { .. } | Self::ReviewRecords { .. } | Self::Reload {} => None,
         }

@@ -10,6 +10,12 @@ pub struct Status {
     pub service: Option<Service>,
     /// What is paused.
     pub pauses: Vec<Pause>,
+    /// How many holds are in force.
+    #[serde(default)]
+    pub holds: u64,
+    /// The ids of holds whose day of review is over.
+    #[serde(default)]
+    pub holds_to_review: Vec<String>,
     /// The edit through which records may wait.
     pub edit: Option<Edit>,
     /// What waits for people to review it.
@@ -131,6 +137,7 @@ impl Status {
         let unwell = |last: &Last| !matches!(last.how.as_deref(), Some("done" | "reported"));
         self.service.as_ref().is_some_and(|service| service.reload_refused.is_some())
             || !self.pauses.is_empty()
+            || !self.holds_to_review.is_empty()
             || self.datasets.iter().any(|one| one.failures > 0 || one.running.is_none() && one.last.as_ref().is_some_and(unwell))
     }
 }

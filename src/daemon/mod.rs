@@ -14,13 +14,12 @@
 //! SIGINT finish the records in hand, write their outcomes, publish and end; a second one ends at once, which is as safe as any crash. SIGUSR1 logs
 //! the status.
 //!
-//! **Others.** [`listen`] answers on the control socket; [`notify`] tells systemd how it stands, and feeds the watchdog while every run makes
+//! **Others.** [`crate::control::listen`] takes what clients ask for; [`notify`] tells systemd how it stands, and feeds the watchdog while every run makes
 //! progress. **What it never does:** decide anything about a record. That is the session's, the same as for `retentiond run`.
 //!
 //! **Crash.** The agenda is made anew from the log. A pause holds, a refused plan waits, an interrupted run is settled and done again.
 
 mod agenda;
-mod listen;
 mod notify;
 mod reviews;
 mod runs;
@@ -46,7 +45,8 @@ use state::{Event, Origin, Outcome, State};
 use crate::audit::{Draft, Kind as EntryKind};
 use crate::clock;
 use crate::config::Config;
-use crate::control::{Reply, Request, Status, status};
+use crate::control::listen::{self, Ask};
+use crate::control::{Reply, Request, Status, client, status};
 use crate::dispose::BY;
 use crate::error::{Error, Kind, Result};
 use crate::session::Session;
@@ -70,7 +70,11 @@ pub async fn serve(file: &Path) -> Result<()> {
     let socket = listen::bind(&config.service.control).await?;
     let state = State::new(file, session, config, events);
     let mut service = Service::new(Arc::clone(&state)).await?;
-    let listening = tokio::spawn(listen::answer(socket, Arc::clone(&state)));
+    let asked = {
+        let state = Arc::clone(&state);
+        Arc::new(move |ask: Ask| state.tell(Event::Ask(ask)))
+    };
+    let listening = tokio::spawn(listen::answer(socket, client::state_of(&state.config()), asked));
     Notifier::ready();
     tracing::info!(datasets = service.slots.len(), state = %state.config().state.display(), "ready");
     let result = service.work(inbox).await;
@@ -208,7 +212,7 @@ impl Service {
                 self.recover = now + RECOVER;
                 result?;
             }
-            Event::Ask { request, person, replies } => return self.answer(request, person, &replies).await,
+            Event::Ask(ask) => return self.answer(ask).await,
             Event::Stop => {}
         }
         Ok(())
@@ -238,7 +242,7 @@ impl Service {
         Ok(())
     }
 
-    async fn answer(&mut self, request: Request, person: String, replies: &mpsc::UnboundedSender<Reply>) -> Result<()> {
+    async fn answer(&mut self, Ask { request, person, replies }: Ask) -> Result<()> {
         let session = self.state.session.configured(self.state.config());
         let done = match request {
             Request::Status {} => {
@@ -261,6 +265,11 @@ impl Service {
             }
             request @ (Request::Reviews { .. } | Request::ReviewRecords { .. } | Request::Review { .. }) => {
                 self.tasks.spawn(reviews::answer(Arc::clone(&self.state), request, person, replies.clone()));
+                return Ok(());
+            }
+            Request::Hold { order, .. } => {
+                // Waits for what stores have in hand, while everything else goes on.
+                self.tasks.spawn(runs::hold(Arc::clone(&self.state), order, person, replies));
                 return Ok(());
             }
             Request::Reload {} => self.reload().await.map(|()| crate::error::DONE),

@@ -9,9 +9,9 @@ use super::state::{self, Event, Origin, Outcome, State};
 use super::turns::Need;
 use crate::control::Reply;
 use crate::dispose::Stop;
-use crate::error::{Error, Kind, Result};
+use crate::error::{DONE, Error, Kind, Result};
 use crate::report;
-use crate::session::{End, Progress, Ran, exit_code, waits_for};
+use crate::session::{End, HoldOrder, Progress, Ran, exit_code, waits_for};
 
 /// What a person asked for.
 pub(super) struct Order {
@@ -124,7 +124,21 @@ pub(super) async fn by_order(state: Arc<State>, order: Order, replies: mpsc::Unb
         Some(plan) => allow(&state, plan, &order, &replies).await,
         None => run_all(&state, &order, &replies).await,
     };
-    // What the service cannot outlive, the agenda hears of too.
+    answer(&state, &replies, result);
+}
+
+/// Places, extends or releases holds.
+pub(super) async fn hold(state: Arc<State>, order: HoldOrder, person: String, replies: mpsc::UnboundedSender<Reply>) {
+    let session = state.session.configured(state.config());
+    let result = session.carry_out(&order, &person).await.map(|holds| {
+        let _ = replies.send(Reply::Told { text: report::hold_order(&order, &holds, &session.config), json: report::holds_json(&holds) });
+        DONE
+    });
+    answer(&state, &replies, result);
+}
+
+/// The last answer; what the service cannot outlive, the agenda hears of too.
+fn answer(state: &State, replies: &mpsc::UnboundedSender<Reply>, result: Result<u8>) {
     let (reply, lost) = state::done(result);
     let _ = replies.send(reply);
     if let Some(error) = lost {

@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 use super::shown;
 use super::turns::{Need, Turns};
 use crate::config::{Config, Dataset, EventSource};
-use crate::control::{Reply, Request, Status, status};
+use crate::control::listen::Ask;
+use crate::control::{Reply, Status, status};
 use crate::error::{Error, Kind, Result};
 use crate::register::{Pause, Register};
 use crate::session::{self, Progress, Session};
@@ -47,7 +48,7 @@ pub(super) enum Event {
     /// Recovery looked what became of records.
     Recovered(Result<()>),
     /// A client asks for something.
-    Ask { request: Request, person: String, replies: mpsc::UnboundedSender<Reply> },
+    Ask(Ask),
 }
 
 /// Who asked for a run.
@@ -212,6 +213,9 @@ pub(super) async fn known(config: &Config, register: &Register, pauses: Vec<Paus
     }
     status.reviews = waiting;
     let pause = |pause: Pause| status::Pause { store: pause.store, since: pause.since, reason: pause.reason, person: pause.person };
+    let (now, holds) = (crate::clock::now(), register.holds().await?);
+    status.holds = holds.iter().filter(|hold| !hold.is_surely_over(now)).count() as u64;
+    status.holds_to_review = holds.iter().filter(|hold| hold.review_is_overdue(now)).map(|hold| hold.id.clone()).collect();
     status.pauses = pauses.into_iter().map(pause).collect();
     Ok(status)
 }

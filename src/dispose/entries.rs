@@ -24,14 +24,15 @@ impl Run {
     pub(super) fn outcome(
         &self,
         common: &Stem,
-        name: &str,
-        (record, deciding, approval): (&Record, &Deciding, Option<&Approval>),
+        what: &About<'_>,
         act: Act,
         (fate, trouble): (&Fate, Option<&str>),
     ) -> Result<Option<Draft>> {
+        let About { name, subject, record, deciding, approval } = *what;
         let mut body = Outcome {
             class: deciding.class.as_str(),
             record: name,
+            subject,
             size: record.size,
             schedule: &deciding.schedule,
             event: deciding.event.as_str(),
@@ -104,6 +105,16 @@ impl Run {
     }
 }
 
+/// The record that an outcome is about.
+pub(super) struct About<'a> {
+    pub(super) name: &'a str,
+    /// The name of its subject, while some hold names one.
+    pub(super) subject: Option<&'a str>,
+    pub(super) record: &'a Record,
+    pub(super) deciding: &'a Deciding,
+    pub(super) approval: Option<&'a Approval>,
+}
+
 #[derive(Serialize)]
 pub(super) struct Intent<'a> {
     pub(super) run: &'a str,
@@ -129,6 +140,8 @@ struct Common<'a> {
 struct Outcome<'a> {
     class: &'a str,
     record: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a str>,
     size: u64,
     schedule: &'a str,
     event: &'a str,

@@ -16,6 +16,7 @@
 mod batches;
 mod brake;
 mod entries;
+mod hands;
 mod spent;
 
 use std::borrow::Cow;
@@ -29,7 +30,8 @@ use tokio::task::JoinSet;
 
 use batches::{Batch, Batches};
 pub use brake::Brake;
-use entries::Intent;
+use entries::{About, Intent};
+pub use hands::Hands;
 pub use spent::{Counts, Spent, Stop};
 
 use crate::assess::{Assessment, Assessor, why_kept};
@@ -77,6 +79,8 @@ pub struct Run {
     pub brake: Brake,
     /// Records with an outcome so far, for people who watch.
     pub done: Arc<AtomicU64>,
+    /// What all runs of the process have in the hands of stores.
+    pub hands: Hands,
 }
 
 /// Records of a batch, and what people approved of each.
@@ -204,16 +208,21 @@ impl Run {
         let permit = Permit::new(&intent);
         // Never closed; without a lane nothing but the pace is lost. Whoever is asked what became of a record must not meet the next batch there.
         let lane = lanes.acquire().await.ok();
+        // A hold that is placed from here on waits until what this batch may have taken already is settled.
+        let in_hand = self.hands.take();
         let fates = self.remove(&permit, act, (&records, &approvals), ending).await;
         let common = self.common(permit.intent)?;
         let mut spent = Spent::default();
         let mut drafts = Vec::with_capacity(records.len());
         let fates = self.settle(act, &records, fates).await;
+        drop(in_hand);
+        let name_subjects = self.assessor.holds_name_subjects();
         for ((((name, record), deciding), approval), (fate, trouble)) in
             names.iter().zip(&records).zip(&deciding).zip(&approvals).zip(fates)
         {
-            let of = (record, deciding, approval.as_deref());
-            if let Some(draft) = self.outcome(&common, name, of, act, (&fate, trouble.as_deref()))? {
+            let subject = record.subject.as_deref().filter(|_| name_subjects).map(|subject| self.epoch.subject(subject.as_bytes()));
+            let what = About { name, subject: subject.as_deref(), record, deciding, approval: approval.as_deref() };
+            if let Some(draft) = self.outcome(&common, &what, act, (&fate, trouble.as_deref()))? {
                 drafts.push(draft);
                 spent.settled.push(Arc::clone(name));
             }

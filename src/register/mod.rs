@@ -2,7 +2,8 @@
 //!
 //! Holds in force, schedules in force and before, pauses, each dataset's last run and "flagged since" are entries of the log first; the register is a table of them that can be asked
 //! quickly. It is an `SQLite` database, `STATE/register.db`. It may be deleted at any time: `retentiond register rebuild` (or the next run) reads
-//! the log again and has the same register. It never holds a record's key, only the pseudonym that the log holds.
+//! the log again and has the same register, but for one thing that the log must not know: [`HoldNames`], the plain names of what people placed holds
+//! on. Holds protect without them; only people then see pseudonyms. Of records that nobody named it never holds the key.
 //!
 //! `applied` is the number of log entries that the register reflects. On opening, the entries after it are projected; this is also how a crash is
 //! noticed: an intent without an outcome for each of its records is an [`OpenIntent`], and `applied` stays before it until recovery has written
@@ -13,6 +14,7 @@
 //! the next scan.
 
 mod facts;
+mod holds;
 mod projection;
 mod reviews;
 
@@ -23,19 +25,20 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use sqlx::{Row, Sqlite, Transaction};
 
 pub use facts::{LastRun, Pause};
+pub use holds::HoldNames;
 pub use projection::{OpenIntent, Projected, Unfinished};
 pub use reviews::Decided;
 
 use crate::error::{Error, Kind, Result};
-use crate::hold::{Hold, Scope};
 
 /// Raised when the tables change; another version is rebuilt from the log.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS schedules (id TEXT PRIMARY KEY, sha256 TEXT NOT NULL, entry INTEGER NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS holds (id TEXT PRIMARY KEY, kind TEXT NOT NULL, subject TEXT, record TEXT, class TEXT, dataset TEXT, until TEXT, entry INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS holds (id TEXT PRIMARY KEY, subject TEXT, record TEXT, entry INTEGER NOT NULL, at TEXT NOT NULL, body TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS hold_names (hold TEXT PRIMARY KEY, subject TEXT, record TEXT) STRICT;
 CREATE TABLE IF NOT EXISTS flags (dataset TEXT NOT NULL, record TEXT NOT NULL, since TEXT NOT NULL, disposition TEXT NOT NULL, due TEXT NOT NULL, run TEXT NOT NULL,
     PRIMARY KEY (dataset, record)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS texts (entry INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, sha256 TEXT NOT NULL, at TEXT NOT NULL, part INTEGER NOT NULL,
@@ -85,14 +88,19 @@ impl Register {
             Ok(register) if register.version().await == Some(VERSION) => Ok(register),
             other => {
                 // Another version or a damaged file: the log has everything that matters.
+                let mut names = Vec::new();
                 if let Ok(register) = other {
+                    // A version before there were names has none.
+                    names = register.hold_names().await.unwrap_or_default();
                     register.pool.close().await;
                 }
                 if path.exists() {
                     tracing::warn!(file = %path.display(), "the register is of another version or damaged and is rebuilt from the audit log");
                 }
                 Self::remove(state)?;
-                Self::open_at(&path, true).await
+                let register = Self::open_at(&path, true).await?;
+                register.name_holds(&names).await?;
+                Ok(register)
             }
         }
     }
@@ -169,23 +177,6 @@ impl Register {
     pub async fn schedules(&self) -> Result<HashMap<String, String>> {
         let rows = sqlx::query("SELECT id, sha256 FROM schedules").fetch_all(&self.pool).await.map_err(fail(&self.path))?;
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
-    }
-
-    /// The holds that were placed and not released.
-    pub async fn holds(&self) -> Result<Vec<Hold>> {
-        let query = sqlx::query("SELECT id, kind, subject, record, class, dataset, until FROM holds ORDER BY entry");
-        let rows = query.fetch_all(&self.pool).await.map_err(fail(&self.path))?;
-        let hold = |row: &sqlx::sqlite::SqliteRow| {
-            let until: Option<String> = row.get(6);
-            Hold {
-                id: row.get(0),
-                kind: row.get(1),
-                scope: Scope { subject: row.get(2), record: row.get(3), class: row.get(4), dataset: row.get(5) },
-                // An end that cannot be read never comes: a hold in doubt holds.
-                until: until.and_then(|day| day.parse().ok()),
-            }
-        };
-        Ok(rows.iter().map(hold).collect())
     }
 
     /// Of these pseudonyms, those that are flagged in the dataset.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use super::{Flag, Register, facts, fail, insert_flag, reviews};
+use super::{Flag, Register, facts, fail, holds, insert_flag, reviews};
 use crate::audit::{Entry, Kind as EntryKind, Reader};
 use crate::error::{Error, Kind, Result};
 use crate::schedule::history::TextKind;
@@ -145,25 +145,8 @@ impl Register {
                 EntryKind::RunFinished => facts::run_finished(&mut transaction, entry).await.map_err(&fail)?,
                 EntryKind::Paused => facts::paused(&mut transaction, entry).await.map_err(&fail)?,
                 EntryKind::Resumed => facts::resumed(&mut transaction, entry).await.map_err(&fail)?,
-                EntryKind::HoldPlaced => {
-                    let scope = |name: &str| {
-                        entry.fields.get("scope").and_then(|scope| scope.get(name)).and_then(|value| value.as_str()).map(str::to_owned)
-                    };
-                    let query = sqlx::query("INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
-                        .bind(text("hold"))
-                        .bind(text("hold_kind").unwrap_or_else(|| "other".into()))
-                        .bind(scope("subject"))
-                        .bind(scope("record"))
-                        .bind(scope("class"))
-                        .bind(scope("dataset"))
-                        .bind(text("until"))
-                        .bind(index);
-                    query.execute(&mut *transaction).await.map_err(&fail)?;
-                }
-                EntryKind::HoldReleased => {
-                    let query = sqlx::query("DELETE FROM holds WHERE id = ?").bind(text("hold"));
-                    query.execute(&mut *transaction).await.map_err(&fail)?;
-                }
+                EntryKind::HoldPlaced => holds::placed(&mut transaction, entry).await.map_err(&fail)?,
+                EntryKind::HoldReleased => holds::released(&mut transaction, entry).await.map_err(&fail)?,
                 EntryKind::Flagged => {
                     let dataset = format!("{}/{}", text("store").unwrap_or_default(), text("dataset").unwrap_or_default());
                     let flag = Flag {

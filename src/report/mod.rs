@@ -5,6 +5,7 @@
 
 mod certificate;
 mod deletion_log;
+mod holds;
 mod json;
 mod markup;
 mod reviews;
@@ -17,6 +18,7 @@ mod words;
 pub use certificate::Certificate;
 pub use deletion_log::{Form, write as write_deletion_log};
 
+pub use holds::{hold_list, hold_order, holds_json, protected as protected_text};
 pub use json::{planned as planned_json, ran as ran_json, verdict as verdict_json, verified as verified_json};
 pub use reviews::reviews;
 pub use selection::Selection;

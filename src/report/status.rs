@@ -30,6 +30,13 @@ pub fn status(status: &Status) -> String {
         let (person, reason) = (escape(pause.person.as_bytes()), escape(pause.reason.as_bytes()));
         let _ = writeln!(out, "PAUSED: {what}, since {} by {person}: {reason}", pause.since);
     }
+    if status.holds > 0 {
+        let _ = writeln!(out, "{} in force", super::count(status.holds, "hold"));
+    }
+    if !status.holds_to_review.is_empty() {
+        let ids: Vec<String> = status.holds_to_review.iter().map(|id| escape(id.as_bytes())).collect();
+        let _ = writeln!(out, "OVERDUE for review: {}; `hold list` shows them", ids.join(", "));
+    }
     if let Some(edit) = &status.edit {
         let _ = writeln!(
             out,

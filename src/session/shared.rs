@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use crate::audit::Committed;
 use crate::clock::{self, Look};
+use crate::dispose::Hands;
 use crate::error::Result;
 use crate::register::{Pause, Register};
 use crate::review::InForce;
@@ -29,6 +30,12 @@ pub(crate) struct Shared {
     pub(super) approvals: Arc<InForce>,
     /// Held while the files of review batches are written, or decided about.
     pub(super) reviewing: tokio::sync::Mutex<()>,
+    /// What the runs have in the hands of stores.
+    pub(super) hands: Hands,
+    /// Held by who changes or releases holds.
+    pub(super) holding: tokio::sync::Mutex<()>,
+    /// Whether the holds of the register are in memory; from then on memory is ahead of it.
+    pub(crate) holds_loaded: AtomicBool,
 }
 
 struct Applied {
@@ -56,6 +63,9 @@ impl Shared {
             brakes: Mutex::default(),
             approvals: Arc::default(),
             reviewing: tokio::sync::Mutex::default(),
+            hands: Hands::default(),
+            holding: tokio::sync::Mutex::default(),
+            holds_loaded: AtomicBool::new(false),
         }
     }
 

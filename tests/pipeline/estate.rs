@@ -27,6 +27,8 @@ pub struct Estate {
     options: String,
     lookup: bool,
     window: Option<Window>,
+    /// Stands in front of the store, if something does.
+    pub front: Option<Arc<dyn Store>>,
 }
 
 impl Estate {
@@ -38,7 +40,15 @@ impl Estate {
     pub fn with_class(class: &str, options: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(MemoryStore::new("memory", &["done"]));
-        Self { folder, store, schedule: Self::schedule("6 months", class), options: options.to_owned(), lookup: false, window: None }
+        Self {
+            folder,
+            store,
+            schedule: Self::schedule("6 months", class),
+            options: options.to_owned(),
+            lookup: false,
+            window: None,
+            front: None,
+        }
     }
 
     fn schedule(keep: &str, class: &str) -> String {
@@ -103,7 +113,7 @@ impl Estate {
         let schedules = Schedules::parse("test.yaml", &self.schedule).unwrap();
         let rule = schedules.rule("thing.done").unwrap();
         let has = |option: &str| self.options.contains(option);
-        let store: Arc<dyn Store> = Arc::clone(&self.store) as Arc<dyn Store>;
+        let store = self.front.clone().unwrap_or_else(|| Arc::clone(&self.store) as Arc<dyn Store>);
         let done = EventName::parse("done").unwrap();
         let lookup = Lookup { store: "memory".into(), dataset: "dates".into(), by: "key".into(), on: None, event: done.clone() };
         let dataset = |name: &str, source: EventSource| Dataset {
@@ -118,6 +128,7 @@ impl Estate {
             window: self.window.clone(),
             backups: None,
             keys: if has("keys: plain") { KeyNames::Plain } else { KeyNames::Pseudonym },
+            subject: None,
             at_least: has("at-least: forgotten-twice").then(|| "forgotten-twice".into()),
             accept_lower: has("else: accept"),
         };

@@ -2,6 +2,7 @@
 
 mod estate;
 mod faults;
+mod holds;
 mod lookups;
 mod plans;
 mod review;

@@ -6,7 +6,6 @@ use clap::Args;
 use serde_json::json;
 
 use crate::audit::{Entry, Pseudonyms, Reader};
-use crate::cli::explain::find_dataset;
 use crate::cli::{Common, DONE, print_line};
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
@@ -21,7 +20,7 @@ pub(crate) struct Options {
 
 pub(crate) fn execute(common: &Common, options: &Options) -> Result<u8> {
     let config: std::sync::Arc<Config> = common.load()?;
-    let (address, _) = find_dataset(&config, &options.address)?;
+    let (address, _) = config.find(&options.address)?;
     let pseudonyms = Pseudonyms::open(&config.state.join("keys"))?;
     let names = pseudonyms.all_for(&address.store, &address.dataset, address.key.as_bytes());
     let entries = entries_about(&config.state.join("audit"), &names)?;
@@ -43,7 +42,7 @@ pub(crate) fn execute(common: &Common, options: &Options) -> Result<u8> {
 /// The indices of the entries in the log `log` that name the record with this address; one that the log does not know is a usage error.
 pub(super) fn indices_about(common: &Common, log: &Path, address: &str) -> Result<Vec<u64>> {
     let config = common.load()?;
-    let (address, _) = find_dataset(&config, address)?;
+    let (address, _) = config.find(address)?;
     let pseudonyms = Pseudonyms::open(&config.state.join("keys"))?;
     let entries = entries_about(log, &pseudonyms.all_for(&address.store, &address.dataset, address.key.as_bytes()))?;
     if entries.is_empty() {

@@ -15,10 +15,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
-use super::state::{Event, State};
-use crate::control::client::state_of;
-use crate::control::peer::{self, Rights};
-use crate::control::{MAX_LINE, Reply, Request};
+use super::peer::{self, Rights};
+use super::{MAX_LINE, MAX_ORDER, Reply, Request};
 use crate::error::{Error, Kind, REFUSED, Result, escape};
 
 /// How many clients may be connected at a time.
@@ -30,8 +28,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait when the system has no descriptors for a new client.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// What a client asks for.
+pub struct Ask {
+    /// The request; whoever asks may do this.
+    pub request: Request,
+    /// Who asks, for the log.
+    pub person: String,
+    /// Takes the answers; the last is [`Reply::Done`].
+    pub replies: mpsc::UnboundedSender<Reply>,
+}
+
+/// Takes what clients ask for.
+pub type Take = Arc<dyn Fn(Ask) + Send + Sync>;
+
 /// Binds the socket. What is left of a service that is no more is put away; one that answers is refused.
-pub(super) async fn bind(path: &Path) -> Result<UnixListener> {
+pub async fn bind(path: &Path) -> Result<UnixListener> {
     let shown = escape(path.as_os_str().as_encoded_bytes());
     let fail = |error| Error::with_source(Kind::Io, format!("{shown}: cannot listen there; `control` names another place"), error);
     if UnixStream::connect(path).await.is_ok() {
@@ -47,17 +58,17 @@ pub(super) async fn bind(path: &Path) -> Result<UnixListener> {
     Ok(socket)
 }
 
-/// Answers clients, for as long as the service runs.
-pub(super) async fn answer(socket: UnixListener, state: Arc<State>) {
+/// Lets clients ask, for as long as it is not dropped; `state` is how they know the state folder.
+pub async fn answer(socket: UnixListener, state: String, take: Take) {
     let places = Arc::new(Semaphore::new(MOST));
     loop {
         match socket.accept().await {
             Ok((stream, _)) => {
                 // A client for whom there is no place finds the connection closed.
                 let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-                let state = Arc::clone(&state);
+                let (state, take) = (state.clone(), Arc::clone(&take));
                 tokio::spawn(async move {
-                    if let Err(error) = client(stream, &state).await {
+                    if let Err(error) = client(stream, state, &take).await {
                         tracing::debug!("a client of the control socket: {error}");
                     }
                     drop(place);
@@ -71,7 +82,7 @@ pub(super) async fn answer(socket: UnixListener, state: Arc<State>) {
     }
 }
 
-async fn client(stream: UnixStream, state: &Arc<State>) -> io::Result<()> {
+async fn client(stream: UnixStream, state: String, take: &Take) -> io::Result<()> {
     let credentials = stream.peer_cred()?;
     let (uid, gid) = (credentials.uid(), credentials.gid());
     let own = rustix::process::geteuid().as_raw();
@@ -87,17 +98,18 @@ async fn client(stream: UnixStream, state: &Arc<State>) -> io::Result<()> {
         let (change, read) = (peer::GROUP, peer::READERS);
         return refuse(&mut stream, REFUSED, format!("uid {uid} is neither root nor in the group {change} or {read}")).await;
     }
-    let hello = Reply::Hello { version: env!("CARGO_PKG_VERSION").into(), state: state_of(&state.config()) };
+    let hello = Reply::Hello { version: env!("CARGO_PKG_VERSION").into(), state };
     write(&mut stream, &hello).await?;
     let mut line = Vec::new();
-    let limited = timeout(PATIENCE, (&mut stream).take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line)).await;
+    let most = if rights == Rights::Change { MAX_ORDER } else { MAX_LINE };
+    let limited = timeout(PATIENCE, (&mut stream).take(most as u64 + 1).read_until(b'\n', &mut line)).await;
     let Ok(read) = limited else { return refuse(&mut stream, 2, "no request came".into()).await };
     read?;
     if line.is_empty() {
         return Ok(());
     }
-    if line.len() > MAX_LINE {
-        return refuse(&mut stream, 2, format!("expected a request of at most {MAX_LINE} bytes in one line")).await;
+    if line.len() > most {
+        return refuse(&mut stream, 2, format!("expected a request of at most {most} bytes in one line")).await;
     }
     let request: Request = match serde_json::from_slice(&line) {
         Ok(request) => request,
@@ -111,7 +123,7 @@ async fn client(stream: UnixStream, state: &Arc<State>) -> io::Result<()> {
     let behalf = request.on_behalf_of().map(str::to_owned);
     let person = tokio::task::spawn_blocking(move || peer::person(uid, behalf.as_deref())).await.unwrap_or_else(|_| format!("uid {uid}"));
     let (replies, mut answers) = mpsc::unbounded_channel();
-    state.tell(Event::Ask { request, person, replies });
+    take(Ask { request, person, replies });
     while let Some(reply) = answers.recv().await {
         write(&mut stream, &reply).await?;
     }
