@@ -1,6 +1,6 @@
 //! What a command that has the lock for long answers behind the control socket, so that nobody has to wait for its end to protect a record.
 //!
-//! Holds, pauses and the status cannot wait; everything else is refused until the command has ended. Where no socket can be had (its folder is not
+//! Holds, pauses, decisions about reviews and the status cannot wait; everything else is refused until the command has ended. Where no socket can be had (its folder is not
 //! there, or not this user's) the command does its work without, and holds have to wait for the lock as any other verb.
 
 use std::sync::Arc;
@@ -76,6 +76,12 @@ async fn answer(session: &Session, request: &Request, person: &str, replies: &mp
             let holds = session.carry_out(order, person).await?;
             let _ =
                 replies.send(Reply::Told { text: report::hold_order(order, &holds, &session.config), json: report::holds_json(&holds) });
+            Ok(DONE)
+        }
+        // What is taken back must not wait until it is gone.
+        Request::Review { order, .. } => {
+            let told = session.decide_review(order, person).await?;
+            let _ = replies.send(Reply::Told { text: told.text, json: told.json });
             Ok(DONE)
         }
         Request::Pause { store, reason, .. } => session.pause(store.as_deref(), reason, person).await.map(|()| DONE),
