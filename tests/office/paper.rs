@@ -243,7 +243,10 @@ async fn a_box_whose_class_asks_for_a_review_is_confirmed_once_people_have_appro
     assert!(program.entries("intent").is_empty(), "the program cannot destroy a box");
     let tasks = listed(&program);
     assert!(tasks.iter().any(|task| task == "cabinets/boxes:1"), "{tasks:?}");
-    program.must(0, &["attest", "confirm", "cabinets/boxes:1", "--on", &(Zoned::now().date()).to_string(), "--method", "shredded", "--number", "C-77"]);
+    program.must(
+        0,
+        &["attest", "confirm", "cabinets/boxes:1", "--on", &(Zoned::now().date()).to_string(), "--method", "shredded", "--number", "C-77"],
+    );
     let attested = program.entries("attested");
     assert_eq!(attested.len(), 1);
     assert!(attested[0]["approval"].as_array().is_some_and(|entries| entries.len() == 1), "{}", attested[0]);
