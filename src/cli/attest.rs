@@ -10,23 +10,23 @@ use jiff::civil::Date;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::plan::read_holds;
+use super::plan::{read_holds, spool_folder};
 use super::{Common, DONE, FINDINGS, print_line, progress};
-use crate::assess::{Assessment, Assessor};
+use crate::assess::Assessor;
 use crate::audit::Pseudonyms;
 use crate::clock::Today;
-use crate::config::{Config, Mode};
+use crate::config::{Config, Dataset, Mode};
 use crate::control::{Client, Reply, Request, peer};
 use crate::dispose::{Attestation, Brake};
 use crate::error::{Error, Kind, Result, escape, hex};
-use crate::judge::Standing;
-use crate::record::{Address, Record};
+use crate::plan::Item;
+use crate::record::Address;
 use crate::register::Register;
 use crate::report;
 use crate::scan::scan;
 use crate::schedule::Disposition;
 use crate::schedule::load::parse_date;
-use crate::session::{self, Progress, Session};
+use crate::session::{self, Progress, Reviews, Session};
 
 /// The folder under the state folder in which copies of certificates are kept, named by their SHA-256.
 const CERTIFICATES: &str = "certificates";
@@ -84,45 +84,38 @@ async fn list(common: &Common, selection: Option<&str>) -> Result<u8> {
         let place = selection.map_or("no store".to_owned(), |selection| format!("{}: nothing there", escape(selection.as_bytes())));
         return Err(Error::new(Kind::Usage, format!("{place} is of the kind `attested:`, whose records people destroy")));
     }
+    let (folder, _) = spool_folder(&config)?;
     let mut attention = false;
     for dataset in datasets {
-        let (config, holds, pseudonyms, formers) = (Arc::clone(&config), Arc::clone(&holds), Arc::clone(&pseudonyms), Arc::clone(&formers));
-        let assessor = Assessor::new(config, Arc::clone(&dataset), today, holds, pseudonyms, formers).with_register(register.clone());
-        let (mut failed, mut listed) = (None, 0_u64);
-        let mut listen = |record: &Record, assessment: &Assessment| {
-            let verdict = &assessment.verdict;
-            let (Standing::Due, Some(Disposition::Destroy), Some(facts)) = (verdict.standing, verdict.then, &verdict.deciding) else {
-                return;
-            };
-            listed += 1;
-            let address = Address { store: dataset.store.name().into(), dataset: dataset.name.clone(), key: record.key.clone() };
-            let line = if common.json {
-                let ceiling = verdict.ceiling.map(|(day, _)| day.to_string());
-                json!({
-                    "address": address.to_string(), "class": facts.class.as_str(), "event": facts.event.as_str(),
-                    "event_date": facts.event_date.to_string(), "due": facts.due.to_string(), "ceiling": ceiling,
-                    "overdue": verdict.is_overdue(), "mode": dataset.mode.as_str(),
-                })
-                .to_string()
-            } else {
-                let until = match verdict.ceiling {
-                    Some((day, true)) => format!("OVERDUE: it should have been gone after {day}"),
-                    Some((day, false)) => format!("it must be gone after {day}"),
-                    None => "no ceiling".to_owned(),
-                };
-                format!("{address}\t{}: {} on {}, kept until the end of {}; {until}", facts.class, facts.event, facts.event_date, facts.due)
-            };
-            // Printing as records come keeps memory flat.
-            if let Err(error) = print_line(&line) {
-                failed.get_or_insert(error);
-            }
-        };
+        let assessor = Assessor::new(
+            Arc::clone(&config),
+            Arc::clone(&dataset),
+            today,
+            Arc::clone(&holds),
+            Arc::clone(&pseudonyms),
+            Arc::clone(&formers),
+        )
+        .with_register(register.clone());
         let progress = Progress::default();
         let shown = progress::show(&dataset.address, &progress);
-        let planned = scan(&assessor, None, progress.seen, &Brake::default(), false, Some(&mut listen)).await;
+        let planned = scan(&assessor, Some(&folder), progress.seen, &Brake::default(), false, None).await;
         drop(shown);
-        failed.map_or(Ok(()), Err)?;
-        let planned = planned?;
+        let mut planned = planned?;
+        if let (Some(register), true) = (&register, session::is_reviewed(&config, &dataset)) {
+            // What people approved is a task as well.
+            let reviews = Reviews { config: &config, register, formers: &formers, now: today.instant() };
+            session::review_planned(&reviews, &assessor, &pseudonyms, &folder, &mut planned).await?;
+        }
+        let mut listed = 0_u64;
+        if let Some(plan) = &planned.plan {
+            for item in plan.items()? {
+                let item = item?;
+                if item.then == Disposition::Destroy {
+                    listed += 1;
+                    print_line(&task(&dataset, &item, today, common.json))?;
+                }
+            }
+        }
         attention |= planned.incomplete.is_some() || planned.tally.overdue + planned.tally.undetermined > 0;
         if let Some(why) = planned.incomplete {
             eprintln!("{}: the list could not be read completely: {}", dataset.address, escape(why.as_bytes()));
@@ -132,6 +125,29 @@ async fn list(common: &Common, selection: Option<&str>) -> Result<u8> {
         }
     }
     Ok(if attention { FINDINGS } else { DONE })
+}
+
+/// One task in a line.
+fn task(dataset: &Dataset, item: &Item, today: Today, json: bool) -> String {
+    let facts = &item.deciding;
+    let rule = dataset.rules().into_iter().find(|rule| rule.class.id == facts.class);
+    let ceiling = rule.and_then(|rule| Some((rule.class.keep.overdue_after(facts.event_date)?, today.date_in(&rule.schedule.zone))));
+    let address = Address { store: dataset.store.name().into(), dataset: dataset.name.clone(), key: item.record.key.clone() };
+    if json {
+        let (day, overdue) = ceiling.map_or((None, false), |(day, today)| (Some(day.to_string()), day < today));
+        return json!({
+            "address": address.to_string(), "class": facts.class.as_str(), "event": facts.event.as_str(),
+            "event_date": facts.event_date.to_string(), "due": facts.due.to_string(), "ceiling": day, "overdue": overdue,
+            "mode": dataset.mode.as_str(),
+        })
+        .to_string();
+    }
+    let until = match ceiling {
+        Some((day, today)) if day < today => format!("OVERDUE: it should have been gone after {day}"),
+        Some((day, _)) => format!("it must be gone after {day}"),
+        None => "no ceiling".to_owned(),
+    };
+    format!("{address}\t{}: {} on {}, kept until the end of {}; {until}", facts.class, facts.event, facts.event_date, facts.due)
 }
 
 async fn confirm(common: &Common, options: &Confirm) -> Result<u8> {

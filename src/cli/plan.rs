@@ -203,7 +203,7 @@ pub(super) async fn read_holds(config: &Config) -> Result<Holds> {
 }
 
 /// Where the plan is spooled: in the state folder when this user may write there, else in a folder for temporary files (and then no plan is kept).
-fn spool_folder(config: &Config) -> Result<(PathBuf, bool)> {
+pub(super) fn spool_folder(config: &Config) -> Result<(PathBuf, bool)> {
     let folder = plans_folder(config);
     if config.state.is_dir() && std::fs::create_dir_all(&folder).is_ok() && tempfile::tempfile_in(&folder).is_ok() {
         return Ok((folder, true));

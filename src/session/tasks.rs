@@ -94,11 +94,15 @@ impl Session {
             if let Some(known) = known {
                 (task.record, task.since) = (known.record, known.since);
             } else {
-                let body = json!({
+                let mut body = json!({
                     "run": run.id, "store": dataset.store.name(), "dataset": dataset.name, "class": task.class, "record": task.record,
                     "schedule": &*facts.schedule, "event": facts.event.as_str(), "event_date": facts.event_date.to_string(),
                     "due": facts.due.to_string(), "ceiling": task.ceiling.map(|day| day.to_string()),
                 });
+                if let Some(approval) = &item.approval {
+                    body["batch"] = json!(approval.batch);
+                    body["approval"] = json!(approval.entries);
+                }
                 drafts.push(Draft::new(EntryKind::TaskOpened, &body)?);
             }
             tasks.push(task);

@@ -242,7 +242,7 @@ async fn a_box_whose_class_asks_for_a_review_is_confirmed_once_people_have_appro
     assert!(matches!(said.code, Some(0 | 1)), "{}", said.text);
     assert!(program.entries("intent").is_empty(), "the program cannot destroy a box");
     let tasks = listed(&program);
-    assert!(tasks.iter().any(|task| task == "cabinets/boxes:1"), "{tasks:?}");
+    assert!(tasks.iter().any(|task| task == "cabinets/boxes:1"), "{tasks:?}\n{}", said.text);
     program.must(
         0,
         &["attest", "confirm", "cabinets/boxes:1", "--on", &(Zoned::now().date()).to_string(), "--method", "shredded", "--number", "C-77"],
