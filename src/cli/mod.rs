@@ -24,6 +24,7 @@ mod review;
 mod run;
 mod schedule;
 mod status;
+mod subject;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -90,6 +91,9 @@ enum Verb {
     /// What waits for people to decide whether it goes, and their decisions
     #[command(subcommand)]
     Review(review::Verb),
+    /// What is held about one person or tenancy
+    #[command(subcommand)]
+    Subject(subject::Verb),
     /// Say in plain words why a record is kept, due, held or gone
     Explain(explain::Options),
     /// Records that only people can destroy: list what is due, and confirm what is done
@@ -140,6 +144,7 @@ impl Cli {
             Verb::Hold(verb) => hold::execute(common, verb).await,
             Verb::Schedule(verb) => schedule::execute(common, &verb).await,
             Verb::Review(verb) => review::execute(common, &verb).await,
+            Verb::Subject(verb) => subject::execute(common, verb).await,
             Verb::Explain(options) => explain::execute(common, &options).await,
             Verb::Attest(verb) => attest::execute(common, &verb).await,
             Verb::Audit(verb) => audit::execute(common, verb).await,

@@ -54,6 +54,9 @@ pub(super) enum About {
 struct Told {
     at: Timestamp,
     times: u32,
+    /// When it was last there: what is away for a moment is not new when it comes back, however seldom it is told by now.
+    #[serde(default)]
+    seen: Option<Timestamp>,
 }
 
 /// What went out by one way.
@@ -198,7 +201,7 @@ impl Desk {
                     About::Troubles(keys) => {
                         for key in keys {
                             let times = way.sent.told.get(key).map_or(0, |told| told.times);
-                            way.sent.told.insert(key.clone(), Told { at: now, times: times.saturating_add(1) });
+                            way.sent.told.insert(key.clone(), Told { at: now, times: times.saturating_add(1), seen: Some(now) });
                         }
                     }
                 }
@@ -241,7 +244,12 @@ impl Way {
     fn due(&mut self, found: &[Trouble], notify: &Notify, now: Timestamp) -> Due {
         let again = |told: &Told| told.at + notify.again_after.saturating_mul(1 << told.times.saturating_sub(1).min(DOUBLED));
         let present: Vec<String> = found.iter().map(Trouble::key).collect();
-        self.sent.told.retain(|key, told| present.contains(key) || told.at + notify.again_after > now);
+        present.iter().for_each(|key| {
+            if let Some(told) = self.sent.told.get_mut(key) {
+                told.seen = Some(now);
+            }
+        });
+        self.sent.told.retain(|_, told| told.seen.unwrap_or(told.at) + notify.again_after > now);
         let due = |trouble: &&Trouble| self.sent.told.get(&trouble.key()).is_none_or(|told| again(told) <= now);
         let due: Vec<Trouble> = found.iter().filter(due).cloned().collect();
         if !due.is_empty() {
@@ -299,7 +307,7 @@ mod tests {
                     told.push(hour);
                     for trouble in due {
                         let times = way.sent.told.get(&trouble.key()).map_or(0, |told| told.times);
-                        way.sent.told.insert(trouble.key(), Told { at: now, times: times + 1 });
+                        way.sent.told.insert(trouble.key(), Told { at: now, times: times + 1, seen: Some(now) });
                     }
                 }
             }

@@ -501,6 +501,13 @@ pub fn entry(entry: &Entry) -> String {
             let (records, person) = (number("records").unwrap_or(0), text("person").unwrap_or_default());
             format!("batch {}, {}, by {name}{person}{until}{why}", batch.get(..16).unwrap_or(&batch), count(records, "record"))
         }
+        EntryKind::HoldPlaced | EntryKind::HoldReleased => {
+            let kind = text("hold_kind").map_or(String::new(), |kind| format!(" ({kind})"));
+            let until = text("until").map_or(String::new(), |until| format!(" until {until}"));
+            let matter = text("matter").map_or(String::new(), |matter| format!(", matter {matter}"));
+            let why = text("reason").map_or(String::new(), |reason| format!(": {reason}"));
+            format!("{}{kind}{until}{matter}, by {}{why}", text("hold").unwrap_or_default(), text("person").unwrap_or_default())
+        }
         EntryKind::Overdue => format!("{} records past their ceiling", number("records").unwrap_or(0)),
         _ => {
             let parts = [

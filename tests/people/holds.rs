@@ -194,3 +194,22 @@ async fn a_hold_by_class_dataset_or_days_of_an_event_protects_what_it_says() {
     office.must(0, &["audit", "verify"]);
     office.must(0, &["audit", "replay"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_about_a_person_is_listed_with_its_holds_on_every_kind_of_store() {
+    for office in Office::all().await {
+        office.fill(1..30).await;
+        office.must(0, &["hold", "place", "--kind", "access-request", "--subject", "subject-7", "--reason", "request 3"]);
+        let said = office.must(0, &["subject", "report", "subject-7"]);
+        assert!(said.contains(&format!("held\t{}\t", office.address(7))) && said.contains("(access-request)"), "{said}");
+        assert!(said.contains("1 record in 1 dataset") && said.contains("1 held, 0 due"), "{said}");
+        assert!(!said.contains("subject-8") && !said.contains(&format!("{}\t", office.address(8))), "of others nothing: {said}");
+        let said = office.must(0, &["subject", "report", "subject-8"]);
+        assert!(said.contains("0 held, 1 due"), "{said}");
+        let said = office.must(0, &["subject", "report", "subject"]);
+        assert!(said.contains("0 records in 1 dataset"), "a name is not the beginning of another: {said}");
+        let log = office.must(0, &["audit", "list"]);
+        assert!(!log.contains("subject-7"), "who asks leaves nothing about the person in the log: {log}");
+        assert!(log.contains("(access-request), by ") && log.contains(": request 3"), "{log}");
+    }
+}
