@@ -149,11 +149,9 @@ pub(crate) async fn execute(common: &Common, verb: Verb) -> Result<u8> {
         Verb::Place(options) => place(common, *options).await,
         Verb::Extend(Extend { chosen, until, review, reason }) => {
             let which = chosen.which();
-            order(common, common.load()?, HoldOrder::Extend { which, until, review, reason }).await
+            order(common, HoldOrder::Extend { which, until, review, reason }).await
         }
-        Verb::Release(Release { chosen, reason }) => {
-            order(common, common.load()?, HoldOrder::Release { which: chosen.which(), reason }).await
-        }
+        Verb::Release(Release { chosen, reason }) => order(common, HoldOrder::Release { which: chosen.which(), reason }).await,
         Verb::List => list(common).await,
         Verb::Show(options) => show(common, &options).await,
     }
@@ -166,7 +164,6 @@ impl Chosen {
 }
 
 async fn place(common: &Common, options: Place) -> Result<u8> {
-    let config = common.load()?;
     let table = options.csv.is_some();
     let wishes = match &options.csv {
         Some(path) => read_csv(path)?,
@@ -188,18 +185,19 @@ async fn place(common: &Common, options: Place) -> Result<u8> {
         }],
     };
     if options.preview || table && !options.yes {
-        let code = preview(common, &config, &wishes).await?;
+        let code = preview(common, &common.load()?, &wishes).await?;
         if options.preview {
             return Ok(code);
         }
         agree("These holds are to be placed.", "place")?;
     }
-    order(common, config, HoldOrder::Place { holds: wishes }).await
+    order(common, HoldOrder::Place { holds: wishes }).await
 }
 
-/// Orders it of the service, or does it here.
-async fn order(common: &Common, config: Arc<Config>, order: HoldOrder) -> Result<u8> {
-    if let Some(service) = Client::connect(&config)? {
+/// Orders it of the service, or does it here. The service knows what is in force, so a file that does not load at the moment keeps nobody from
+/// protecting something.
+async fn order(common: &Common, order: HoldOrder) -> Result<u8> {
+    if let Some(service) = Client::of(&common.config)? {
         let json = common.json;
         return service.ask(&Request::Hold { order, on_behalf_of: peer::behind_sudo() }, |reply| match reply {
             Reply::Told { json: value, .. } if json => print_line(&json!({"holds": value}).to_string()),
@@ -207,6 +205,7 @@ async fn order(common: &Common, config: Arc<Config>, order: HoldOrder) -> Result
             _ => Ok(()),
         });
     }
+    let config = common.load()?;
     // A clock that cannot be believed destroys nothing, and must not keep anybody from protecting something.
     let session = Session::open(Arc::clone(&config), true).await?;
     let done = session.carry_out(&order, &peer::myself()).await;

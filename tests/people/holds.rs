@@ -213,3 +213,17 @@ async fn everything_about_a_person_is_listed_with_its_holds_on_every_kind_of_sto
         assert!(log.contains("(access-request), by ") && log.contains(": request 3"), "{log}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_that_does_not_load_keeps_nobody_from_placing_a_hold() {
+    let office = Office::new(Place::Sqlite).await;
+    office.fill(1..3).await;
+    let service = office.start();
+    let whole = std::fs::read_to_string(office.path("schedule.yaml")).unwrap();
+    std::fs::write(office.path("schedule.yaml"), "schedule: [").unwrap();
+    office.must(0, &["hold", "place", "--kind", "police", "--subject", "subject-1", "--reason", "crime 1"]);
+    std::fs::write(office.path("schedule.yaml"), whole).unwrap();
+    office.must(0, &["run"]);
+    assert_eq!(office.present(&[1, 2]).await.into_iter().collect::<Vec<_>>(), [1]);
+    drop(service);
+}
