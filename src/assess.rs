@@ -221,6 +221,11 @@ impl Assessor {
     ) -> Option<(String, String)> {
         // In each zone that applies; what cannot be told may be within.
         let within = |range: &EventRange| {
+            let named = |name: &str| self.config.datasets.iter().any(|one| one.events.iter().any(|(event, _)| event.as_str() == name));
+            // An event that there is no more was perhaps given another name.
+            if range.event.as_deref().is_some_and(|event| !named(event)) {
+                return true;
+            }
             dataset.events.iter().filter(|(name, _)| range.event.as_deref().is_none_or(|one| one == name.as_str())).any(|(name, _)| {
                 match reading(name) {
                     Some(Reading::At(moment)) => {
@@ -240,6 +245,10 @@ impl Assessor {
                 record.subject.as_deref().map_or_else(Vec::new, |subject| self.pseudonyms.all_for_subject(subject.as_bytes()))
             },
             within: &within,
+            is_known: &|name| {
+                self.config.schedules.class_ids().any(|id| id.as_str() == name)
+                    || self.config.datasets.iter().any(|one| one.address == name)
+            },
         };
         // Without a rule there is no schedule and no zone; the record stays in any case. The earliest zone's date keeps a hold longest.
         let today = rules.iter().map(|rule| rule.today).min().unwrap_or(jiff::civil::Date::MIN);

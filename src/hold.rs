@@ -189,6 +189,9 @@ pub struct Subject<'a> {
     pub subject_names: &'a dyn Fn() -> Vec<String>,
     /// Whether some event of the record fell within the range, or might have.
     pub within: &'a dyn Fn(&EventRange) -> bool,
+    /// Whether there is a class or dataset of this name: one that there is no more was perhaps given another name, and a hold on it then protects
+    /// whatever else it covers.
+    pub is_known: &'a dyn Fn(&str) -> bool,
 }
 
 impl Holds {
@@ -262,8 +265,8 @@ impl Holds {
         let applies = |hold: &&Arc<Hold>, subjects: Option<&[String]>| {
             let scope = &hold.scope;
             hold.until.is_none_or(|until| today <= until)
-                && scope.class.as_deref().is_none_or(|class| it.classes.contains(&class))
-                && scope.dataset.as_deref().is_none_or(|dataset| dataset == it.dataset)
+                && scope.class.as_deref().is_none_or(|class| it.classes.contains(&class) || !(it.is_known)(class))
+                && scope.dataset.as_deref().is_none_or(|dataset| dataset == it.dataset || !(it.is_known)(dataset))
                 && match (&scope.subject, subjects) {
                     (Some(subject), Some(names)) => names.contains(subject),
                     (Some(subject), None) => (it.subject_names)().contains(subject),
@@ -309,6 +312,7 @@ mod tests {
             record_names: &|| vec!["2025:old".into(), "2026:r".into()],
             subject_names: &|| vec!["2026:s".into()],
             within: &|range| range.holds("outcome", date(2026, 2, 1)),
+            is_known: &|name| !name.starts_with("former"),
         };
         Holds::new([hold]).protecting(&it, today).is_some()
     }
@@ -334,6 +338,8 @@ mod tests {
         assert!(!protects(hold(scope(Some("2026:other"), Some("2026:r"), None, None), None), today));
         assert!(!protects(hold(scope(Some("2026:s"), None, Some("tenancy.file"), None), None), today));
         assert!(!protects(hold(scope(None, None, None, Some("housing/other")), None), today));
+        assert!(protects(hold(scope(None, None, Some("former.class"), None), None), today), "a class that was given another name");
+        assert!(protects(hold(scope(None, None, None, Some("former/dataset")), None), today), "a dataset that was given another name");
         assert!(protects(hold(Scope::default(), Some(today)), today), "the last day is still held");
         assert!(!protects(hold(Scope::default(), Some(today.yesterday().unwrap())), today));
     }
@@ -362,6 +368,7 @@ mod tests {
             record_names: &|| vec!["2026:r".into()],
             subject_names: &|| vec!["2026:s".into()],
             within: &|_| true,
+            is_known: &|_| true,
         };
         let today = date(2026, 11, 22);
         let named = |id: &str, scope: Scope| Hold { id: id.into(), scope, ..Hold::default() };

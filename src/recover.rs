@@ -249,7 +249,9 @@ impl Session {
         }
         let scanned = scanning.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         if let Some(why) = scanned.incomplete {
-            return Err(why);
+            // It may name folders, and this goes to the journal of the system.
+            tracing::debug!("{}: the scan for interrupted records was incomplete: {why}", dataset.address);
+            return Err("it could not be seen completely; `plan` says why".into());
         }
         let look = |name: &String| if present.contains(name) { Look::Present } else { Look::Gone };
         Ok(open.records.iter().map(|name| (name.clone(), look(name))).collect())

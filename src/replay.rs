@@ -239,6 +239,10 @@ impl Replay {
     }
 
     fn schedule(&mut self, entry: &Entry) -> Checked {
+        if let (Some(id), Some(true)) = (entry.str("id"), entry.bool("withdrawn")) {
+            Arc::make_mut(&mut self.in_force).remove(id);
+            return Ok(());
+        }
         let (Some(id), Some(sha256), Some(text)) = (entry.str("id"), entry.str("sha256"), entry.str("text")) else {
             return wrong("a schedule", "one with `id`, `sha256` and `text`");
         };
@@ -485,6 +489,7 @@ impl Replay {
                 let day = entry.str("event_date").and_then(|day| day.parse().ok());
                 day.is_some_and(|day| range.holds(entry.str("event").unwrap_or_default(), day))
             },
+            is_known: &|_| true,
         };
         let today = entry.time().map_or(Date::MAX, |at| schedule.zone.to_datetime(at).date());
         // What was announced before the hold may have been under way.

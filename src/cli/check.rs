@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{Common, DONE, FINDINGS, print_line};
 use crate::clock::{self, Today};
 use crate::config::{Config, Dataset, EventSource};
-use crate::error::Result;
+use crate::error::{Result, escape};
 use crate::finding::{Finding, Severity};
 use crate::record::{Doubt, Reading};
 use crate::report;
@@ -46,6 +46,18 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     for one in super::hold::read(&config).await? {
         if let Some(day) = one.hold.about.review.filter(|_| one.hold.review_is_overdue(clock::now())) {
             let text = format!("was to be reviewed by {day}, which is past; `hold extend` with a new day of review, or `hold release`");
+            findings.push(Finding::warning(format!("hold {}", one.hold.id), text));
+        }
+    }
+    for one in super::hold::read(&config).await? {
+        let scope = &one.hold.scope;
+        let class = scope.class.as_ref().filter(|class| !config.schedules.class_ids().any(|id| id.as_str() == *class));
+        let dataset = scope.dataset.as_ref().filter(|dataset| !config.datasets.iter().any(|other| other.address == **dataset));
+        for (what, name) in [("class", class), ("dataset", dataset)].into_iter().filter_map(|(what, name)| Some((what, name?))) {
+            let text = format!(
+                "names the {what} {}, which there is no more; until it is released it protects whatever else it covers, whichever {what} that has",
+                escape(name.as_bytes())
+            );
             findings.push(Finding::warning(format!("hold {}", one.hold.id), text));
         }
     }

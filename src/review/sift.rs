@@ -3,7 +3,7 @@
 //! The plan of a scan comes in; out comes the plan that is spent: with the records that are approved, and without those that only wait. On the way the
 //! undecided rest is frozen anew. A dry run goes the same way and writes no batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ pub struct Sifted {
     /// What people should know.
     pub left: Left,
     /// Batches whose approval is in force, each with its last day.
-    pub in_force: Vec<(String, Date)>,
+    pub in_force: Vec<(String, Date, Vec<u64>)>,
 }
 
 /// Where review stands in one dataset.
@@ -114,6 +114,15 @@ struct Sifting<'a> {
     fresh: Vec<String>,
     /// Whether people keep some records: then what the plan destroys is held against them too, for the class may no longer ask for a review.
     keeps: bool,
+    /// Hashes of the keys of all records that people keep: 16 bytes each, of what people refused or extended one batch after the other.
+    kept: HashSet<[u8; 16]>,
+}
+
+/// The first half of a SHA-256: nobody finds two keys alike.
+fn short(key: &[u8]) -> [u8; 16] {
+    let mut short = [0; 16];
+    short.copy_from_slice(&<sha2::Sha256 as sha2::Digest>::digest(key)[..16]);
+    short
 }
 
 /// Holds the plan of a scan against the batches of its dataset, each with where it stands today.
@@ -132,6 +141,7 @@ pub async fn sift(facts: &Facts<'_>, plan: Spool, known: Vec<(Batch, Decided)>) 
         missing: Vec::new(),
         fresh: Vec::new(),
         keeps: false,
+        kept: HashSet::new(),
     };
     for (batch, standing) in known {
         if standing.is_decided() {
@@ -149,7 +159,7 @@ pub async fn sift(facts: &Facts<'_>, plan: Spool, known: Vec<(Batch, Decided)>) 
     sifting.pass().await?;
     let Sifting { frozen, fresh, left, tally, writer, .. } = sifting;
     let in_force = frozen.iter().filter_map(|one| match &one.standing {
-        Decided::Approved { until, .. } => Some((one.batch.id.clone(), *until)),
+        Decided::Approved { given, until } => Some((one.batch.id.clone(), *until, given.clone())),
         _ => None,
     });
     let in_force = in_force.collect();
@@ -194,7 +204,12 @@ impl Sifting<'_> {
 
     /// Goes through the records in the order of class, month and key.
     async fn pass(&mut self) -> Result<()> {
-        self.keeps = self.frozen.iter().any(|one| matches!(one.standing, Decided::Kept { .. }));
+        for one in self.frozen.iter().filter(|one| matches!(one.standing, Decided::Kept { .. })) {
+            for item in one.batch.items()? {
+                self.kept.insert(short(item?.record.key.as_bytes()));
+            }
+        }
+        self.keeps = !self.kept.is_empty();
         let mut sorter = Sorter::new(self.facts.folder);
         for item in self.plan.items()? {
             let item = item?;
@@ -293,6 +308,12 @@ impl Sifting<'_> {
             return Ok(());
         }
         if acts(item.then) {
+            // Its class or its month may be others now than those that it was shown with.
+            if self.kept.contains(&short(key)) {
+                self.left.kept += 1;
+                self.tally.take_back(&item);
+                return Ok(());
+            }
             return self.writer()?.add_item(&item);
         }
         group.fresh += 1;

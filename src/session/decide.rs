@@ -50,6 +50,8 @@ impl Session {
         if !batch.is_intact(dataset, &self.pseudonyms)? {
             let short = batch.short().to_owned();
             self.shared.approvals.remove(&batch.id);
+            // What passed a guard before is gone, or stays, when the person is answered.
+            self.shared.hands.pass().await;
             batch.remove()?;
             let text = format!(
                 "the frozen records of the review batch {short} were changed; nothing of it is destroyed: run {} again, and review what it finds",

@@ -68,8 +68,17 @@ impl Reviews<'_> {
         let class = &batch.asked().class;
         let dataset = self.config.dataset(batch.store_name(), batch.dataset_name());
         let (Some(rule), Some(dataset)) = (self.config.schedules.rule(class), dataset) else {
-            let standing = Standing::Waiting { given: Vec::new(), missing: 1, until: None };
+            // Nothing can be approved any more; what people keep stays kept.
             let today = Today::Now(self.now).date_in(&TimeZone::UTC);
+            let keeping = decisions.iter().filter(|one| one.what != What::Approve).map(|one| Decision {
+                entry: one.entry,
+                what: one.what,
+                on: Today::Now(one.at).date_in(&TimeZone::UTC),
+                person: one.person.clone(),
+                name: one.name.clone(),
+                until: one.until,
+            });
+            let standing = Standing::of(&keeping.collect::<Vec<_>>(), &[], &[], today);
             return Ok(Looked { standing, decisions, terms: Vec::new(), editors: Vec::new(), rule: None, today });
         };
         let mut terms = self.terms(dataset, class);
@@ -293,8 +302,8 @@ impl Session {
         let _alone = self.shared.reviewing.lock().await;
         let mut in_force = Vec::new();
         for (batch, looked) in self.batches_of(dataset).await? {
-            if let (Standing::Approved { until, .. }, Some(rule)) = (&looked.standing, &looked.rule) {
-                in_force.push((batch.id.clone(), end_of(*until, &rule.schedule.zone)));
+            if let (Standing::Approved { given, until }, Some(rule)) = (&looked.standing, &looked.rule) {
+                in_force.push((batch.id.clone(), end_of(*until, &rule.schedule.zone), given.clone()));
             }
         }
         self.shared.approvals.set(&dataset.address, in_force);
@@ -350,7 +359,8 @@ impl Session {
             now: format!("{:.0}", self.now),
         };
         let sifted = sift(&facts, plan, known.into_iter().map(|(batch, looked)| (batch, looked.standing)).collect()).await?;
-        let in_force = sifted.in_force.into_iter().filter_map(|(id, until)| Some((id.clone(), end_of(until, zones.get(&id)?))));
+        let in_force = sifted.in_force.into_iter();
+        let in_force = in_force.filter_map(|(id, until, given)| Some((id.clone(), end_of(until, zones.get(&id)?), given)));
         self.shared.approvals.set(&dataset.address, in_force);
         ran.tally = sifted.tally;
         ran.findings.extend(findings(&dataset.address, &sifted.left));

@@ -117,8 +117,9 @@ impl Shared {
     /// The register reflects the whole log but for what is open, and nothing is under way.
     pub(crate) async fn settled(&self, entries: u64, unsettled: bool) {
         let mut applied = self.applied.lock().await;
-        applied.holding.clear();
-        applied.runs.clear();
+        // Who is telling the log something at this moment goes on holding back.
+        let ended: Vec<u64> = std::mem::take(&mut applied.runs).into_values().collect();
+        applied.holding.retain(|token, _| !ended.contains(token));
         applied.unsettled = unsettled;
         if !unsettled {
             applied.reached = applied.reached.max(entries);
@@ -128,7 +129,7 @@ impl Shared {
     /// Whether some run of this process did not come to its last entry, or some intent of the past is open.
     pub(crate) async fn is_unsettled(&self) -> bool {
         let applied = self.applied.lock().await;
-        applied.unsettled || !applied.holding.is_empty()
+        applied.unsettled || !applied.runs.is_empty()
     }
 }
 
