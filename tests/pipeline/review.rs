@@ -347,6 +347,26 @@ async fn what_people_keep_longer_stays_although_its_class_no_longer_asks_for_a_r
 }
 
 #[tokio::test]
+async fn what_people_keep_longer_stays_although_its_period_ends_in_another_month_now() {
+    let mut estate = estate("cooling-off: none");
+    estate.put("one", 700);
+    estate.run().await;
+    let kept = batch(&estate).await;
+    let longer = Order { until: Some(jiff::civil::date(2199, 1, 1)), ..order(What::Extend, &kept) };
+    decide(&estate, &longer, BOB).await.unwrap();
+    estate.put("two", 700);
+    estate.set_class("9 months", "then: destroy");
+    let session = estate.session().await;
+    if let Some(edit) = session.edit() {
+        session.confirm(&edit.id, ALICE).await.unwrap();
+    }
+    session.close().await.unwrap();
+    let ran = estate.run().await;
+    assert_eq!((ran.counts()["destroyed"], estate.keys()), (1, vec!["one".to_owned()]), "{}", findings(&ran));
+    replayed(&estate);
+}
+
+#[tokio::test]
 async fn single_records_can_be_left_out_of_an_approval() {
     let mut estate = estate("cooling-off: none");
     for key in ["one", "two", "three"] {
