@@ -478,17 +478,7 @@ impl Session {
         rename.map_err(|error| Error::with_source(Kind::Io, format!("{}: the plan cannot be taken over", path.display()), error))?;
         let plan = Spool::open(&mine, Some(id))?;
         let end = self.spend_and_discard(&run, plan, disposed, progress).await?;
-        let ran = Ran {
-            run: run.id.clone(),
-            dataset: Arc::clone(dataset),
-            tally: Tally::default(),
-            end,
-            flagged: 0,
-            tasks: 0,
-            inventory: None,
-            review: Left::default(),
-            findings: Vec::new(),
-        };
+        let ran = Ran::without_a_plan(&run, end);
         self.finished(&run, &ran).await?;
         Ok(ran)
     }

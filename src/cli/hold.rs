@@ -309,10 +309,10 @@ async fn look(common: &Common, config: &Arc<Config>, asked: Vec<Hold>, pseudonym
 }
 
 pub(super) async fn read(config: &Config) -> Result<Vec<NamedHold>> {
-    match Register::open_for_reading(&config.state).await? {
+    Ok(match Register::open_for_reading(&config.state).await? {
         Some(register) => named_holds(register.holds().await?, register.hold_names().await?),
-        None => Ok(Vec::new()),
-    }
+        None => Vec::new(),
+    })
 }
 
 async fn list(common: &Common) -> Result<u8> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::limits::Limits;
 use super::{Defaults, Mode};
@@ -102,6 +103,11 @@ impl Dataset {
             ClassChoice::All(rules) => rules,
             ClassChoice::By { map, .. } => record.class_value.as_deref().and_then(|value| map.get(value)).map_or(&[], Vec::as_slice),
         }
+    }
+
+    /// The zone of its first class's schedule, which its timetable and its people go by.
+    pub fn zone(&self) -> TimeZone {
+        self.rules().first().map_or(TimeZone::UTC, |rule| rule.schedule.zone.clone())
     }
 
     /// What binds its records to classes.

@@ -8,7 +8,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
 use crate::config::Dataset;
 use crate::register::LastRun;
@@ -85,7 +84,7 @@ impl Slot {
     /// The longest time in seconds between two runs of its timetable, as far as the next ones tell; `None` without a timetable.
     pub fn period(&self) -> Option<u64> {
         *self.period.get_or_init(|| {
-            let (table, zone) = (self.dataset.scan.as_ref()?, zone(&self.dataset));
+            let (table, zone) = (self.dataset.scan.as_ref()?, self.dataset.zone());
             let mut times = vec![table.next_run(&zone, self.satisfied)?];
             while times.len() < TIMES
                 && let Some(next) = table.next_run(&zone, *times.last()?)
@@ -99,7 +98,7 @@ impl Slot {
     /// How it stands at `now`. `lot`, from 0 to 1, decides how much of `most` a missed run waits.
     pub fn stand(&mut self, now: Timestamp, most: Duration, lot: f64) -> Stand {
         let Some(table) = &self.dataset.scan else { return Stand::Wait(None) };
-        let by_table = match table.asks(&zone(&self.dataset), self.satisfied, now) {
+        let by_table = match table.asks(&self.dataset.zone(), self.satisfied, now) {
             Asked::Never => None,
             Asked::Next(next) => Some(next),
             Asked::Since(since) => match self.made_up {
@@ -149,11 +148,6 @@ impl Slot {
         self.made_up = None;
         self.why = Some(why);
     }
-}
-
-/// The zone of a dataset's timetable: that of its first rule.
-fn zone(dataset: &Dataset) -> TimeZone {
-    dataset.rules().first().map_or(TimeZone::UTC, |rule| rule.schedule.zone.clone())
 }
 
 #[cfg(test)]

@@ -223,8 +223,7 @@ pub(super) async fn known(config: &Config, register: &Register, pauses: Vec<Paus
         row.lost = register.losses(&row.dataset).await?.map(|(records, last)| status::Lost { records, last });
     }
     for dataset in config.datasets.iter().filter(|dataset| dataset.store.is_attested()) {
-        let zone = dataset.rules().first().map_or(jiff::tz::TimeZone::UTC, |rule| rule.schedule.zone.clone());
-        let today = crate::clock::Today::now().date_in(&zone);
+        let today = crate::clock::Today::now().date_in(&dataset.zone());
         let tasks = register.count_tasks(&dataset.address, today).await?;
         if let Some(row) = status.datasets.iter_mut().find(|row| row.dataset == dataset.address) {
             row.tasks = Some(status::Tasks { open: tasks.open, overdue: tasks.overdue });

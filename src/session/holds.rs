@@ -107,7 +107,7 @@ impl Session {
 
     /// Every hold that was placed and not released, oldest first, with its names.
     pub async fn named_holds(&self) -> Result<Vec<NamedHold>> {
-        named(self.register.holds().await?, self.register.hold_names().await?)
+        Ok(named(self.register.holds().await?, self.register.hold_names().await?))
     }
 
     /// Places holds: all of them or, when one of the wishes has a mistake, none. They are in force when this returns.
@@ -314,9 +314,9 @@ impl Session {
 }
 
 /// Joins holds with the names that are known for them.
-pub fn named(holds: Vec<Hold>, names: Vec<HoldNames>) -> Result<Vec<NamedHold>> {
+pub fn named(holds: Vec<Hold>, names: Vec<HoldNames>) -> Vec<NamedHold> {
     let mut names: std::collections::HashMap<String, HoldNames> = names.into_iter().map(|names| (names.hold.clone(), names)).collect();
-    Ok(holds.into_iter().map(|hold| NamedHold { names: names.remove(&hold.id).unwrap_or_default(), hold }).collect())
+    holds.into_iter().map(|hold| NamedHold { names: names.remove(&hold.id).unwrap_or_default(), hold }).collect()
 }
 
 fn body(hold: &Hold) -> serde_json::Value {

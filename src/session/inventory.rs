@@ -10,10 +10,10 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::tasks::zone_today;
 use super::{Ran, Run, Session};
 use crate::assess::Assessment;
 use crate::audit::{EpochKey, Kind as EntryKind};
+use crate::clock::Today;
 use crate::config::Dataset;
 use crate::dispose::BY;
 use crate::error::{Error, Kind, Result};
@@ -103,7 +103,7 @@ impl Session {
             ran.findings.push(Finding::warning(&dataset.address, text));
             return Ok(());
         }
-        let (today, since) = (day(zone_today(dataset, self.now)), inventory.head.at.clone());
+        let (today, since) = (day(Today::Now(self.now).date_in(&dataset.zone())), inventory.head.at.clone());
         let (named_by, old) = renamed.map_or_else(|| (Arc::clone(&epoch), None), |(key, old)| (key, Some(old)));
         let spare = folder.clone();
         let (prepared, candidates, suspects, gone, new) = apart(move || {

@@ -70,14 +70,7 @@ impl Reviews<'_> {
         let (Some(rule), Some(dataset)) = (self.config.schedules.rule(class), dataset) else {
             // Nothing can be approved any more; what people keep stays kept.
             let today = Today::Now(self.now).date_in(&TimeZone::UTC);
-            let keeping = decisions.iter().filter(|one| one.what != What::Approve).map(|one| Decision {
-                entry: one.entry,
-                what: one.what,
-                on: Today::Now(one.at).date_in(&TimeZone::UTC),
-                person: one.person.clone(),
-                name: one.name.clone(),
-                until: one.until,
-            });
+            let keeping = decisions.iter().filter(|one| one.what != What::Approve).map(|one| decision(one, &TimeZone::UTC));
             let standing = Standing::of(&keeping.collect::<Vec<_>>(), &[], &[], today);
             return Ok(Looked { standing, decisions, terms: Vec::new(), editors: Vec::new(), rule: None, today });
         };
@@ -87,15 +80,7 @@ impl Reviews<'_> {
         let zone = &rule.schedule.zone;
         let today = Today::Now(self.now).date_in(zone);
         let usable = |one: &&Decided| one.what != What::Approve || !unknown.contains(&one.schedule);
-        let decision = |one: &Decided| Decision {
-            entry: one.entry,
-            what: one.what,
-            on: zone.to_datetime(one.at).date(),
-            person: one.person.clone(),
-            name: one.name.clone(),
-            until: one.until,
-        };
-        let all: Vec<Decision> = decisions.iter().filter(usable).map(decision).collect();
+        let all: Vec<Decision> = decisions.iter().filter(usable).map(|one| decision(one, zone)).collect();
         let standing = Standing::of(&all, &terms, &editors, today);
         Ok(Looked { standing, decisions, terms, editors, rule: Some(rule), today })
     }
@@ -155,6 +140,18 @@ impl Reviews<'_> {
             }
         }
         Ok(unknown)
+    }
+}
+
+/// A decision with its day in a zone.
+fn decision(one: &Decided, zone: &TimeZone) -> Decision {
+    Decision {
+        entry: one.entry,
+        what: one.what,
+        on: zone.to_datetime(one.at).date(),
+        person: one.person.clone(),
+        name: one.name.clone(),
+        until: one.until,
     }
 }
 

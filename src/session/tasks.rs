@@ -118,7 +118,7 @@ impl Session {
     /// Takes a person's word that the record at this address is destroyed.
     pub async fn attest(&self, address: &str, word: Attestation) -> Result<Attested> {
         let (address, dataset) = self.config.find(address)?;
-        let today = zone_today(&dataset, self.now);
+        let today = Today::Now(self.now).date_in(&dataset.zone());
         self.may_be_attested(&address, &dataset)?;
         check_word(&word, today)?;
         let record = self.listed(&address, &dataset).await?;
@@ -263,11 +263,6 @@ fn held(verdict: &Verdict) -> String {
         ),
         _ => "it is held".to_owned(),
     }
-}
-
-pub(super) fn zone_today(dataset: &Dataset, now: jiff::Timestamp) -> Date {
-    let zone = dataset.rules().first().map_or(jiff::tz::TimeZone::UTC, |rule| rule.schedule.zone.clone());
-    Today::Now(now).date_in(&zone)
 }
 
 fn check_word(word: &Attestation, today: Date) -> Result<()> {

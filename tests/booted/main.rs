@@ -284,11 +284,11 @@ impl Administrator<'_> {
         let tile = "/var/lib/retentiond/audit/tile/0/000.p";
         let tile =
             self.booted.done(&format!("ls -d {tile}/* /var/lib/retentiond/audit/tile/0/000 2>/dev/null | head -1")).trim().to_owned();
-        self.booted.done(&format!("cp -a {tile} /root/tile && printf X | dd of={tile} bs=1 seek=5 conv=notrunc status=none"));
+        self.booted.done(&format!("cp -a {tile} /var/tmp/tile && printf X | dd of={tile} bs=1 seek=5 conv=notrunc status=none"));
         assert_ne!(self.booted.run("systemctl start retentiond-verify.service").code, 0, "a log that was tampered with");
         assert_eq!(self.booted.unit("retentiond-verify.service", "ExecMainStatus"), "4");
         self.booted.soon("the hook", || (self.booted.run("grep -q retentiond-verify.service /run/told").code == 0).then_some(()));
-        self.booted.done(&format!("cp -a /root/tile {tile} && systemctl reset-failed"));
+        self.booted.done(&format!("cp -a /var/tmp/tile {tile} && systemctl reset-failed"));
         self.booted.done("systemctl enable --now retentiond-verify.timer && systemctl start retentiond");
         // It changes nothing, so it may run beside the service.
         self.booted.done("systemctl start retentiond-verify.service");
