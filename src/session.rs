@@ -170,11 +170,12 @@ impl Session {
             holds: Arc::default(),
             formers: Arc::default(),
         };
-        // Recovery removes nothing but what is left of records that are gone.
-        session.recovered.extend(session.recover().await?);
-        session.rename_holds().await?;
+        let projected = session.project().await?;
+        // What recovery removes (what is left of records that are gone) is judged by what is in the log as in force, and by holds.
         session.write_down().await?;
         session.formers = Arc::new(formers(&session.config, Some(&session.register), now).await?);
+        session.recovered.extend(session.settle_all(projected).await?);
+        session.rename_holds().await?;
         session.load_pauses().await?;
         Ok(session)
     }
@@ -514,9 +515,18 @@ impl Session {
             body["edit_delay"] = json!(self.config.service.edit_delay.as_secs());
             body["waits_until"] = json!(former.iter().map(|former| former.until).max().map(|until| format!("{until:.3}")));
         }
+        // Were schedules written down anew between here and the entry, it would name one that was withdrawn before it.
+        let edition = self.shared.edition.read().await;
+        if edition.as_deref() != Some(&*edit_id(&self.config)) {
+            return Err(Error::new(
+                Kind::Refused,
+                format!("{}: schedule and configuration were loaded anew at this moment; try again", dataset.address),
+            ));
+        }
         // From here until it is finished, the register reflects the log up to here at most.
         let token = self.shared.begin().await;
         let begun = self.tell(EntryKind::RunStarted, vec![body]).await?;
+        drop(edition);
         self.shared.run_began(token, &run.id, begun.first()).await;
         Ok(mark)
     }

@@ -34,7 +34,7 @@ pub use tasks::{Task, Tasks};
 use crate::error::{Error, Kind, Result};
 
 /// Raised when the tables change; another version is rebuilt from the log.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS flags (dataset TEXT NOT NULL, record TEXT NOT NULL, s
     PRIMARY KEY (dataset, record)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS texts (entry INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, sha256 TEXT NOT NULL, at TEXT NOT NULL, part INTEGER NOT NULL,
     parts INTEGER NOT NULL, text TEXT NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS texts_of ON texts (kind, id, entry, part, at);
 CREATE TABLE IF NOT EXISTS confirmations (entry INTEGER PRIMARY KEY, at TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS runs (dataset TEXT PRIMARY KEY, run TEXT NOT NULL, began TEXT NOT NULL, ended TEXT, how TEXT, satisfied TEXT,
     scan_began TEXT, scan_ended TEXT, scan TEXT) STRICT;
@@ -160,7 +161,9 @@ impl Register {
             .journal_mode(SqliteJournalMode::Wal)
             // A lost tail of the register is projected again from the log.
             .synchronous(SqliteSynchronous::Normal)
-            .pragma("secure_delete", "ON");
+            .pragma("secure_delete", "ON")
+            // KiB. What the register holds is read by key; more of it in memory would only grow with its age.
+            .pragma("cache_size", "-1024");
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.map_err(fail(path))?;
         if create {
             sqlx::raw_sql(TABLES).execute(&pool).await.map_err(fail(path))?;

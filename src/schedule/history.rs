@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::{Rule, Schedule, Schedules};
 
 /// What a text that came into force is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TextKind {
     /// A schedule; its id.
     Schedule,
