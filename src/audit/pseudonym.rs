@@ -166,6 +166,16 @@ impl EpochKey {
         self.name(&mac.finalize().into_bytes().into())
     }
 
+    /// The bytes that [`EpochKey::record_bytes`] gives for a record which the log calls by this name; `None` for a name of another year.
+    pub fn bytes_of(&self, store: &str, dataset: &str, name: &str) -> Option<[u8; 32]> {
+        if let Some(key) = plain_key(name) {
+            return Some(self.record_bytes(store, dataset, &key));
+        }
+        let (year, rest) = name.split_once(':')?;
+        let bytes = URL_SAFE_NO_PAD.decode(rest).ok().filter(|_| year.parse() == Ok(self.year))?;
+        bytes.try_into().ok()
+    }
+
     /// The pseudonym with these bytes.
     pub fn name(&self, bytes: &[u8; 32]) -> String {
         let mut name = String::with_capacity(5 + 43);
@@ -205,6 +215,19 @@ pub fn plain_record(key: &[u8]) -> String {
         encode(&mut name, chunk.invalid());
     }
     name
+}
+
+/// The key that [`plain_record`] made this name of.
+fn plain_key(name: &str) -> Option<Vec<u8>> {
+    let mut rest = name.strip_prefix("plain:")?;
+    let mut key = Vec::with_capacity(rest.len());
+    while let Some(at) = rest.find('%') {
+        key.extend_from_slice(rest[..at].as_bytes());
+        key.push(u8::from_str_radix(rest.get(at + 1..at + 3)?, 16).ok()?);
+        rest = &rest[at + 3..];
+    }
+    key.extend_from_slice(rest.as_bytes());
+    Some(key)
 }
 
 #[cfg(test)]

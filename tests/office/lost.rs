@@ -147,6 +147,45 @@ async fn what_others_remove_too_early_is_missed_once_and_what_we_remove_is_not()
     }
 }
 
+/// The plan that a run refused.
+fn refused(said: &str) -> String {
+    let line = said.lines().find(|line| line.contains("run --allow ")).unwrap_or_else(|| panic!("{said}"));
+    line.rsplit(' ').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn what_was_held_when_the_inventory_was_taken_and_went_with_an_allowed_plan_is_not_lost() {
+    for place in Place::all().await {
+        for keys in ["pseudonym", "plain"] {
+            let program = place.program().await;
+            let text = std::fs::read_to_string(program.path("retentiond.yaml")).unwrap();
+            program.write("retentiond.yaml", &text.replace("inventory: on", &format!("inventory: on, keys: {keys}, limits: {{ records: 1 }}")));
+            for (id, days) in [(1, 400), (2, 400), (3, 100), (4, 100)] {
+                place.put(&program, id, days).await;
+            }
+            let plan = refused(&program.must(3, &["run"]));
+            program.must(0, &["hold", "place", "--kind", "other", "--record", &place.address(1, 400), "--reason", "r", "--matter", "M"]);
+            // One is due now, which the limit allows; but this inventory says of the other that it is to be kept.
+            place.remove(&program, 2, 400).await;
+            place.put(&program, 5, 400).await;
+            place.put(&program, 6, 400).await;
+            program.must(3, &["run"]);
+            program.must(0, &["hold", "release", "--matter", "M", "--reason", "over"]);
+            program.run(&["run", "--allow", &plan]);
+            assert_eq!(program.entries("destroyed").len(), 1, "{}", place.address(1, 400));
+            // What others do meanwhile is noticed all the same.
+            place.remove(&program, 3, 100).await;
+            let said = program.must(3, &["run"]);
+            assert_eq!(lost(&program), 1, "{said}");
+            assert!(program.must(0, &["explain", &place.address(3, 100)]).contains("LOST: it was missed"), "{said}");
+            evidence(&program);
+            if let Place::Rows(table) = &place {
+                table.run(&program, "DROP TABLE things").await;
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_place_that_is_not_there_or_another_one_loses_nothing() {
     let place = Place::Files;
