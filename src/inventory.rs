@@ -358,7 +358,15 @@ mod tests {
     }
 
     fn head() -> Head {
-        Head { scope: "s".into(), place: "p".into(), mark: "m".into(), year: 2026, at: "2026-11-22T00:00:00Z".into(), entry: None, records: 0 }
+        Head {
+            scope: "s".into(),
+            place: "p".into(),
+            mark: "m".into(),
+            year: 2026,
+            at: "2026-11-22T00:00:00Z".into(),
+            entry: None,
+            records: 0,
+        }
     }
 
     #[test]

@@ -340,7 +340,9 @@ mod tests {
         assert!(felt(&format!("{review}, approvals: 2"), review) && !felt(review, &format!("{review}, approvals: 2")));
         assert!(felt(&format!("{review}, not-the-editor: true"), review));
         assert!(felt(review, &format!("{review}, cooling-off: none")) && !felt(&format!("{review}, cooling-off: none"), review));
-        assert!(felt(review, &format!("{review}, approval-lasts: 90 days")) && !felt(&format!("{review}, approval-lasts: 90 days"), review));
+        assert!(
+            felt(review, &format!("{review}, approval-lasts: 90 days")) && !felt(&format!("{review}, approval-lasts: 90 days"), review)
+        );
     }
 
     #[test]

@@ -145,7 +145,10 @@ impl Session {
             return Err(Error::new(Kind::Usage, text));
         }
         if self.edit().is_none() {
-            return Err(Error::new(Kind::Usage, "nothing waits to be confirmed: no edit younger than `edit-delay` made anything due, or terms easier"));
+            return Err(Error::new(
+                Kind::Usage,
+                "nothing waits to be confirmed: no edit younger than `edit-delay` made anything due, or terms easier",
+            ));
         }
         let schedules: Vec<_> =
             self.config.schedules.all.iter().map(|schedule| json!({"id": schedule.id, "sha256": &*schedule.sha256})).collect();

@@ -89,7 +89,8 @@ impl Session {
         let fail = |error| Error::with_source(Kind::Io, format!("{}: the inventory cannot be taken", dataset.address), error);
         let Taking { path, scope, at, entry, epoch, names, before, begun, failed } = taking;
         failed.map_or(Ok(()), |error| Err(fail(error)))?;
-        let head = Head { scope, place: dataset.store.place(), mark: mark.to_owned(), year: epoch.year(), at, entry: Some(entry), records: 0 };
+        let head =
+            Head { scope, place: dataset.store.place(), mark: mark.to_owned(), year: epoch.year(), at, entry: Some(entry), records: 0 };
         let folder = path.parent().map_or_else(|| self.config.state.clone(), PathBuf::from);
         let prepared = {
             let path = path.clone();
@@ -255,7 +256,9 @@ impl Gone {
 }
 
 fn cannot_be_told(missing: u64, unknown: u64) -> String {
-    format!("{missing} records are missing, and {unknown} went through this program under names of another year: it cannot be told whether any was lost")
+    format!(
+        "{missing} records are missing, and {unknown} went through this program under names of another year: it cannot be told whether any was lost"
+    )
 }
 
 /// Whether an entry says that a record is gone, and through this program.

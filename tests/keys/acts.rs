@@ -230,7 +230,8 @@ fn what_people_destroyed_and_what_they_keep_is_known_in_the_log_that_follows() {
                  letters:\n    files: letters\n    datasets:\n      sent: { class: asked, path: \"{recorded:%Y-%m-%d}/*.txt\", events: { recorded: path } }\n";
     fs::write(estate.path("retentiond.yaml"), text + boxes).unwrap();
     let schedule = fs::read_to_string(estate.path("schedule.yaml")).unwrap();
-    fs::write(estate.path("schedule.yaml"), schedule + "  asked: { keep: 23 days, after: recorded, then: review, cooling-off: none }\n").unwrap();
+    fs::write(estate.path("schedule.yaml"), schedule + "  asked: { keep: 23 days, after: recorded, then: review, cooling-off: none }\n")
+        .unwrap();
     fs::write(estate.path("boxes.csv"), "box,closed\n1,2020-01-01\n2,2020-01-01\n3,2020-01-01\n").unwrap();
     fs::create_dir_all(estate.path("letters/2020-01-01")).unwrap();
     fs::write(estate.path("letters/2020-01-01/1.txt"), "x").unwrap();

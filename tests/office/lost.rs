@@ -159,7 +159,10 @@ async fn what_was_held_when_the_inventory_was_taken_and_went_with_an_allowed_pla
         for keys in ["pseudonym", "plain"] {
             let program = place.program().await;
             let text = std::fs::read_to_string(program.path("retentiond.yaml")).unwrap();
-            program.write("retentiond.yaml", &text.replace("inventory: on", &format!("inventory: on, keys: {keys}, limits: {{ records: 1 }}")));
+            program.write(
+                "retentiond.yaml",
+                &text.replace("inventory: on", &format!("inventory: on, keys: {keys}, limits: {{ records: 1 }}")),
+            );
             for (id, days) in [(1, 400), (2, 400), (3, 100), (4, 100)] {
                 place.put(&program, id, days).await;
             }
