@@ -1,14 +1,14 @@
-//! What must outlive a log that is followed by another: holds in force, what people keep longer, what they destroyed, and runs that a crash interrupted.
+//! What must outlive a log that is followed by another: holds in force, what people keep longer, what they destroyed, and interrupted runs.
 //!
 //! The old log cannot be written any more, so these are written again into the new one, with the fields that they had and the number of the old entry
 //! in `carried_from`.
 //!
 //! - A hold goes on under its id.
 //! - A refusal or an extension of a review goes on until its day.
-//! - A person's word that a record is destroyed becomes `attested-before`: the intent and the run that it belonged to stand in the old log. Nobody is
-//!   asked for the record again.
-//! - A run that has no end is begun again with the records of its intents that have no outcome, and the next start looks what became of them, as after
-//!   any crash.
+//! - A person's word that a record is destroyed becomes `attested-before`: the intent and the run that it belonged to stand in the old log. Nobody
+//!   is asked for the record again.
+//! - A run that has no end is begun again with the records of its intents that have no outcome, and the next start looks what became of them, as
+//!   after any crash.
 //!
 //! Flags and tasks are not carried over: the next run finds again what is due. Approvals are not either, since the terms on which they were given are
 //! those of a schedule in the old log: they are asked for anew. Schedules are not: the next start writes down those in force.

@@ -247,8 +247,6 @@ fn what_people_destroyed_and_what_they_keep_is_known_in_the_log_that_follows() {
     estate.expect(0, &["review", "extend", list[0]["batch"].as_str().unwrap(), "--until", "2199-01-01", "--reason", "an inquiry"]);
     // A second time, what was carried over is carried over again.
     for _ in 0..2 {
-        // The folder of the old log is named by the second.
-        std::thread::sleep(std::time::Duration::from_millis(1100));
         fs::remove_file(estate.state().join("keys/log.key")).unwrap();
         let said = estate.expect(0, &["audit", "begin-anew", "--reason", "lost", "--yes"]);
         assert!(said.contains("3 entries were carried over"), "{said}");

@@ -276,11 +276,11 @@ async fn a_box_that_went_too_early_for_another_of_its_classes_is_lost_and_the_lo
 
 #[tokio::test]
 async fn no_task_rests_on_an_approval_that_was_taken_back_while_tasks_were_opened() {
-    const MANY: usize = 8000;
+    const MANY: usize = 5000;
     let program = office(&Table::Csv).await;
     program.write("schedule.yaml", &SCHEDULE.replace("then: destroy", "then: review, cooling-off: none"));
-    let rows: String = (0..MANY).map(|number| format!("{number},{},T\n", ago(400))).collect();
-    program.write("rows.csv", &format!("box,closed,tenant\n{rows}"));
+    let rows = (0..MANY).map(|number| format!("{number},{}", ago(400))).collect::<Vec<_>>().join(",T\n");
+    program.write("rows.csv", &format!("box,closed,tenant\n{rows},T\n"));
     program.run(&["run"]);
     let list: Value = serde_json::from_str(program.must(0, &["review", "list", "--json"]).trim()).unwrap();
     let batch = list[0]["batch"].as_str().unwrap().to_owned();
@@ -301,8 +301,9 @@ async fn no_task_rests_on_an_approval_that_was_taken_back_while_tasks_were_opene
     rustix::process::kill_process(rustix::process::Pid::from_child(&service), rustix::process::Signal::TERM).unwrap();
     service.wait().unwrap();
     let opened = program.entries("task-opened");
-    assert!(opened.len() < MANY, "the run was over before anything was taken back");
     let withdrawn = program.entries("review-withdrawn")[0]["n"].as_u64();
-    assert!(opened.iter().all(|task| task["n"].as_u64() < withdrawn));
+    let late = opened.iter().filter(|task| task["n"].as_u64() > withdrawn).count();
+    assert_eq!(late, 0, "of {} tasks", opened.len());
+    assert!(opened.len() < MANY, "the run was over before anything was taken back");
     evidence(&program);
 }

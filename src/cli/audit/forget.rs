@@ -47,8 +47,8 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     if !frozen.is_empty() {
         let ids = frozen.iter().map(Batch::short).collect::<Vec<_>>().join(", ");
         tell_line(&format!(
-            "review batches were frozen under the names of {year}: {ids}; without its key nobody can tell that they are what was shown, so they may have to \
-             be reviewed again"
+            "review batches were frozen under the names of {year}: {ids}; without its key nobody can tell that they are what was shown, so they \
+             may have to be reviewed again"
         ))?;
     }
     confirm(options.yes, &format!("destroying the key of {year}"), &year.to_string())?;
