@@ -159,7 +159,7 @@ impl Register {
                     insert_flag(&mut transaction, &dataset, &text("run").unwrap_or_default(), &flag).await.map_err(&fail)?;
                 }
                 EntryKind::TaskOpened => tasks::opened(&mut transaction, entry).await.map_err(&fail)?,
-                EntryKind::Attested => tasks::attested(&mut transaction, entry).await.map_err(&fail)?,
+                EntryKind::Attested | EntryKind::AttestedBefore => tasks::attested(&mut transaction, entry).await.map_err(&fail)?,
                 EntryKind::Lost => tasks::lost(&mut transaction, entry).await.map_err(&fail)?,
                 _ => {}
             }
@@ -180,6 +180,7 @@ fn is_projected(kind: EntryKind) -> bool {
             | EntryKind::Flagged
             | EntryKind::TaskOpened
             | EntryKind::Attested
+            | EntryKind::AttestedBefore
             | EntryKind::Lost
             | EntryKind::RunStarted
             | EntryKind::RunFinished

@@ -9,11 +9,11 @@ use sha2::{Digest as _, Sha256};
 use super::{Session, TEXT_PIECE, pieces};
 use crate::assess::Formers;
 use crate::audit::Kind as EntryKind;
-use crate::config::Config;
+use crate::config::{ClassChoice, Config};
 use crate::dispose::BY;
 use crate::error::{Error, Kind, Result, escape, hex};
 use crate::register::Register;
-use crate::schedule::history::{History, TextKind};
+use crate::schedule::history::{Former, History, TextKind};
 
 /// What waits through edits of schedule and bindings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +39,15 @@ pub async fn formers(config: &Config, register: Option<&Register>, now: Timestam
     Ok(config.datasets.iter().filter_map(former).collect())
 }
 
-/// What waits through an edit, if anything may.
+/// What waits through an edit, if anything may: one that was undone, or made periods longer, holds nothing back.
 pub fn edit(config: &Config, formers: &Formers) -> Option<Edit> {
-    let until = formers.values().flatten().map(|former| former.until).max()?;
+    let felt = |address: &str, former: &Former| match config.datasets.iter().find(|one| one.address == address).map(|one| &one.classes) {
+        Some(ClassChoice::All(rules)) => former.is_felt(None, rules),
+        Some(ClassChoice::By { map, .. }) => map.iter().any(|(value, rules)| former.is_felt(Some(value), rules)),
+        None => true,
+    };
+    let of = |(address, formers): (&String, &Vec<Former>)| formers.iter().filter(|one| felt(address, one)).map(|one| one.until).max();
+    let until = formers.iter().filter_map(of).max()?;
     Some(Edit { id: edit_id(config), until })
 }
 
@@ -144,7 +150,10 @@ impl Session {
             return Err(Error::new(Kind::Usage, text));
         }
         if self.edit().is_none() {
-            return Err(Error::new(Kind::Usage, "nothing waits to be confirmed: no edit is younger than `edit-delay`"));
+            return Err(Error::new(
+                Kind::Usage,
+                "nothing waits to be confirmed: no edit younger than `edit-delay` made anything due, or terms easier",
+            ));
         }
         let schedules: Vec<_> =
             self.config.schedules.all.iter().map(|schedule| json!({"id": schedule.id, "sha256": &*schedule.sha256})).collect();
