@@ -9,10 +9,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::control::listen::{self, Ask};
-use crate::control::{Reply, Request, client};
+use crate::control::{Reply, Request, answers, client};
 use crate::daemon;
 use crate::error::{DONE, Error, FINDINGS, Kind, Result};
-use crate::report;
 use crate::session::Session;
 
 /// Answers until it is dropped.
@@ -73,15 +72,12 @@ async fn answer(session: &Session, request: &Request, person: &str, replies: &mp
             Ok(code)
         }
         Request::Hold { order, .. } => {
-            let holds = session.carry_out(order, person).await?;
-            let text = report::hold_order(order, &holds, &session.config, &session.adrift());
-            let _ = replies.send(Reply::Told { text, json: report::holds_json(&holds) });
+            let _ = replies.send(answers::hold(session, order, person).await?);
             Ok(DONE)
         }
         // What is taken back must not wait until it is gone.
         Request::Review { order, .. } => {
-            let told = session.decide_review(order, person).await?;
-            let _ = replies.send(Reply::Told { text: told.text, json: told.json });
+            let _ = replies.send(answers::review(session, order, person).await?);
             Ok(DONE)
         }
         Request::Pause { store, reason, .. } => session.pause(store.as_deref(), reason, person).await.map(|()| DONE),

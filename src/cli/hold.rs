@@ -12,7 +12,7 @@ use crate::assess::{Assessment, Assessor};
 use crate::audit::Pseudonyms;
 use crate::clock::{self, Today};
 use crate::config::{Config, Dataset};
-use crate::control::{Client, Reply, Request, peer};
+use crate::control::{Client, Reply, Request, answers, peer};
 use crate::error::{Error, Kind, Result, escape};
 use crate::hold::{Hold, HoldKind, Holds, Wish, read_csv};
 use crate::protect::{Protected, protected};
@@ -199,25 +199,23 @@ async fn place(common: &Common, options: Place) -> Result<u8> {
 async fn order(common: &Common, order: HoldOrder) -> Result<u8> {
     if let Some(service) = Client::of(&common.config)? {
         let json = common.json;
-        return service.ask(&Request::Hold { order, on_behalf_of: peer::behind_sudo() }, |reply| match reply {
-            Reply::Told { json: value, .. } if json => print_line(&json!({"holds": value}).to_string()),
-            Reply::Told { text, .. } => print_line(&text),
-            _ => Ok(()),
-        });
+        return service.ask(&Request::Hold { order, on_behalf_of: peer::behind_sudo() }, |reply| told(json, reply));
     }
     let config = common.load()?;
     // A clock that cannot be believed destroys nothing, and must not keep anybody from protecting something.
     let session = Session::open(Arc::clone(&config), true).await?;
-    let done = session.carry_out(&order, &peer::myself()).await;
-    let adrift = session.adrift();
+    let done = answers::hold(&session, &order, &peer::myself()).await;
     session.close().await?;
-    let holds = done?;
-    if common.json {
-        print_line(&json!({"holds": report::holds_json(&holds)}).to_string())?;
-    } else {
-        print_line(&report::hold_order(&order, &holds, &config, &adrift))?;
-    }
+    told(common.json, done?)?;
     Ok(DONE)
+}
+
+fn told(json: bool, reply: Reply) -> Result<()> {
+    match reply {
+        Reply::Told { json: holds, .. } if json => print_line(&json!({"holds": holds}).to_string()),
+        Reply::Told { text, .. } => print_line(&text),
+        _ => Ok(()),
+    }
 }
 
 async fn preview(common: &Common, config: &Arc<Config>, wishes: &[Wish]) -> Result<u8> {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Common, DONE, print_line};
 use crate::clock;
 use crate::config::Config;
-use crate::control::{Client, PAGE, Reply, Request, peer};
+use crate::control::{Client, PAGE, Reply, Request, answers, peer};
 use crate::error::Result;
 use crate::register::Register;
 use crate::report;
@@ -112,10 +112,9 @@ pub(crate) async fn execute(common: &Common, verb: &Verb) -> Result<u8> {
         return service.ask(&Request::Review { order, on_behalf_of: peer::behind_sudo() }, |reply| tell(common, reply));
     }
     let session = Session::open(config, false).await?;
-    let told = session.decide_review(&order, &peer::myself()).await;
+    let told = answers::review(&session, &order, &peer::myself()).await;
     session.close().await?;
-    let told = told?;
-    tell(common, Reply::Told { text: told.text, json: told.json })?;
+    tell(common, told?)?;
     Ok(DONE)
 }
 

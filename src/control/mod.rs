@@ -9,6 +9,7 @@
 //! A verb that finds no service behind the socket acts itself, under the lock of the state folder. So there is one writer at any time, and the log
 //! is the same either way. While `retentiond run` has that lock, it answers behind the socket itself, to what cannot wait: holds, pauses, the status.
 
+pub mod answers;
 pub mod client;
 pub mod listen;
 pub mod peer;

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::state::State;
 use crate::clock;
-use crate::control::{Reply, Request};
+use crate::control::{Reply, Request, answers};
 use crate::error::{DONE, Result};
 use crate::report;
 use crate::session::{self, Reviews};
@@ -24,8 +24,8 @@ async fn act(state: &State, request: Request, person: &str, replies: &mpsc::Unbo
     };
     match request {
         Request::Review { order, .. } => {
-            let told = state.session.renewed(config, false).await?.decide_review(&order, person).await?;
-            tell(told.text, told.json);
+            let session = state.session.renewed(config, false).await?;
+            let _ = replies.send(answers::review(&session, &order, person).await?);
         }
         Request::Reviews { selection } => {
             let (register, now) = (&state.session.register, clock::now());

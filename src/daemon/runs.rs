@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::state::{self, Event, Origin, Outcome, State};
 use super::turns::Need;
 use crate::config::Mode;
-use crate::control::Reply;
+use crate::control::{Reply, answers};
 use crate::dispose::{Attestation, Stop};
 use crate::error::{DONE, Error, Kind, Result};
 use crate::report;
@@ -171,9 +171,8 @@ pub(super) async fn by_order(state: Arc<State>, order: Order, replies: mpsc::Unb
 /// Places, extends or releases holds.
 pub(super) async fn hold(state: Arc<State>, order: HoldOrder, person: String, replies: mpsc::UnboundedSender<Reply>) {
     let session = state.session.configured(state.config());
-    let result = session.carry_out(&order, &person).await.map(|holds| {
-        let text = report::hold_order(&order, &holds, &session.config, &session.adrift());
-        let _ = replies.send(Reply::Told { text, json: report::holds_json(&holds) });
+    let result = answers::hold(&session, &order, &person).await.map(|reply| {
+        let _ = replies.send(reply);
         DONE
     });
     answer(&state, &replies, result);
