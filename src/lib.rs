@@ -46,6 +46,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod dispose;
+pub mod erasure;
 pub mod error;
 pub mod finding;
 pub mod hold;

@@ -11,6 +11,7 @@
 
 mod decide;
 mod edits;
+mod erase;
 mod holds;
 mod inventory;
 mod pause;
@@ -46,6 +47,7 @@ use crate::store::BATCH;
 use crate::store::twins::twin_of;
 pub use decide::Told;
 pub use edits::{Edit, edit, edit_id, formers};
+pub use erase::{Confirmation, Confirmed, ErasureOrder, ErasureSeen, SeenDataset};
 pub use holds::{Extension, HoldOrder, NamedHold, Which, hold as hold_of, named as named_holds};
 pub use reviews::{Listed, Looked, Reviews, batch_of, is_reviewed, records_of_batch, review_planned};
 use shared::Shared;
@@ -281,6 +283,7 @@ impl Session {
             done: Arc::clone(&progress.done),
             hands: self.shared.hands.clone(),
             attestation: None,
+            erasure: None,
         }))
     }
 
@@ -508,6 +511,9 @@ impl Session {
         }
         if let Some(reason) = reason {
             body["reason"] = json!(reason);
+        }
+        if let Some(erasure) = &run.erasure {
+            body["erasure"] = json!(erasure.id());
         }
         if let Some(former) = self.formers.get(&dataset.address) {
             // What is due now is judged by what was in force before as well; until when, follows from the log.

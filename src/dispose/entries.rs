@@ -71,6 +71,7 @@ impl<'o> Outcomes<'o> {
             due: deciding.due,
             batch: approval.map(|approval| approval.batch.as_str()),
             approval: approval.map(|approval| approval.entries.as_slice()),
+            erasure: self.run.erasure.as_ref().and_then(|erasure| erasure.entry(&self.run.dataset().address, record)),
             parts: None,
             why: None,
             detail: None,
@@ -204,6 +205,9 @@ struct Outcome<'a> {
     batch: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     approval: Option<&'a [u64]>,
+    /// The entry that decided it, on a request for erasure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    erasure: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     parts: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]

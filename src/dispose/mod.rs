@@ -17,6 +17,7 @@ mod attestation;
 mod batches;
 mod brake;
 mod entries;
+mod erasure;
 mod hands;
 mod spent;
 mod statistics;
@@ -35,6 +36,7 @@ pub use attestation::Attestation;
 use batches::{Batch, Batches};
 pub use brake::Brake;
 use entries::{About, Intent, Outcomes};
+pub use erasure::Erasure;
 pub use hands::Hands;
 pub use spent::{Counts, Spent, Stop};
 
@@ -42,6 +44,7 @@ use crate::assess::{Assessment, Assessor, why_kept};
 use crate::audit::{AuditLog, Committed, Draft, EpochKey, Kind as EntryKind, plain_record};
 use crate::clock;
 use crate::config::{Dataset, KeyNames};
+use crate::erasure::why_not_erased;
 use crate::error::{Error, Kind, Result};
 use crate::judge::Verdict;
 use crate::plan::Approval;
@@ -88,6 +91,8 @@ pub struct Run {
     pub hands: Hands,
     /// The person's word that its records are destroyed, where no program can destroy them.
     pub attestation: Option<Attestation>,
+    /// What was decided on a request for erasure, where the run carries that out.
+    pub erasure: Option<Arc<Erasure>>,
 }
 
 /// Records of a batch, and what people approved of each.
@@ -305,10 +310,10 @@ impl Run {
         // Where nothing has to be asked elsewhere, the guard judges each record anew when the store has just re-read it; once is enough.
         let asked = Instant::now();
         let assessments = if self.assessor.asks_elsewhere() { self.assessor.assess(records).await } else { Vec::new() };
-        let allowed = |(at, one): (usize, &Assessment)| {
-            why_kept(&one.verdict).or_else(|| self.not_allowed(&one.verdict, act, approvals.get(at).and_then(Option::as_deref)))
+        let kept = |(at, one): (usize, &Assessment)| {
+            self.kept(&one.verdict, act, &records[at], approvals.get(at).and_then(Option::as_deref)).map(Fate::Kept)
         };
-        let mut fates: Vec<Option<Fate>> = assessments.iter().enumerate().map(|one| allowed(one).map(Fate::Kept)).collect();
+        let mut fates: Vec<Option<Fate>> = assessments.iter().enumerate().map(kept).collect();
         fates.resize(records.len(), None);
         let positions: Vec<usize> = (0..records.len()).filter(|at| fates[*at].is_none()).collect();
         let due: Cow<'_, [Record]> =
@@ -328,7 +333,12 @@ impl Run {
             }
             let looked_up = assessments.get(at).map_or(&[][..], |assessment| &assessment.looked_up);
             let approval = approvals.get(at).and_then(Option::as_deref);
-            self.assessor.still_due(fresh, &records[at], looked_up, &|verdict| self.not_allowed(verdict, act, approval))
+            if self.goes_early(act, &records[at])
+                && let Some(changed) = erasure::changed(fresh, &records[at])
+            {
+                return Some(changed);
+            }
+            self.assessor.still_due(fresh, &records[at], looked_up, &|verdict| self.kept(verdict, act, &records[at], approval))
         };
         let order = Order { act, at_least: dataset.at_least.clone() };
         let mut removed = if due.is_empty() { Vec::new() } else { dataset.store.remove(permit, &dataset.name, &order, &due, &guard).await };
@@ -343,6 +353,20 @@ impl Run {
         let missing = || Fate::Failed { error: "the store did not say what became of the record".into(), uncertain: true };
         let due_again = |fate: Option<Fate>| fate.filter(|fate| answered || matches!(fate, Fate::Kept(_))).unwrap_or_else(missing);
         fates.into_iter().map(due_again).collect()
+    }
+
+    /// Whether there is leave to destroy this record, as it was planned, although it is not due.
+    fn goes_early(&self, act: Act, planned: &Record) -> bool {
+        let leave = self.erasure.as_ref().and_then(|erasure| erasure.leave(&self.dataset().address, planned));
+        act == Act::Destroy && leave.is_some_and(erasure::Leave::is_early)
+    }
+
+    /// Why a record is kept after all: it is not due, or what is to be done is not allowed.
+    fn kept(&self, verdict: &Verdict, act: Act, planned: &Record, approval: Option<&Approval>) -> Option<Kept> {
+        if self.goes_early(act, planned) {
+            return why_not_erased(verdict);
+        }
+        why_kept(verdict).or_else(|| self.not_allowed(verdict, act, approval))
     }
 
     /// Why a record that is due is kept all the same: its classes do not allow what is to be done, or not without an approval that is in force.

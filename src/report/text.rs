@@ -131,7 +131,7 @@ pub fn waiting(records: u64, edit: &Edit, config: &Path) -> String {
     )
 }
 
-fn program(config: &Path) -> String {
+pub(super) fn program(config: &Path) -> String {
     if config == Path::new(crate::config::DEFAULT_FILE) {
         return "retentiond".to_owned();
     }

@@ -12,6 +12,7 @@ use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
 use super::class::{ClassId, Disposition, Keep, RecordClass};
+use super::erasure::{Answer, OnErasure};
 use super::period::{Counting, Period};
 use super::review::Terms;
 use super::trigger::{EventName, Trigger};
@@ -210,9 +211,62 @@ fn class_fields(what: &str, id: Option<ClassId>, node: &Node, problems: &mut Pro
     let keep = keep_of(&mut fields, problems);
     let then = then_of(&mut fields, keep.as_ref(), problems);
     let review = review_of(&mut fields, then, problems);
+    let on_erasure = erasure_of(&mut fields, keep.as_ref(), problems);
     fields.finish(what, problems);
     let id = id?;
-    Some(RecordClass { title: title.unwrap_or_else(|| id.as_str().to_owned()), id, keep: keep?, then, review, authority, source })
+    Some(RecordClass {
+        title: title.unwrap_or_else(|| id.as_str().to_owned()),
+        id,
+        keep: keep?,
+        then,
+        review,
+        on_erasure,
+        authority,
+        source,
+    })
+}
+
+/// The longest reason of an answer, in bytes: it stands in one entry of the log for each record.
+const REASON: usize = 1000;
+
+/// What is answered to a request for erasure: a word, or a word with its reason. Without it the class refuses.
+fn erasure_of(fields: &mut Fields<'_>, keep: Option<&Keep>, problems: &mut Problems) -> OnErasure {
+    const FORMS: &str = "destroy, refuse or restrict, or one of these with its reason such as { refuse: \"Limitation Act 1980, s.5\" }";
+    let Some(node) = fields.take("on-erasure") else { return OnErasure::default() };
+    let (word, mark, reason) = match &node.value {
+        Value::Mapping(pairs) => match pairs.as_slice() {
+            [(word, mark, reason)] => (word.as_str(), *mark, Some(reason)),
+            _ => {
+                problems.add(node.mark, format!("expected `on-erasure` to be {FORMS}, found {} of them", pairs.len()));
+                return OnErasure::default();
+            }
+        },
+        _ => match node.text(&format!("`on-erasure` to be {FORMS}"), problems) {
+            Some(word) => (word, node.mark, None),
+            None => return OnErasure::default(),
+        },
+    };
+    let Some(answer) = Answer::of(word) else {
+        let hint = match word {
+            "delete" | "erase" | "shred" | "allow" => "; did you mean `destroy`?".to_owned(),
+            "keep" | "reject" | "deny" => "; did you mean `refuse`?".to_owned(),
+            _ => Some(suggest(word, Answer::ALL.map(Answer::as_str))).filter(|hint| hint.starts_with("; did you mean")).unwrap_or_default(),
+        };
+        problems.add(mark, format!("expected `on-erasure` to be {FORMS}, found \"{}\"{hint}", escape(word.as_bytes())));
+        return OnErasure::default();
+    };
+    if answer == Answer::Destroy && matches!(keep, Some(Keep::Permanently)) {
+        problems.add(mark, "`on-erasure: destroy` contradicts `keep: permanently`; write refuse or restrict, or a period");
+        return OnErasure::default();
+    }
+    let reason = reason.and_then(|node| {
+        let text = node.text(&format!("the lawful reason of `{answer}`, such as \"Limitation Act 1980, s.5\""), problems)?;
+        if text.len() > REASON {
+            problems.add(node.mark, format!("expected a reason of at most {REASON} bytes, found {}", text.len()));
+        }
+        Some(text.to_owned())
+    });
+    OnErasure { answer, reason }
 }
 
 /// The terms of a review; without `then: review` there are none to be written.

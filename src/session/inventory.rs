@@ -144,6 +144,7 @@ impl Session {
                 }
             }
         }
+        let lost = self.without_erased(dataset, &named_by, &since, lost).await?;
         self.tell_lost(run, ran, (lost.0, &lost.1), &named_by, (&since, new)).await?;
         apart(move || prepared.keep()).await?;
         ran.inventory = Some(json!({"records": records, "lost": lost.0, "gone": gone, "new": new}));
