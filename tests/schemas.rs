@@ -65,6 +65,7 @@ impl Validator<'_> {
             "uniqueItems" => when(array.is_none_or(|items| items.iter().enumerate().all(|(at, item)| !items[..at].contains(item)))),
             "items" => array.into_iter().flatten().try_for_each(|item| self.fits(wanted, item)),
             "minProperties" => when(object.is_none_or(|object| object.len() as u64 >= number(wanted))),
+            "maxProperties" => when(object.is_none_or(|object| object.len() as u64 <= number(wanted))),
             "required" => when(object.is_none_or(|object| list().all(|key| object.contains_key(key.as_str().unwrap())))),
             "dependentRequired" => {
                 let needs = |key: &String| wanted.get(key).into_iter().flat_map(|list| list.as_array().unwrap());

@@ -9,6 +9,7 @@ use super::{Common, DONE, FINDINGS, plan::read_holds, print_line};
 use crate::assess::{Assessment, Assessor};
 use crate::audit::{Entry, Pseudonyms};
 use crate::clock::Today;
+use crate::erasure::{Seen, decide};
 use crate::error::{Kind, Result};
 use crate::record::Address;
 use crate::register::Register;
@@ -44,6 +45,14 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
         Found::Present(record) => assessor.assess(std::slice::from_ref(record)).await.pop(),
         _ => None,
     };
+    let erasure = match (&found, &assessment) {
+        (Found::Present(record), Some(assessment)) => {
+            let says = assessor.says_on_erasure(std::slice::from_ref(record)).await.pop().unwrap_or_default();
+            let seen = Seen { incomplete: false, by_hand: dataset.store.is_attested() };
+            Some(decide(&assessment.verdict, &says, seen))
+        }
+        _ => None,
+    };
     let attested = match (&found, &assessment) {
         (Found::Present(record), Some(assessment)) if dataset.store.is_attested() => {
             assessor.attested(std::slice::from_ref(record), std::slice::from_ref(assessment)).await? == [true]
@@ -61,10 +70,15 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     if common.json {
         let mut json = as_json(&address, &found, attested, assessment.as_ref(), &entries);
         json["review"] = json!(review);
+        json["erasure"] = json!(erasure.filter(|_| !attested).map(|decided| {
+            json!({"decision": decided.decision.as_str(), "ground": decided.ground.as_str(), "why": decided.why})
+        }));
         print_line(&json.to_string())?;
     } else {
         print_line(&report::explained(&address, &dataset, &found, attested, assessment.as_ref(), &entries))?;
         review.map_or(Ok(()), |review| print_line(&format!("  review: {review}")))?;
+        let subject = dataset.subject.is_some();
+        erasure.filter(|_| !attested).map_or(Ok(()), |decided| print_line(&report::on_erasure(&decided, subject)))?;
     }
     Ok(if matches!(found, Found::Unknown(_) | Found::Remains) { FINDINGS } else { DONE })
 }

@@ -62,7 +62,7 @@ impl<'o> Outcomes<'o> {
 
     /// The entry for one record; none while its fate is uncertain.
     pub(super) fn outcome(&mut self, what: &About<'_, 'o>, act: Act, (fate, trouble): (&'o Fate, Option<&str>)) -> Result<Option<Draft>> {
-        let About { name, subject, record, deciding, approval } = *what;
+        let About { name, subject, record, deciding, approval, erasure } = *what;
         let mut body = Outcome {
             record: name,
             subject,
@@ -71,7 +71,7 @@ impl<'o> Outcomes<'o> {
             due: deciding.due,
             batch: approval.map(|approval| approval.batch.as_str()),
             approval: approval.map(|approval| approval.entries.as_slice()),
-            erasure: self.run.erasure.as_ref().and_then(|erasure| erasure.entry(&self.run.dataset().address, record)),
+            erasure,
             parts: None,
             why: None,
             detail: None,
@@ -149,6 +149,8 @@ pub(super) struct About<'a, 'o> {
     pub(super) deciding: &'o Deciding,
     /// What people approved, where that was needed.
     pub(super) approval: Option<&'a Approval>,
+    /// The entry that decided it, on a request for erasure.
+    pub(super) erasure: Option<u64>,
 }
 
 #[derive(Serialize)]

@@ -220,7 +220,7 @@ impl Run {
 
     async fn through_the_door(&self, batch: Batch, ending: &Ending, lanes: &Semaphore) -> Result<Spent> {
         let dataset = self.dataset();
-        let Batch { act, names, marks, records, deciding, approvals } = batch;
+        let Batch { act, names, marks, records, deciding, approvals, erasures } = batch;
         let counted = match self.counted(&records, &deciding).await {
             Ok(counted) => counted,
             // What could not be counted stays until it can.
@@ -249,10 +249,10 @@ impl Run {
         drop(in_hand);
         let name_subjects = self.assessor.holds_name_subjects();
         let mut outcomes = Outcomes::new(self, permit.intent)?;
-        let facts = records.iter().zip(&deciding).zip(&approvals);
-        for (((name, mark), ((record, deciding), approval)), (fate, trouble)) in names.iter().zip(&marks).zip(facts).zip(&fates) {
+        let facts = records.iter().zip(&deciding).zip(approvals.iter().zip(&erasures));
+        for (((name, mark), ((record, deciding), (approval, erasure))), (fate, trouble)) in names.iter().zip(&marks).zip(facts).zip(&fates) {
             let subject = record.subject.as_deref().filter(|_| name_subjects).map(|subject| self.epoch.subject(subject.as_bytes()));
-            let what = About { name, subject: subject.as_deref(), record, deciding, approval: approval.as_deref() };
+            let what = About { name, subject: subject.as_deref(), record, deciding, approval: approval.as_deref(), erasure: *erasure };
             if let Some(draft) = outcomes.outcome(&what, act, (fate, trouble.as_deref()))? {
                 drafts.push(draft);
                 spent.settled.push(*mark);

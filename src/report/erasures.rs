@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{bytes, count, text::program};
 use crate::erasure::case::asked_of_people;
-use crate::erasure::{Case, Decision};
+use crate::erasure::{Case, Decided, Decision};
 use crate::error::escape;
 use crate::session::ErasureSeen;
 
@@ -126,4 +126,17 @@ pub fn erasure_decided(seen: &ErasureSeen, restricted: u64) -> (String, Value) {
         .collect();
     let text = format!("decided, and in the log: {}", told.join(", "));
     (text, json!({"erasure": seen.id, "decided": true, "restricted": restricted}))
+}
+
+/// What a request for erasure would be answered about one record, in a line of `explain`.
+pub fn on_erasure(decided: &Decided, names_subjects: bool) -> String {
+    let what = match decided.decision {
+        Decision::Destroy => "it would be destroyed",
+        Decision::Anonymise => "it would be anonymised",
+        Decision::Wait => "it would wait for people",
+        Decision::Refuse => "it would be refused",
+        Decision::Restrict => "it would be kept, and restricted by a hold",
+    };
+    let found = if names_subjects { "" } else { " (its dataset names no subjects, so `subject erase` does not find it)" };
+    format!("  on a request for erasure {what}: {}{found}", escape(decided.why.as_bytes()))
 }
