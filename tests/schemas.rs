@@ -203,9 +203,13 @@ struct Probe {
     schemas: &'static [&'static str],
 }
 
-const SCHEDULE: [Probe; 3] = [
+const SCHEDULE: [Probe; 4] = [
     Probe { text: "schedule: a\ntime-zone: UTC\nclasses: { c: { keep: permanently } }\nKEY: null\n", schemas: &[""] },
     Probe { text: "schedule: a\ntime-zone: UTC\nclasses: { c: { keep: permanently, KEY: null } }\n", schemas: &["/$defs/class"] },
+    Probe {
+        text: "schedule: a\ntime-zone: UTC\nclasses: { c: { keep: permanently, on-erasure: { KEY: null } } }\n",
+        schemas: &["/$defs/class/properties/on-erasure/anyOf/1"],
+    },
     Probe {
         text: "schedule: a\ntime-zone: UTC\nclasses: { c: { keep: 1 day, then: flag, after: { KEY: null } } }\n",
         schemas: &["/$defs/trigger/oneOf/1", "/$defs/trigger/oneOf/2", "/$defs/trigger/oneOf/3"],

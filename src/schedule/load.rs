@@ -226,47 +226,58 @@ fn class_fields(what: &str, id: Option<ClassId>, node: &Node, problems: &mut Pro
     })
 }
 
-/// The longest reason of an answer, in bytes: it stands in one entry of the log for each record.
+/// The longest reason of an answer, in characters: it stands in one entry of the log for each record.
 const REASON: usize = 1000;
 
 /// What is answered to a request for erasure: a word, or a word with its reason. Without it the class refuses.
 fn erasure_of(fields: &mut Fields<'_>, keep: Option<&Keep>, problems: &mut Problems) -> OnErasure {
+    fields.take("on-erasure").and_then(|node| answer_of(node, keep, problems)).unwrap_or_default()
+}
+
+fn answer_of(node: &Node, keep: Option<&Keep>, problems: &mut Problems) -> Option<OnErasure> {
     const FORMS: &str = "destroy, refuse or restrict, or one of these with its reason such as { refuse: \"Limitation Act 1980, s.5\" }";
-    let Some(node) = fields.take("on-erasure") else { return OnErasure::default() };
-    let (word, mark, reason) = match &node.value {
-        Value::Mapping(pairs) => match pairs.as_slice() {
-            [(word, mark, reason)] => (word.as_str(), *mark, Some(reason)),
+    let (answer, reason) = if matches!(node.value, Value::Mapping(_)) {
+        let mut fields = node.fields(&format!("`on-erasure` to be {FORMS}"), problems)?;
+        let known = Answer::ALL.map(|answer| (answer, fields.take(answer.as_str())));
+        let before = problems.is_empty();
+        fields.finish("`on-erasure`", problems);
+        let given: Vec<_> = known.into_iter().filter_map(|(answer, node)| Some((answer, node?))).collect();
+        match given[..] {
+            [(answer, reason)] => (answer, Some(reason)),
+            // Every key of the mapping is unknown, and has been complained of.
+            [] if before && !problems.is_empty() => return None,
             _ => {
-                problems.add(node.mark, format!("expected `on-erasure` to be {FORMS}, found {} of them", pairs.len()));
-                return OnErasure::default();
+                problems.add(node.mark, format!("expected `on-erasure` to be {FORMS}, found {} of them", given.len()));
+                return None;
             }
-        },
-        _ => match node.text(&format!("`on-erasure` to be {FORMS}"), problems) {
-            Some(word) => (word, node.mark, None),
-            None => return OnErasure::default(),
-        },
-    };
-    let Some(answer) = Answer::of(word) else {
-        let hint = match word {
-            "delete" | "erase" | "shred" | "allow" => "; did you mean `destroy`?".to_owned(),
-            "keep" | "reject" | "deny" => "; did you mean `refuse`?".to_owned(),
-            _ => Some(suggest(word, Answer::ALL.map(Answer::as_str))).filter(|hint| hint.starts_with("; did you mean")).unwrap_or_default(),
+        }
+    } else {
+        let word = node.text(&format!("`on-erasure` to be {FORMS}"), problems)?;
+        let Some(answer) = Answer::of(word) else {
+            let hint = match word {
+                "delete" | "erase" | "shred" | "allow" => "; did you mean `destroy`?".to_owned(),
+                "keep" | "reject" | "deny" => "; did you mean `refuse`?".to_owned(),
+                _ => Some(suggest(word, Answer::ALL.map(Answer::as_str)))
+                    .filter(|hint| hint.starts_with("; did you mean"))
+                    .unwrap_or_default(),
+            };
+            problems.add(node.mark, format!("expected `on-erasure` to be {FORMS}, found \"{}\"{hint}", escape(word.as_bytes())));
+            return None;
         };
-        problems.add(mark, format!("expected `on-erasure` to be {FORMS}, found \"{}\"{hint}", escape(word.as_bytes())));
-        return OnErasure::default();
+        (answer, None)
     };
     if answer == Answer::Destroy && matches!(keep, Some(Keep::Permanently)) {
-        problems.add(mark, "`on-erasure: destroy` contradicts `keep: permanently`; write refuse or restrict, or a period");
-        return OnErasure::default();
+        problems.add(node.mark, "`on-erasure: destroy` contradicts `keep: permanently`; write refuse or restrict, or a period");
+        return None;
     }
     let reason = reason.and_then(|node| {
         let text = node.text(&format!("the lawful reason of `{answer}`, such as \"Limitation Act 1980, s.5\""), problems)?;
-        if text.len() > REASON {
-            problems.add(node.mark, format!("expected a reason of at most {REASON} bytes, found {}", text.len()));
+        if text.chars().count() > REASON {
+            problems.add(node.mark, format!("expected a reason of at most {REASON} characters, found {}", text.chars().count()));
         }
         Some(text.to_owned())
     });
-    OnErasure { answer, reason }
+    Some(OnErasure { answer, reason })
 }
 
 /// The terms of a review; without `then: review` there are none to be written.
