@@ -7,6 +7,7 @@
 //! | where the record stands | what is answered |
 //! |---|---|
 //! | a hold protects it | refuse: the hold, whatever it is for |
+//! | people refused its review, or extended its keeping | refuse, until the day that they said |
 //! | something cannot be told, or its dataset was not seen completely | refuse: doubt keeps |
 //! | due | what a run would do; what waits for people goes if the class says destroy, and waits otherwise |
 //! | not due, every class says destroy, now and before an edit that is not old enough | destroy |
@@ -23,6 +24,8 @@
 //! it was.
 
 pub mod case;
+
+use jiff::civil::Date;
 
 use crate::assess::{Says, why_kept};
 use crate::judge::{Reason, Standing, Verdict};
@@ -67,6 +70,8 @@ pub enum Ground {
     ByHand,
     /// It is due, and its class has it flagged only.
     Flag,
+    /// It came before people, who keep it for a while.
+    Kept,
 }
 
 /// A decision with its reason.
@@ -120,17 +125,20 @@ impl Ground {
             Self::Review => "review",
             Self::ByHand => "by-hand",
             Self::Flag => "flag",
+            Self::Kept => "kept",
         }
     }
 }
 
-/// What is known of the dataset of a record.
+/// What is known of a record besides its verdict.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Seen {
-    /// It could not be seen completely.
+    /// Its dataset could not be seen completely.
     pub incomplete: bool,
-    /// Only people can destroy its records.
+    /// Only people can destroy it.
     pub by_hand: bool,
+    /// It came before people, who keep it through this day.
+    pub kept: Option<Date>,
 }
 
 /// Decides about one record, by its verdict and by what its classes say.
@@ -149,6 +157,9 @@ pub fn decide(verdict: &Verdict, says: &[Says], seen: Seen) -> Decided {
         Standing::Undetermined => return refuse(Ground::Doubt, reasons(verdict)),
         _ if seen.incomplete => return refuse(Ground::Incomplete, "its dataset could not be seen completely".into()),
         _ => {}
+    }
+    if let Some(until) = seen.kept {
+        return refuse(Ground::Kept, format!("people keep it through {until}, whose review it was; see `review list`"));
     }
     let is_due = verdict.standing == Standing::Due;
     if seen.by_hand && is_due && matches!(verdict.then, Some(Disposition::Destroy)) {
@@ -239,7 +250,7 @@ fn hold_of(reason: &Reason) -> Option<(String, String)> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::civil::{Date, date};
+    use jiff::civil::date;
 
     use super::*;
     use crate::judge::{RuleToday, judge};
@@ -271,7 +282,8 @@ mod tests {
         let Decided { decision, ground, why, .. } = decide(&verdict, &says, seen);
         let goes = decision == Decision::Destroy && ground == Ground::Class;
         assert!(!goes || why_not_erased(&verdict).is_none(), "what is decided may pass the door: {classes:?}");
-        assert!(goes || decision.act().is_some() || why_not_erased(&verdict).is_some() || seen.incomplete || seen.by_hand, "{classes:?}");
+        let elsewhere = seen.incomplete || seen.by_hand || seen.kept.is_some();
+        assert!(goes || decision.act().is_some() || why_not_erased(&verdict).is_some() || elsewhere, "{classes:?}");
         format!("{} ({}): {why}", decision.as_str(), ground.as_str())
     }
 
@@ -313,14 +325,23 @@ mod tests {
     #[test]
     fn what_is_not_seen_whole_or_only_people_can_destroy_stays() {
         let (young, old) = (on(date(2026, 6, 1)), on(date(2010, 6, 1)));
-        let incomplete = Seen { incomplete: true, by_hand: false };
+        let incomplete = Seen { incomplete: true, ..Seen::default() };
         assert!(answer(&[DESTROY], &young, None, incomplete).starts_with("refuse (incomplete)"));
         assert!(answer(&[DESTROY], &old, None, incomplete).starts_with("refuse (incomplete)"));
-        let by_hand = Seen { incomplete: false, by_hand: true };
+        let by_hand = Seen { by_hand: true, ..Seen::default() };
         assert!(answer(&[DESTROY], &old, None, by_hand).starts_with("wait (by-hand)"));
         assert!(answer(&[DESTROY], &young, None, by_hand).starts_with("refuse (by-hand)"));
         assert!(answer(&[RESTRICT], &young, None, by_hand).starts_with("restrict (class)"));
         assert!(answer(&["keep: 1 year, after: made, then: review, on-erasure: destroy"], &old, None, by_hand).starts_with("wait (review)"));
+    }
+
+    #[test]
+    fn what_people_keep_stays() {
+        let kept = Seen { kept: Some(date(2027, 6, 30)), ..Seen::default() };
+        for classes in [[DESTROY], [REVIEW], [REFUSE]] {
+            let said = answer(&classes, &on(date(2010, 6, 1)), None, kept);
+            assert!(said.starts_with("refuse (kept): people keep it through 2027-06-30"), "{said}");
+        }
     }
 
     #[test]

@@ -260,7 +260,8 @@ impl Gathering {
             EntryKind::RunStarted => {
                 self.run_seen = true;
                 let line = self.dataset(entry);
-                line.spends = entry.fields.contains_key("plan");
+                // One that spends a plan, or has another reason than to look, saw nothing itself.
+                line.spends = ["plan", "reason"].iter().any(|name| entry.fields.contains_key(*name));
                 let rules = entry.fields.get("rules").and_then(serde_json::Value::as_array).into_iter().flatten();
                 line.classes = rules.filter_map(|rule| rule.get("class")?.as_str().map(str::to_owned)).collect();
             }

@@ -10,8 +10,9 @@
 //!
 //! Memory holds the records of the one person: at most [`MOST`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,7 @@ use crate::erasure::{Case, Decision, Seen, Words};
 use crate::error::{Error, Kind, Result, escape};
 use crate::hold::{HoldKind, Wish, mistake_of_text};
 use crate::plan::{Item, OverLimit, Tally};
-use crate::record::Record;
+use crate::record::{Key, Record};
 use crate::review::{Decision as Approval, Standing, What, same_name, same_person};
 use crate::scan::{Planned, scan, source};
 use crate::schedule::{Counting, Disposition, Period};
@@ -205,9 +206,13 @@ impl Session {
             );
             return Err(refused(text));
         }
-        let seen = Seen { incomplete: planned.incomplete.is_some(), by_hand: dataset.store.is_attested() };
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(refused("the program was told to end; nothing was done"));
+        }
+        let seen = Seen { incomplete: planned.incomplete.is_some(), by_hand: dataset.store.is_attested(), kept: None };
+        let kept = self.kept_by_people(dataset, &found).await?;
         let before = cases.len();
-        self.decide_cases(&assessor, found, seen, cases).await;
+        self.decide_cases(&assessor, found, (seen, &kept), cases).await;
         let mine = cases.get(before..).unwrap_or_default();
         let goes = mine.iter().filter(|case| case.decided.decision.act().is_some()).count() as u64;
         let tally = Tally { destroy: goes, population: planned.tally.population, ..Tally::default() };
@@ -223,11 +228,39 @@ impl Session {
         })
     }
 
-    async fn decide_cases(&self, assessor: &Assessor, found: Vec<(Record, Assessment)>, seen: Seen, cases: &mut Vec<Case>) {
+    /// Which of these records came before people, who keep them, and through which day.
+    async fn kept_by_people(&self, dataset: &Dataset, found: &[(Record, Assessment)]) -> Result<HashMap<Key, Date>> {
+        let mut kept = HashMap::new();
+        if found.is_empty() {
+            return Ok(kept);
+        }
+        let keys: HashSet<&Key> = found.iter().map(|(record, _)| &record.key).collect();
+        let _alone = self.shared.reviewing.lock().await;
+        for (batch, looked) in self.batches_of(dataset).await? {
+            let Standing::Kept { until, .. } = looked.standing else { continue };
+            for item in batch.items()? {
+                let key = item?.record.key;
+                if keys.contains(&key) {
+                    let last = kept.entry(key).or_insert(until);
+                    *last = until.max(*last);
+                }
+            }
+        }
+        Ok(kept)
+    }
+
+    async fn decide_cases(
+        &self,
+        assessor: &Assessor,
+        found: Vec<(Record, Assessment)>,
+        (seen, kept): (Seen, &HashMap<Key, Date>),
+        cases: &mut Vec<Case>,
+    ) {
         for found in found.chunks(BATCH) {
             let records: Vec<Record> = found.iter().map(|(record, _)| record.clone()).collect();
             let says = assessor.says_on_erasure(&records).await;
             for ((record, (_, assessment)), says) in records.into_iter().zip(found).zip(says) {
+                let seen = Seen { kept: kept.get(&record.key).copied(), ..seen };
                 cases.push(Case::of(assessor.dataset(), &self.epoch, record, assessment, says, seen));
             }
         }
@@ -493,3 +526,6 @@ impl Session {
         Ok((lost.saturating_sub((before - named.len()) as u64), named))
     }
 }
+
+#[cfg(test)]
+mod tests;
