@@ -260,8 +260,8 @@ mod tests {
     const TODAY: Date = date(2026, 11, 22);
 
     fn rules(classes: &[&str]) -> Vec<Rule> {
-        let text: String = classes.iter().enumerate().map(|(at, class)| format!("  c{at}: {{ {class} }}\n")).collect();
-        let schedules = Schedules::parse("s", &format!("schedule: s\ntime-zone: UTC\nclasses:\n{text}")).unwrap();
+        let classes: Vec<String> = classes.iter().enumerate().map(|(at, class)| format!("  c{at}: {{ {class} }}")).collect();
+        let schedules = Schedules::parse("s", &format!("schedule: s\ntime-zone: UTC\nclasses:\n{}\n", classes.join("\n"))).unwrap();
         (0..classes.len()).map(|at| schedules.rule(&format!("c{at}")).unwrap()).collect()
     }
 
@@ -332,7 +332,9 @@ mod tests {
         assert!(answer(&[DESTROY], &old, None, by_hand).starts_with("wait (by-hand)"));
         assert!(answer(&[DESTROY], &young, None, by_hand).starts_with("refuse (by-hand)"));
         assert!(answer(&[RESTRICT], &young, None, by_hand).starts_with("restrict (class)"));
-        assert!(answer(&["keep: 1 year, after: made, then: review, on-erasure: destroy"], &old, None, by_hand).starts_with("wait (review)"));
+        assert!(
+            answer(&["keep: 1 year, after: made, then: review, on-erasure: destroy"], &old, None, by_hand).starts_with("wait (review)")
+        );
     }
 
     #[test]

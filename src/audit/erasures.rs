@@ -40,8 +40,9 @@ impl Decided {
             Ok(())
         })?;
         let [store, dataset, record, decision] = found;
-        let need =
-            |value: Option<String>, what: &str| value.ok_or_else(|| format!("expected `{what}` in an entry of kind erasure-decided, found none"));
+        let need = |value: Option<String>, what: &str| {
+            value.ok_or_else(|| format!("expected `{what}` in an entry of kind erasure-decided, found none"))
+        };
         let (store, dataset, record) = (need(store, "store")?, need(dataset, "dataset")?, need(record, "record")?);
         let anonymise = match need(decision, "decision")?.as_str() {
             "destroy" => false,
@@ -65,7 +66,9 @@ impl Erasures {
     /// Why an outcome does not rest on the decision that it names; the words complete "destroyed, but ...".
     pub(super) fn check(&self, named: u64, (intent, anonymise): (u64, bool), dataset: &Id, record: &Id) -> Result<(), String> {
         let Some(decided) = self.0.get(&named).filter(|_| named < intent) else {
-            return Err(format!("entry {named} is no decision before its intent, entry {intent}, that lets a record go on a request for erasure"));
+            return Err(format!(
+                "entry {named} is no decision before its intent, entry {intent}, that lets a record go on a request for erasure"
+            ));
         };
         if decided.dataset != *dataset || decided.record != *record {
             return Err(format!("the decision of entry {named} is about another record"));

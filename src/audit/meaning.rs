@@ -134,9 +134,7 @@ pub(super) fn read_entry<'a>(n: u64, bytes: &'a [u8], before: &mut Before) -> Re
         kind @ (Kind::Approved | Kind::ReviewRefused | Kind::ReviewExtended | Kind::ReviewWithdrawn) => {
             Some(Event::Reviewed { n, decided: Box::new(Decided::parse(kind, line)?) })
         }
-        Kind::ErasureDecided => {
-            erasures::Decided::parse(line)?.map(|decided| Event::ErasureDecided { n, decided: Box::new(decided) })
-        }
+        Kind::ErasureDecided => erasures::Decided::parse(line)?.map(|decided| Event::ErasureDecided { n, decided: Box::new(decided) }),
         _ if matters => Some(body.event(head, before)?),
         _ => None,
     };

@@ -72,9 +72,11 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     if common.json {
         let mut json = as_json(&address, &found, attested, assessment.as_ref(), &entries);
         json["review"] = json!(review);
-        json["erasure"] = json!(erasure.filter(|_| !attested).map(|decided| {
-            json!({"decision": decided.decision.as_str(), "ground": decided.ground.as_str(), "why": decided.why})
-        }));
+        json["erasure"] = json!(
+            erasure
+                .filter(|_| !attested)
+                .map(|decided| { json!({"decision": decided.decision.as_str(), "ground": decided.ground.as_str(), "why": decided.why}) })
+        );
         print_line(&json.to_string())?;
     } else {
         print_line(&report::explained(&address, &dataset, &found, attested, assessment.as_ref(), &entries))?;

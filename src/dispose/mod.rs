@@ -250,7 +250,8 @@ impl Run {
         let name_subjects = self.assessor.holds_name_subjects();
         let mut outcomes = Outcomes::new(self, permit.intent)?;
         let facts = records.iter().zip(&deciding).zip(approvals.iter().zip(&erasures));
-        for (((name, mark), ((record, deciding), (approval, erasure))), (fate, trouble)) in names.iter().zip(&marks).zip(facts).zip(&fates) {
+        for (((name, mark), ((record, deciding), (approval, erasure))), (fate, trouble)) in names.iter().zip(&marks).zip(facts).zip(&fates)
+        {
             let subject = record.subject.as_deref().filter(|_| name_subjects).map(|subject| self.epoch.subject(subject.as_bytes()));
             let what = About { name, subject: subject.as_deref(), record, deciding, approval: approval.as_deref(), erasure: *erasure };
             if let Some(draft) = outcomes.outcome(&what, act, (fate, trouble.as_deref()))? {

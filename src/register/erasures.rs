@@ -52,13 +52,15 @@ impl Register {
 }
 
 async fn keep(connection: &mut SqliteConnection, dataset: &str, at: &str, name: &str) -> Done {
-    let text = "INSERT INTO erased (dataset, record, at) VALUES (?, ?, ?) ON CONFLICT (dataset, record) DO UPDATE SET at = max(at, excluded.at)";
+    let text =
+        "INSERT INTO erased (dataset, record, at) VALUES (?, ?, ?) ON CONFLICT (dataset, record) DO UPDATE SET at = max(at, excluded.at)";
     sqlx::query(text).bind(dataset).bind(name).bind(at).execute(connection).await.map(drop)
 }
 
 pub(super) async fn approved(connection: &mut SqliteConnection, entry: &Entry) -> Done {
     let text = |name: &str| entry.str(name).unwrap_or_default().to_owned();
-    let query = sqlx::query("INSERT OR REPLACE INTO erasure_approvals VALUES (?, ?, ?, ?, ?)").bind(i64::try_from(entry.n).unwrap_or(i64::MAX));
+    let query =
+        sqlx::query("INSERT OR REPLACE INTO erasure_approvals VALUES (?, ?, ?, ?, ?)").bind(i64::try_from(entry.n).unwrap_or(i64::MAX));
     query.bind(text("erasure")).bind(&entry.at).bind(text("person")).bind(text("name")).execute(connection).await.map(drop)
 }
 

@@ -124,12 +124,7 @@ impl Erasures {
     }
 
     /// A decision. Answers whether it could be judged: a schedule may be in words that this version does not read.
-    pub(super) fn decide(
-        &mut self,
-        entry: &Entry,
-        known: &Known,
-        in_force: &BTreeMap<String, String>,
-    ) -> Result<bool, Wrong> {
+    pub(super) fn decide(&mut self, entry: &Entry, known: &Known, in_force: &BTreeMap<String, String>) -> Result<bool, Wrong> {
         let need = ["erasure", "store", "dataset", "record", "decision", "ground"].map(|name| entry.str(name));
         let [Some(erasure), Some(_), Some(_), Some(_), Some(decision), Some(ground)] = need else {
             return wrong("a decision on erasure", "one with `erasure`, `store`, `dataset`, `record`, `decision` and `ground`");
@@ -204,7 +199,9 @@ impl Erasures {
             .collect();
         for former in formers {
             let says = |value: Option<&str>| {
-                former.rules(value).map_or(Answer::Refuse, |rules| rules.iter().map(|rule| rule.class.answer()).max().unwrap_or(Answer::Destroy))
+                former
+                    .rules(value)
+                    .map_or(Answer::Refuse, |rules| rules.iter().map(|rule| rule.class.answer()).max().unwrap_or(Answer::Destroy))
             };
             let answer = match &binding {
                 Binding::Classes(_) => says(None),
@@ -242,9 +239,14 @@ impl Erasures {
         let all = in_force.values().filter_map(|sha256| known.get(sha256)?.clone()).collect();
         let mut bindings = BTreeMap::new();
         for one in self.texts.iter().filter(|one| one.kind == TextKind::Binding) {
-            if one.withdrawn { bindings.remove(&one.id) } else { bindings.insert(one.id.clone(), one.sha256.clone()) };
+            if one.withdrawn {
+                bindings.remove(&one.id)
+            } else {
+                bindings.insert(one.id.clone(), one.sha256.clone())
+            };
         }
-        let delay = entry.u64("edit_delay").and_then(|seconds| i64::try_from(seconds).ok()).map_or(SignedDuration::MAX, SignedDuration::from_secs);
+        let delay =
+            entry.u64("edit_delay").and_then(|seconds| i64::try_from(seconds).ok()).map_or(SignedDuration::MAX, SignedDuration::from_secs);
         let now = entry.time().unwrap_or(Timestamp::MIN);
         History::new(&written, self.confirmed, &Schedules { all }, &bindings, now, delay).former(address, binding)
     }
@@ -276,13 +278,11 @@ impl Erasures {
         let own = word_of(entry);
         let today = own.on;
         decisions.push(own);
-        match Standing::of(&decisions, &terms, &editors, today) {
-            Standing::Approved { .. } => Ok(()),
-            _ => {
-                let asked = terms.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                wrong("the decision destroy", format!("not enough different people made it ({asked})"))
-            }
+        if let Standing::Approved { .. } = Standing::of(&decisions, &terms, &editors, today) {
+            return Ok(());
         }
+        let asked = terms.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        wrong("the decision destroy", format!("not enough different people made it ({asked})"))
     }
 
     /// The decision that an outcome rests on; answers whether it let the record go before it was due.

@@ -69,8 +69,11 @@ pub fn erasure_seen(seen: &ErasureSeen, subject: &str, config: &Path) -> (String
         lines.extend(incomplete.into_iter().chain(blocked).chain(over));
     }
     let numbers: Vec<(Decision, u64)> = Decision::ALL.map(|decision| (decision, seen.count(decision))).into();
-    let told: Vec<String> =
-        numbers.iter().filter(|(_, number)| *number > 0).map(|(decision, number)| format!("{number} {}", words(*decision, false))).collect();
+    let told: Vec<String> = numbers
+        .iter()
+        .filter(|(_, number)| *number > 0)
+        .map(|(decision, number)| format!("{number} {}", words(*decision, false)))
+        .collect();
     let size: u64 = seen.cases.iter().filter(|case| case.decided.decision.act().is_some()).map(|case| case.record.size).sum();
     let size = if size > 0 { format!(" ({})", bytes(size)) } else { String::new() };
     let all = format!("{} in {}", count(seen.cases.len() as u64, "record"), count(seen.datasets.len() as u64, "dataset"));

@@ -175,13 +175,7 @@ impl Session {
         Ok(ErasureSeen { id, subject, cases, datasets, not_searched })
     }
 
-    async fn see_dataset(
-        &self,
-        dataset: &Arc<Dataset>,
-        subject: &str,
-        cases: &mut Vec<Case>,
-        progress: &Progress,
-    ) -> Result<SeenDataset> {
+    async fn see_dataset(&self, dataset: &Arc<Dataset>, subject: &str, cases: &mut Vec<Case>, progress: &Progress) -> Result<SeenDataset> {
         let assessor = self.assessor(dataset);
         let (mut found, mut more) = (Vec::new(), false);
         let room = MOST.saturating_sub(cases.len());
@@ -218,14 +212,7 @@ impl Session {
         let tally = Tally { destroy: goes, population: planned.tally.population, ..Tally::default() };
         let over = tally.over(&dataset.limits);
         let blocked = if goes > 0 { self.blocked(dataset).await } else { None };
-        Ok(SeenDataset {
-            dataset: Arc::clone(dataset),
-            records: mine.len() as u64,
-            goes,
-            incomplete: planned.incomplete,
-            over,
-            blocked,
-        })
+        Ok(SeenDataset { dataset: Arc::clone(dataset), records: mine.len() as u64, goes, incomplete: planned.incomplete, over, blocked })
     }
 
     /// Which of these records came before people, who keep them, and through which day.
@@ -355,7 +342,8 @@ impl Session {
         };
         let wishes: Vec<Wish> = restricted.map(wish).collect();
         for wish in &wishes {
-            super::hold_of(&self.config, &self.epoch, wish, account, self.now).map_err(|what| usage(format!("what is restricted: {what}")))?;
+            super::hold_of(&self.config, &self.epoch, wish, account, self.now)
+                .map_err(|what| usage(format!("what is restricted: {what}")))?;
         }
         Ok(wishes)
     }

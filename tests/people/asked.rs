@@ -93,8 +93,7 @@ impl Asked {
             return;
         }
         for rows in rows.chunks(1000) {
-            let rows: Vec<String> =
-                rows.iter().map(|(id, kind, who, date)| format!("({id}, '{who}', '{date}', 'n', '{kind}')")).collect();
+            let rows: Vec<String> = rows.iter().map(|(id, kind, who, date)| format!("({id}, '{who}', '{date}', 'n', '{kind}')")).collect();
             self.office.sql(&format!("INSERT INTO people (id, who, made_on, note, kind) VALUES {}", rows.join(", "))).await;
         }
     }

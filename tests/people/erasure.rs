@@ -363,7 +363,8 @@ fn forged(one: &Asked, change: impl FnOnce(&mut Vec<Value>)) -> String {
 /// An entry as it stands in the log: the first four fields first.
 fn line(entry: &Value) -> String {
     let mut fields = entry.as_object().unwrap().clone();
-    let head: Vec<String> = ["n", "at", "kind", "nonce"].iter().map(|name| format!("\"{name}\":{}", fields.remove(*name).unwrap())).collect();
+    let head: Vec<String> =
+        ["n", "at", "kind", "nonce"].iter().map(|name| format!("\"{name}\":{}", fields.remove(*name).unwrap())).collect();
     let rest: Vec<String> = fields.iter().map(|(name, value)| format!(",{}:{value}", json!(name))).collect();
     format!("{{{}{}}}", head.join(","), rest.concat())
 }

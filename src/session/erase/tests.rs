@@ -157,7 +157,8 @@ async fn a_decision_is_of_no_use_once_the_classes_no_longer_say_so() {
 #[tokio::test]
 async fn what_people_keep_after_a_review_is_refused() {
     let (folder, session) = office().await;
-    let text = SCHEDULE.replace("keep: 90 years, after: made, then: destroy, on-erasure", "keep: 1 year, after: made, then: review, on-erasure");
+    let text =
+        SCHEDULE.replace("keep: 90 years, after: made, then: destroy, on-erasure", "keep: 1 year, after: made, then: review, on-erasure");
     std::fs::write(folder.path().join("schedule.yaml"), text).unwrap();
     session.close().await.unwrap();
     let config = Arc::new(Config::load(&folder.path().join("retentiond.yaml")).unwrap());
