@@ -7,8 +7,9 @@
 use std::collections::HashMap;
 
 use crate::audit::{AuditLog, Draft, Kind as EntryKind};
-use crate::erasure::{Case, Words};
+use crate::erasure::{Case, Words, why_not_erased};
 use crate::error::Result;
+use crate::judge::{Deciding, Verdict};
 use crate::record::{Fingerprint, Key, Reading, Record};
 use crate::store::{BATCH, Kept};
 
@@ -27,6 +28,8 @@ pub(super) struct Leave {
     /// Whether it may go although it is not due.
     early: bool,
     fingerprint: Fingerprint,
+    /// The period that was decided about.
+    deciding: Option<Deciding>,
 }
 
 impl Erasure {
@@ -38,7 +41,8 @@ impl Erasure {
             let committed = log.commit(drafts).await?;
             for (entry, case) in (committed.first()..).zip(cases) {
                 if case.decided.decision.act().is_some() {
-                    let leave = Leave { entry, early: case.is_early(), fingerprint: case.record.fingerprint.clone() };
+                    let (fingerprint, deciding) = (case.record.fingerprint.clone(), case.deciding.clone());
+                    let leave = Leave { entry, early: case.is_early(), fingerprint, deciding };
                     decided.entry(case.dataset.address.clone()).or_default().insert(case.record.key.clone(), leave);
                 }
             }
@@ -65,6 +69,12 @@ impl Leave {
     /// Whether it lets the record go although it is not due.
     pub(super) fn is_early(&self) -> bool {
         self.early
+    }
+
+    /// Why the record is kept after all, by a verdict of this moment for which everything was asked that bears on it.
+    pub(super) fn kept(&self, verdict: &Verdict) -> Option<Kept> {
+        let same = verdict.deciding == self.deciding;
+        why_not_erased(verdict).or_else(|| (!same).then(|| Kept::Changed("the period that its erasure was decided by".into())))
     }
 }
 

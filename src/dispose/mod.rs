@@ -312,7 +312,7 @@ impl Run {
         let asked = Instant::now();
         let assessments = if self.assessor.asks_elsewhere() { self.assessor.assess(records).await } else { Vec::new() };
         let kept = |(at, one): (usize, &Assessment)| {
-            self.kept(&one.verdict, act, &records[at], approvals.get(at).and_then(Option::as_deref)).map(Fate::Kept)
+            self.kept((&one.verdict, true), act, &records[at], approvals.get(at).and_then(Option::as_deref)).map(Fate::Kept)
         };
         let mut fates: Vec<Option<Fate>> = assessments.iter().enumerate().map(kept).collect();
         fates.resize(records.len(), None);
@@ -334,12 +334,14 @@ impl Run {
             }
             let looked_up = assessments.get(at).map_or(&[][..], |assessment| &assessment.looked_up);
             let approval = approvals.get(at).and_then(Option::as_deref);
-            if self.goes_early(act, &records[at])
+            if self.early(act, &records[at]).is_some()
                 && let Some(changed) = erasure::changed(fresh, &records[at])
             {
                 return Some(changed);
             }
-            self.assessor.still_due(fresh, &records[at], looked_up, &|verdict| self.kept(verdict, act, &records[at], approval))
+            self.assessor.still_due(fresh, &records[at], looked_up, &|verdict| {
+                self.kept((verdict, assessments.is_empty()), act, &records[at], approval)
+            })
         };
         let order = Order { act, at_least: dataset.at_least.clone() };
         let mut removed = if due.is_empty() { Vec::new() } else { dataset.store.remove(permit, &dataset.name, &order, &due, &guard).await };
@@ -356,18 +358,20 @@ impl Run {
         fates.into_iter().map(due_again).collect()
     }
 
-    /// Whether there is leave to destroy this record, as it was planned, although it is not due.
-    fn goes_early(&self, act: Act, planned: &Record) -> bool {
-        let leave = self.erasure.as_ref().and_then(|erasure| erasure.leave(&self.dataset().address, planned));
-        act == Act::Destroy && leave.is_some_and(erasure::Leave::is_early)
+    /// Leave to destroy this record, as it was planned, although it is not due.
+    fn early(&self, act: Act, planned: &Record) -> Option<&erasure::Leave> {
+        let leave = self.erasure.as_ref()?.leave(&self.dataset().address, planned);
+        leave.filter(|leave| act == Act::Destroy && leave.is_early())
     }
 
-    /// Why a record is kept after all: it is not due, or what is to be done is not allowed.
-    fn kept(&self, verdict: &Verdict, act: Act, planned: &Record, approval: Option<&Approval>) -> Option<Kept> {
-        if self.goes_early(act, planned) {
-            return why_not_erased(verdict);
+    /// Why a record is kept after all: it is not due, or what is to be done is not allowed. `whole` says whether the verdict is of all that bears on it,
+    /// or of the record itself only, while the rest was asked just before.
+    fn kept(&self, (verdict, whole): (&Verdict, bool), act: Act, planned: &Record, approval: Option<&Approval>) -> Option<Kept> {
+        match self.early(act, planned) {
+            Some(leave) if whole => leave.kept(verdict),
+            Some(_) => why_not_erased(verdict),
+            None => why_kept(verdict).or_else(|| self.not_allowed(verdict, act, approval)),
         }
-        why_kept(verdict).or_else(|| self.not_allowed(verdict, act, approval))
     }
 
     /// Why a record that is due is kept all the same: its classes do not allow what is to be done, or not without an approval that is in force.

@@ -11,7 +11,7 @@ use crate::error::escape;
 use crate::session::ErasureSeen;
 
 /// Records told at once.
-const LINES: usize = 200;
+const LINES: usize = 100;
 
 /// What is said of so many records with this decision.
 fn words(decision: Decision, done: bool) -> &'static str {
