@@ -6,8 +6,8 @@
 //! erasure-decided    what one record's request is answered
 //!                    erasure, subject, store, dataset, record, state (of the record, as a pseudonym), decision (destroy, anonymise, wait, refuse,
 //!                    restrict), ground, why, rules (each class that was asked: class, schedule, says, dataset, until), class, schedule, event,
-//!                    event_date, due (where a period runs or is over), hold, approvals (of others), edit_delay (seconds), person, name, matter,
-//!                    reason, by
+//!                    event_date, due (where a period runs or is over), hold, approvals (of others), edit_delay (seconds), beyond_limits (the person said so), person,
+//!                    name, matter, reason, by
 //! outcomes           erasure: the index of the entry `erasure-decided` that they rest on
 //! ```
 //!

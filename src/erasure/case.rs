@@ -59,6 +59,8 @@ pub struct Words<'a> {
     pub approvals: &'a [u64],
     /// For how long an edit does not count, in seconds.
     pub edit_delay: u64,
+    /// The person said that what goes may be more than the limits of its dataset, and it is.
+    pub beyond_limits: bool,
     /// Which program.
     pub by: &'a str,
 }
@@ -121,6 +123,9 @@ impl Case {
         }
         if let Some(reason) = words.reason {
             body["reason"] = json!(reason);
+        }
+        if words.beyond_limits {
+            body["beyond_limits"] = json!(true);
         }
         if self.is_early() && !words.approvals.is_empty() {
             body["approvals"] = json!(words.approvals);

@@ -309,6 +309,7 @@ impl Session {
             reason: word.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty()),
             approvals: &approvals,
             edit_delay: self.config.service.edit_delay.as_secs(),
+            beyond_limits: seen.datasets.iter().any(|one| one.over.is_some()),
             by: BY,
         };
         let erasure = Erasure::decide(&self.log, &seen.cases, &words).await?;

@@ -251,6 +251,7 @@ async fn nothing_goes_in_report_mode_or_beyond_the_limits_or_while_paused_or_out
     let id = one.id("p-eleven");
     one.office.must(0, &[&Asked::words("p-eleven", &id)[..], &["--beyond-limits"]].concat());
     assert_eq!(one.there(&rows).await.into_iter().collect::<Vec<_>>(), [2]);
+    assert_eq!(one.entries("erasure-decided")[0]["beyond_limits"], true, "who went beyond them stands in the log");
     one.in_order();
 }
 
