@@ -1,10 +1,17 @@
-//! What must outlive a log that is followed by another: holds in force, and runs that a crash interrupted.
+//! What must outlive a log that is followed by another: holds in force, what people keep longer, what they destroyed, and interrupted runs.
 //!
 //! The old log cannot be written any more, so these are written again into the new one, with the fields that they had and the number of the old entry
-//! in `carried_from`. A hold goes on under its id. A run that has no end is begun again with the records of its intents that have no outcome, and the
-//! next start looks what became of them, as after any crash.
+//! in `carried_from`.
 //!
-//! Flags are not carried over: the next run flags again what is due. Schedules are not either: the next start writes down those in force.
+//! - A hold goes on under its id.
+//! - A refusal or an extension of a review goes on until its day.
+//! - A person's word that a record is destroyed becomes `attested-before`: the intent and the run that it belonged to stand in the old log. Nobody
+//!   is asked for the record again.
+//! - A run that has no end is begun again with the records of its intents that have no outcome, and the next start looks what became of them, as
+//!   after any crash.
+//!
+//! Flags and tasks are not carried over: the next run finds again what is due. Approvals are not either, since the terms on which they were given are
+//! those of a schedule in the old log: they are asked for anew. Schedules are not: the next start writes down those in force.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -48,11 +55,21 @@ pub fn carried(folder: &Path, accept_loss: bool) -> Result<Vec<Draft>> {
         );
         return Err(Error::new(Kind::Refused, message));
     }
-    let draft = |Standing { n, kind, mut fields }: Standing| {
+    let draft = |Standing { n, mut kind, mut fields }: Standing| {
+        // From a log that was itself begun anew, the number is that of the entry which was carried over.
         fields.insert("carried_from".to_owned(), json!(n));
+        if is_word(kind) {
+            kind = EntryKind::AttestedBefore;
+            ["run", "intent"].into_iter().for_each(|name| drop(fields.remove(name)));
+        }
         Draft::new(kind, &fields)
     };
     standing.into_values().map(draft).collect()
+}
+
+/// Whether an entry of this kind may be a person's word that a record is destroyed.
+fn is_word(kind: EntryKind) -> bool {
+    matches!(kind, EntryKind::Attested | EntryKind::AttestedBefore | EntryKind::Lost)
 }
 
 /// Takes the next entry into account.
@@ -75,6 +92,15 @@ fn see(entry: Entry, standing: &mut BTreeMap<u64, Standing>, names: &mut HashMap
             return;
         }
         EntryKind::Intent => {}
+        EntryKind::ReviewRefused | EntryKind::ReviewExtended => {
+            if let Some(before) = names.insert((EntryKind::ReviewExtended, text("batch")), n) {
+                standing.remove(&before);
+            }
+        }
+        EntryKind::ReviewWithdrawn => {
+            names.remove(&(EntryKind::ReviewExtended, text("batch"))).map(|decided| standing.remove(&decided));
+            return;
+        }
         kind if kind.is_outcome() => {
             let intent = entry.u64("intent").unwrap_or(u64::MAX);
             if let Some(open) = standing.get_mut(&intent)
@@ -85,8 +111,12 @@ fn see(entry: Entry, standing: &mut BTreeMap<u64, Standing>, names: &mut HashMap
                     standing.remove(&intent);
                 }
             }
-            return;
+            if !is_word(kind) {
+                return;
+            }
         }
+        // One that an inventory missed is nobody's word.
+        EntryKind::AttestedBefore | EntryKind::Lost if entry.str("certificate").is_some() => {}
         _ => return,
     }
     standing.insert(n, Standing { n, kind: entry.kind, fields: entry.fields });

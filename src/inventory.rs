@@ -3,7 +3,8 @@
 //! This program knows what it destroyed. What others destroy it sees only by the gap, and only if it knew what was there: a dataset with
 //! `inventory: on` is read whole by each run, and the names of its records are kept, with the last day on which each is to be kept. After the next
 //! complete scan the two are compared. A record that is gone although that day has not passed is **lost**. One whose day has passed is not: whoever
-//! removed it did what the schedule asks for, and this program removes nothing else, so its own work is never taken for a loss.
+//! removed it did what the schedule asks for. Nor is what this program destroyed itself since then, as the log says: a person may have allowed a plan in
+//! which a record stands that a hold protected, or that could not be dated, on the day of the inventory.
 //!
 //! # The file
 //!
@@ -57,6 +58,9 @@ pub struct Head {
     pub year: i16,
     /// When the scan began that saw them, RFC 3339.
     pub at: String,
+    /// An entry of the log that is not younger than that; `None`: not known.
+    #[serde(default)]
+    pub entry: Option<u64>,
     /// How many there are.
     pub records: u64,
 }
@@ -119,6 +123,16 @@ impl Sorter {
     /// One that puts what does not fit into memory into files in `folder` that have no name.
     pub fn new(folder: &Path) -> Self {
         Self { folder: folder.to_owned(), held: Vec::new(), parts: Vec::new() }
+    }
+
+    /// The folder of its files.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether it has taken nothing.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.parts.is_empty()
     }
 
     /// Takes a record.
@@ -344,7 +358,15 @@ mod tests {
     }
 
     fn head() -> Head {
-        Head { scope: "s".into(), place: "p".into(), mark: "m".into(), year: 2026, at: "2026-11-22T00:00:00Z".into(), records: 0 }
+        Head {
+            scope: "s".into(),
+            place: "p".into(),
+            mark: "m".into(),
+            year: 2026,
+            at: "2026-11-22T00:00:00Z".into(),
+            entry: None,
+            records: 0,
+        }
     }
 
     #[test]

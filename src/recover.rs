@@ -27,7 +27,7 @@ use crate::dispose::{BY, spend};
 use crate::error::{Error, Kind, Result};
 use crate::finding::Finding;
 use crate::plan::{Item, Tally};
-use crate::register::{OpenIntent, Unfinished};
+use crate::register::{OpenIntent, Projected, Unfinished};
 use crate::review::{self, Batch};
 use crate::scan::source;
 use crate::session::{Progress, Session};
@@ -61,14 +61,24 @@ impl Session {
     /// Settles every open intent that can be settled, then closes the runs that a crash interrupted; answers what a person should know. No run may be
     /// under way.
     pub(crate) async fn recover(&self) -> Result<Vec<Finding>> {
-        let mut told = Vec::new();
-        let log = self.config.state.join("audit");
-        let projected = self.register.project(&log).await?;
+        let projected = self.project().await?;
+        self.settle_all(projected).await
+    }
+
+    /// Brings register and holds up to the end of the log; answers what is open there.
+    pub(crate) async fn project(&self) -> Result<Projected> {
+        let projected = self.register.project(&self.config.state.join("audit")).await?;
         // Recovery may remove what is left of records; a hold wins here as anywhere.
         if !self.shared.holds_loaded.load(Ordering::Relaxed) {
             self.load_holds().await?;
             self.shared.holds_loaded.store(true, Ordering::Relaxed);
         }
+        Ok(projected)
+    }
+
+    /// The second half of [`Session::recover`].
+    pub(crate) async fn settle_all(&self, projected: Projected) -> Result<Vec<Finding>> {
+        let mut told = Vec::new();
         for dataset in &self.config.datasets {
             if projected.open.iter().any(|open| open.store == dataset.store.name() && open.dataset == dataset.name) {
                 self.refresh_approvals(dataset).await?;
@@ -88,7 +98,9 @@ impl Session {
                 self.close_run(unfinished, recovered).await?;
             }
         }
-        let left = self.register.project(&log).await?;
+        let left = self.register.project(&self.config.state.join("audit")).await?;
+        let adrift = left.open.iter().map(|open| (format!("{}/{}", open.store, open.dataset), open.records.len() as u64));
+        self.shared.hands.set_adrift(adrift);
         self.shared.settled(left.entries, !left.open.is_empty() || !left.unfinished.is_empty()).await;
         let needed: Vec<String> = left.open.into_iter().map(|open| open.run).collect();
         spool::clean(&self.plans(), &needed);

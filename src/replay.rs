@@ -458,8 +458,10 @@ impl Replay {
             let derived = derived.map_or_else(|| "never due".to_owned(), |due| format!("due on {due}"));
             return wrong(format!("due on {due}"), format!("{derived}: {} from {event_date}", class.keep));
         }
-        // One that waited through an edit was lost although the period of the class in force was over.
-        if on > said && entry.str("standing") != Some("waiting") {
+        // Past that day something else kept it: another class whose period has not begun or never ends, or an edit that is not old enough. The
+        // entry does not say which; that it was to be kept it must say.
+        let kept_otherwise = ["waiting", "not-yet-due", "not-started", "permanent"].map(Some).contains(&entry.str("standing"));
+        if on > said && !kept_otherwise {
             return wrong(format!("lost on {on}"), format!("due on {said}, so it went in time"));
         }
         Ok(())

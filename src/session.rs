@@ -9,17 +9,19 @@
 //! A run over one dataset: `run-started` → scan, judge, plan → `flagged` for what people are to look at → limits → in report mode nothing more; in
 //! enforce mode the plan is made durable and spent through the one door → `run-finished` with counts that add up.
 
+mod allow;
 mod decide;
 mod edits;
 mod erase;
+mod flags;
 mod holds;
 mod inventory;
 mod pause;
+mod ran;
 mod reviews;
 mod shared;
 mod tasks;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
@@ -32,23 +34,21 @@ use crate::audit::anchor::State;
 use crate::audit::{AuditLog, Committed, Draft, Entry, EpochKey, Kind as EntryKind, Pseudonyms};
 use crate::clock::{self, Today};
 use crate::config::{ClassChoice, Config, Dataset, Mode};
-use crate::dispose::{BY, Run, Spent, Stop, spend};
-use crate::error::{DONE, Error, FINDINGS, Kind, REFUSED, Result, hex};
-use crate::finding::{Finding, Severity};
+use crate::dispose::{BY, Run, Spent, spend};
+use crate::error::{Error, Kind, Result, hex};
+use crate::finding::Finding;
 use crate::hold::Holds;
-use crate::plan::{Item, OverLimit, Tally};
+use crate::plan::Tally;
 use crate::record::Record;
-use crate::register::{Flag, Register};
+use crate::register::Register;
 use crate::review::Left;
-use crate::scan::{Listen, acts, scan};
-use crate::schedule::Disposition;
-use crate::spool::{self, Spool};
-use crate::store::BATCH;
-use crate::store::twins::twin_of;
+use crate::scan::{Listen, scan};
+use crate::spool::Spool;
 pub use decide::Told;
 pub use edits::{Edit, edit, edit_id, formers};
 pub use erase::{Confirmation, Confirmed, ErasureOrder, ErasureSeen, SeenDataset};
 pub use holds::{Extension, HoldOrder, NamedHold, Which, hold as hold_of, named as named_holds};
+pub use ran::{End, Ran, exit_code, waits_for};
 pub use reviews::{Listed, Looked, Reviews, batch_of, is_reviewed, records_of_batch, review_planned};
 use shared::Shared;
 pub use tasks::Attested;
@@ -87,47 +87,6 @@ pub struct Progress {
     pub done: Arc<AtomicU64>,
     /// Records of the plan that is being spent; 0 while scanning.
     pub planned: Arc<AtomicU64>,
-}
-
-/// What came of a run over one dataset.
-pub struct Ran {
-    /// The run's id.
-    pub run: String,
-    /// The dataset.
-    pub dataset: Arc<Dataset>,
-    /// What the scan saw; empty when a stored plan was spent.
-    pub tally: Tally,
-    /// How it ended.
-    pub end: End,
-    /// Records flagged for the first time.
-    pub flagged: u64,
-    /// Records that became tasks of people.
-    pub tasks: u64,
-    /// What came of the inventory, where the dataset keeps one.
-    pub inventory: Option<serde_json::Value>,
-    /// Where review stands.
-    pub review: Left,
-    /// Things a person should know.
-    pub findings: Vec<Finding>,
-}
-
-/// How a run ended.
-pub enum End {
-    /// Report mode: nothing was done.
-    Reported(Option<OverLimit>),
-    /// The plan was spent.
-    Spent(Spent),
-    /// The plan exceeds its limits and waits under this id for a person.
-    Refused {
-        /// The plan's id.
-        plan: String,
-        /// Why.
-        over: OverLimit,
-    },
-    /// The dataset could not be seen completely; nothing was planned.
-    Incomplete(String),
-    /// The store is paused, and this is what the person said; the run did not begin.
-    Paused(String),
 }
 
 impl Session {
@@ -172,11 +131,12 @@ impl Session {
             holds: Arc::default(),
             formers: Arc::default(),
         };
-        // Recovery removes nothing but what is left of records that are gone.
-        session.recovered.extend(session.recover().await?);
-        session.rename_holds().await?;
+        let projected = session.project().await?;
+        // What recovery removes (what is left of records that are gone) is judged by what is in the log as in force, and by holds.
         session.write_down().await?;
         session.formers = Arc::new(formers(&session.config, Some(&session.register), now).await?);
+        session.recovered.extend(session.settle_all(projected).await?);
+        session.rename_holds().await?;
         session.load_pauses().await?;
         Ok(session)
     }
@@ -392,100 +352,6 @@ impl Session {
         Ok(End::Spent(spent))
     }
 
-    /// The plan that was refused under this id.
-    fn refused_plan(&self, id: &str) -> Result<(PathBuf, Spool)> {
-        let path = self.plans().join(format!("{id}.plan"));
-        if !spool::is_id(id) || !path.exists() {
-            return Err(Error::new(
-                Kind::Usage,
-                format!(
-                    "no refused plan has the id \"{}\"; plans are kept for {} days and spent once: run again to see the present plan",
-                    crate::error::escape(id.as_bytes()),
-                    spool::KEEP_DAYS
-                ),
-            ));
-        }
-        let plan = Spool::open(&path, Some(id))?;
-        Ok((path, plan))
-    }
-
-    /// The dataset of the plan that was refused under this id.
-    pub fn dataset_of_plan(&self, id: &str) -> Result<Arc<Dataset>> {
-        let (_, plan) = self.refused_plan(id)?;
-        self.dataset_of(&plan).cloned()
-    }
-
-    fn dataset_of(&self, plan: &Spool) -> Result<&Arc<Dataset>> {
-        let (store, name) = (&plan.footer.store, &plan.footer.dataset);
-        let gone = || Error::new(Kind::Refused, format!("the plan is of {store}/{name}, which is no longer configured"));
-        self.config.dataset(store, name).ok_or_else(gone)
-    }
-
-    /// Spends exactly the plan that was refused under this id.
-    pub async fn allow(&self, id: &str, person: &str, progress: &Progress) -> Result<Ran> {
-        let (path, plan) = self.refused_plan(id)?;
-        let (store, name) = (plan.footer.store.clone(), plan.footer.dataset.clone());
-        let dataset = self.dataset_of(&plan)?;
-        if let Some(pause) = self.paused(&store) {
-            return Err(Error::new(Kind::Refused, format!("{}: {pause}; the plan waits", dataset.address)));
-        }
-        if dataset.mode == Mode::Report {
-            return Err(Error::new(
-                Kind::Refused,
-                format!("{}: is in report mode; nothing is destroyed before `mode: enforce` is written", dataset.address),
-            ));
-        }
-        self.check_clock(dataset).await?;
-        if plan.footer.mark != dataset.store.mark().await {
-            let place = dataset.store.place();
-            return Err(Error::new(
-                Kind::Refused,
-                format!("{}: {place} is not the place that the plan was made for; is a disk not mounted?", dataset.address),
-            ));
-        }
-        if let Some(why) = twin_of(&*dataset.store, &self.config.stores).await {
-            return Err(Error::new(Kind::Refused, format!("{}: {why}", dataset.address)));
-        }
-        // The outcomes will say by which schedule each record was due, and that must be one in force.
-        let in_force = |rule: &(String, String)| self.config.schedules.rule(&rule.0).is_some_and(|now| *now.schedule.sha256 == *rule.1);
-        if !plan.footer.rules.iter().all(in_force) {
-            return Err(Error::new(
-                Kind::Refused,
-                format!("{}: the schedule has changed since the plan was made; run again to see the present plan", dataset.address),
-            ));
-        }
-        // The plan is spent once; outside the window it would be used up for nothing.
-        if let Some(window) = dataset.window_shown().filter(|_| !dataset.is_open(clock::now())) {
-            return Err(Error::new(
-                Kind::Refused,
-                format!(
-                    "{}: outside its window {window}; nothing was disposed of; the plan waits, run it again within the window",
-                    dataset.address
-                ),
-            ));
-        }
-        // What people approved must hold today as well.
-        self.refresh_approvals(dataset).await?;
-        let run = self.new_run(dataset, progress)?;
-        if self.started(&run, Some(id), None).await? != plan.footer.mark {
-            let ran = Ran::without_a_plan(&run, End::Incomplete(another_place(dataset)));
-            self.finished(&run, &ran).await?;
-            return Ok(ran);
-        }
-        let disposed = plan.footer.tally.disposed();
-        let body = json!({"run": run.id, "store": store, "dataset": name, "plan": id, "due": disposed, "person": person});
-        self.log.commit(vec![Draft::new(EntryKind::Allowed, &body)?]).await?;
-        // From here on the plan belongs to this run: it is spent once, and recovery finds it under the run's id.
-        let mine = self.plans().join(format!("{}.plan", run.id));
-        let rename = std::fs::rename(&path, &mine).and_then(|()| std::fs::File::open(self.plans())?.sync_all());
-        rename.map_err(|error| Error::with_source(Kind::Io, format!("{}: the plan cannot be taken over", path.display()), error))?;
-        let plan = Spool::open(&mine, Some(id))?;
-        let end = self.spend_and_discard(&run, plan, disposed, progress).await?;
-        let ran = Ran::without_a_plan(&run, end);
-        self.finished(&run, &ran).await?;
-        Ok(ran)
-    }
-
     /// Writes down that a run begins, the refused plan that it spends, and why it is no run like others; answers the mark of the place that stands in
     /// the entry.
     ///
@@ -520,9 +386,18 @@ impl Session {
             body["edit_delay"] = json!(self.config.service.edit_delay.as_secs());
             body["waits_until"] = json!(former.iter().map(|former| former.until).max().map(|until| format!("{until:.3}")));
         }
+        // Were schedules written down anew between here and the entry, it would name one that was withdrawn before it.
+        let edition = self.shared.edition.read().await;
+        if edition.as_deref() != Some(&*edit_id(&self.config)) {
+            return Err(Error::new(
+                Kind::Refused,
+                format!("{}: schedule and configuration were loaded anew at this moment; try again", dataset.address),
+            ));
+        }
         // From here until it is finished, the register reflects the log up to here at most.
         let token = self.shared.begin().await;
         let begun = self.tell(EntryKind::RunStarted, vec![body]).await?;
+        drop(edition);
         self.shared.run_began(token, &run.id, begun.first()).await;
         Ok(mark)
     }
@@ -575,59 +450,6 @@ impl Session {
         });
         self.log.commit(vec![Draft::new(EntryKind::Overdue, &body)?]).await.map(drop)
     }
-
-    /// Flags what people are to look at: an entry for each record that was not flagged before.
-    async fn flag(&self, run: &Run, plan: &Spool) -> Result<u64> {
-        let dataset = run.dataset();
-        if plan.footer.tally.review + plan.footer.tally.flag > 0 {
-            let mut flagged = 0;
-            let mut batch: Vec<Item> = Vec::with_capacity(BATCH);
-            for item in plan.items()? {
-                let item = item?;
-                if !acts(item.then) {
-                    batch.push(item);
-                }
-                if batch.len() == BATCH {
-                    flagged += self.flag_batch(run, std::mem::take(&mut batch)).await?;
-                }
-            }
-            flagged += self.flag_batch(run, batch).await?;
-            self.register.unflag_others(&dataset.address, &run.id).await?;
-            return Ok(flagged);
-        }
-        self.register.unflag_others(&dataset.address, &run.id).await?;
-        Ok(0)
-    }
-
-    async fn flag_batch(&self, run: &Run, items: Vec<Item>) -> Result<u64> {
-        let dataset = run.dataset();
-        let mut drafts = Vec::new();
-        let mut flags = Vec::new();
-        for item in items {
-            let mut names = self.pseudonyms.all_for(dataset.store.name(), &dataset.name, item.record.key.as_bytes());
-            names.push(run.name(&item.record));
-            let known = self.register.flags(&dataset.address, &names).await?.into_values().next();
-            let disposition = if item.then == Disposition::Review { "review" } else { "flag" };
-            let record = known.as_ref().map_or_else(|| run.name(&item.record), |flag| flag.record.clone());
-            let since = known.as_ref().map_or_else(|| format!("{:.0}", self.now), |flag| flag.since.clone());
-            let due = item.deciding.due.to_string();
-            if known.is_none() {
-                let body = json!({
-                    "run": run.id, "store": dataset.store.name(), "dataset": dataset.name, "class": item.deciding.class.as_str(), "record": record,
-                    "then": disposition, "size": item.record.size, "schedule": &*item.deciding.schedule, "event": item.deciding.event.as_str(),
-                    "event_date": item.deciding.event_date.to_string(), "due": due,
-                });
-                drafts.push(Draft::new(EntryKind::Flagged, &body)?);
-            }
-            flags.push(Flag { record, since, disposition: disposition.to_owned(), due });
-        }
-        let new = u64::try_from(drafts.len()).unwrap_or(0);
-        if !drafts.is_empty() {
-            self.log.commit(drafts).await?;
-        }
-        self.register.flag(&dataset.address, &run.id, &flags).await?;
-        Ok(new)
-    }
 }
 
 /// Why nothing is destroyed where the place is not surely the one that the log names.
@@ -673,107 +495,6 @@ impl Mode {
             Self::Enforce => "enforce",
         }
     }
-}
-
-impl End {
-    /// The word of the log.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Reported(_) => "reported",
-            Self::Spent(spent) if spent.stopped.is_some() => "stopped",
-            Self::Spent(_) => "done",
-            Self::Refused { .. } => "refused",
-            Self::Incomplete(_) => "incomplete",
-            Self::Paused(_) => "paused",
-        }
-    }
-}
-
-impl Ran {
-    fn without_a_plan(run: &Run, end: End) -> Self {
-        Self {
-            run: run.id.clone(),
-            dataset: Arc::clone(run.dataset()),
-            tally: Tally::default(),
-            end,
-            flagged: 0,
-            tasks: 0,
-            inventory: None,
-            review: Left::default(),
-            findings: Vec::new(),
-        }
-    }
-
-    /// The numbers of entries by kind that the run wrote, as `run-finished` states them.
-    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
-        let counts = match &self.end {
-            End::Spent(spent) => spent.counts,
-            _ => crate::dispose::Counts::default(),
-        };
-        let mut all = BTreeMap::from([
-            ("destroyed", counts.destroyed),
-            ("anonymised", counts.anonymised),
-            ("flagged", self.flagged),
-            ("absent", counts.absent),
-            ("kept", counts.kept),
-            ("failed", counts.failed),
-            ("recovered", counts.recovered),
-        ]);
-        // Most datasets know nothing of these.
-        all.extend([("task-opened", self.tasks), ("attested", counts.attested)].into_iter().filter(|(_, number)| *number > 0));
-        all
-    }
-
-    /// Whether the run did not do all that it was to do, so that it is worth trying again before long: `None` when it did, or when only a person or the
-    /// next time of the timetable can change it.
-    pub fn failure(&self) -> Option<String> {
-        match &self.end {
-            End::Incomplete(why) => Some(why.clone()),
-            End::Spent(spent) if spent.open() > 0 => Some(format!("what became of {} records is not known yet", spent.open())),
-            End::Spent(spent) if spent.stopped == Some(Stop::Busy) => Some("the store was too busy for too long".into()),
-            _ => None,
-        }
-    }
-
-    /// Whether what other datasets are asked by must wait: this run did not come to its end.
-    pub fn is_undone(&self) -> bool {
-        match &self.end {
-            End::Spent(spent) => spent.stopped.is_some() || spent.open() > 0,
-            End::Refused { .. } | End::Incomplete(_) | End::Paused(_) => true,
-            End::Reported(_) => false,
-        }
-    }
-
-    /// Whether a person must look: failures, refusals, incomplete scans, overdue or undetermined records, findings above a note.
-    pub fn needs_attention(&self) -> bool {
-        let tally = &self.tally;
-        let end = match &self.end {
-            End::Reported(over) => over.is_some(),
-            End::Spent(spent) => {
-                spent.counts.failed > 0
-                    || spent.stopped.is_some()
-                    || !spent.troubles.is_empty()
-                    || matches!(spent.purged, Some((_, Err(_))))
-            }
-            End::Refused { .. } | End::Incomplete(_) | End::Paused(_) => true,
-        };
-        end || tally.undetermined > 0 || tally.overdue > 0 || self.findings.iter().any(|finding| finding.severity != Severity::Note)
-    }
-}
-
-/// The exit code of runs, when nothing else needs `attention` already.
-pub fn exit_code(rans: &[Ran], attention: bool) -> u8 {
-    if rans.iter().any(|ran| matches!(ran.end, End::Refused { .. } | End::Paused(_))) {
-        return REFUSED;
-    }
-    if attention || rans.iter().any(Ran::needs_attention) { FINDINGS } else { DONE }
-}
-
-/// The dataset that looks into this one and whose run did not come to its end. Were the records of this one destroyed now, those of the other that
-/// are due could never be dated again.
-pub fn waits_for(dataset: &Dataset, rans: &[Ran]) -> Option<String> {
-    let asker = rans.iter().filter(|ran| ran.is_undone()).find(|ran| ran.dataset.looks_into(dataset));
-    asker.map(|ran| ran.dataset.address.clone())
 }
 
 #[cfg(test)]

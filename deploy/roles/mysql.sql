@@ -1,6 +1,6 @@
 -- retentiond: its account in MariaDB (10.5 or newer) and MySQL (8.0 or newer), with the least that it needs.
 --
---     mariadb < deploy/roles/mysql.sql          mysql < deploy/roles/mysql.sql
+--     mariadb < /usr/share/retentiond/roles/mysql.sql          mysql < /usr/share/retentiond/roles/mysql.sql
 --
 -- Run it as an administrator. It fits the tables of examples/estate as they stand, in a database `housing`: applicants are destroyed with their
 -- interviews, tenancies are only looked up, and of staff the name is anonymised. Put your own in their place. SQL has no variables for names, so

@@ -1,6 +1,6 @@
 -- retentiond: its role in PostgreSQL, with the least that it needs.
 --
---     psql --no-psqlrc --dbname housing --file deploy/roles/postgres.sql
+--     psql --no-psqlrc --dbname housing --file /usr/share/retentiond/roles/postgres.sql
 --
 -- Run it as the owner of the tables who may also create roles, in practice as a superuser. It fits the tables of examples/estate as they stand:
 -- applicants are destroyed with their interviews, tenancies are only looked up, and of staff the name is anonymised. Put your own tables in their

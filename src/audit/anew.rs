@@ -102,7 +102,7 @@ impl Anew {
             vkey: vkey.map(|key| key.to_string()),
             signed,
             behind: journal_end(&folder).saturating_sub(size),
-            kept_as: format!("audit-until-{}", Timestamp::now().strftime("%Y%m%dT%H%M%SZ")),
+            kept_as: name_for(&settings.state),
             found,
             ..Previous::default()
         };
@@ -142,6 +142,13 @@ impl Anew {
         drop(self.lock);
         Ok(self.previous)
     }
+}
+
+/// A name for the old log that nothing has: two logs may be set aside within a second.
+fn name_for(state: &Path) -> String {
+    let name = format!("audit-until-{}", Timestamp::now().strftime("%Y%m%dT%H%M%SZ"));
+    let others = (2_u32..).map(|number| format!("{name}-{number}"));
+    std::iter::once(name.clone()).chain(others).find(|name| !state.join(name).exists()).unwrap_or(name)
 }
 
 /// The index behind the last whole frame of the journal, as far as it can be read.

@@ -136,6 +136,7 @@ fn stays(kind: Kind) -> bool {
         | Kind::HoldReleased
         | Kind::Approved
         | Kind::Attested
+        | Kind::AttestedBefore
         | Kind::Lost
         | Kind::ReviewRefused
         | Kind::ReviewExtended

@@ -63,6 +63,8 @@ pub enum Kind {
     Anonymised,
     /// A person confirmed that a record which no program reaches was destroyed.
     Attested,
+    /// The log before this one had a person's word that a record was destroyed.
+    AttestedBefore,
     /// A record is due and was reported, not touched.
     Flagged,
     /// A record that only a person can destroy is due: it became a task.
@@ -123,7 +125,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::Opened,
         Self::Schedule,
         Self::RunStarted,
@@ -132,6 +134,7 @@ impl Kind {
         Self::Destroyed,
         Self::Anonymised,
         Self::Attested,
+        Self::AttestedBefore,
         Self::Flagged,
         Self::TaskOpened,
         Self::Overdue,
@@ -173,6 +176,7 @@ impl Kind {
             Self::Destroyed => "destroyed",
             Self::Anonymised => "anonymised",
             Self::Attested => "attested",
+            Self::AttestedBefore => "attested-before",
             Self::Flagged => "flagged",
             Self::TaskOpened => "task-opened",
             Self::Overdue => "overdue",

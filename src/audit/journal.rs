@@ -4,9 +4,13 @@
 //! one for each append, numbers little-endian:
 //!
 //! ```text
-//! magic (8 bytes) | first index u64 | count u32 | length of the body u32 | SHA-256 over all before and the body (32 bytes) | body
+//! magic (8 bytes) | first index u64 | count u32 | length of the body u32 | hash (32 bytes) | body
 //! body = for each entry: length u32, bytes
+//! hash = SHA-256 over all before it and the leaf hash of each entry in the tree
 //! ```
+//!
+//! The entries stand in the hash by their leaf hashes, which the tree needs anyway: so each is hashed once on its way. Frames of the form before have a
+//! `1` in their magic and a hash over the body as it is; they are read, and no longer written.
 //!
 //! An append is one write and one fdatasync; when that has returned, the entries are committed. A write or fdatasync that fails poisons the
 //! journal for good: after a failed fsync the kernel may have dropped the pages, and a second call would say that all is well.
@@ -31,10 +35,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::disk::Disk;
 use super::secret::shown;
+use super::tree::{Hash, leaf_hash};
 use crate::error::{self, Error, Result};
 
 /// What a frame begins with. Bytes 0xff and 0xfe never occur in UTF-8, so no entry holds it.
-const MAGIC: [u8; 8] = [0xff, b'r', b't', b'd', b'j', 0xfe, b'1', b'\n'];
+const MAGIC: [u8; 8] = [0xff, b'r', b't', b'd', b'j', 0xfe, b'2', b'\n'];
+
+/// What a frame of the form before begins with.
+const MAGIC_1: [u8; 8] = [0xff, b'r', b't', b'd', b'j', 0xfe, b'1', b'\n'];
 
 /// Where the hash stands in a frame, behind magic, first index, count and length.
 const HASH_AT: usize = 24;
@@ -56,20 +64,24 @@ const RESERVE_STEP: u64 = 4 << 20;
 const LONG_SEGMENT: u64 = 4 << 20;
 
 /// One append: some entries in a row, as the bytes in the journal.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Frame {
     first: u64,
     count: u32,
     bytes: Vec<u8>,
+    /// The leaf hashes of the entries, if the frame was made here; one that was read may be anybody's and keeps none.
+    leaves: Vec<Hash>,
 }
 
 impl Frame {
-    /// Begins a frame whose first entry has the index `first`, in a buffer whose old content is dropped.
-    pub(super) fn begin(first: u64, mut buffer: Vec<u8>) -> Self {
-        buffer.clear();
-        buffer.extend_from_slice(&MAGIC);
-        buffer.resize(HEADER, 0);
-        Self { first, count: 0, bytes: buffer }
+    /// Begins a frame whose first entry has the index `first`, in the memory of one that is not needed any more.
+    pub(super) fn begin(first: u64, used: Self) -> Self {
+        let Self { mut bytes, mut leaves, .. } = used;
+        bytes.clear();
+        bytes.extend_from_slice(&MAGIC);
+        bytes.resize(HEADER, 0);
+        leaves.clear();
+        Self { first, count: 0, bytes, leaves }
     }
 
     /// Appends the entry that `write` writes. The caller keeps the whole below [`MAX_BODY`].
@@ -79,6 +91,7 @@ impl Frame {
         write(&mut self.bytes);
         let length = u32::try_from(self.bytes.len() - start - 4).unwrap_or(u32::MAX);
         self.bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
+        self.leaves.push(leaf_hash(&self.bytes[start + 4..]));
         self.count += 1;
     }
 
@@ -88,7 +101,7 @@ impl Frame {
         self.bytes[8..16].copy_from_slice(&self.first.to_le_bytes());
         self.bytes[16..20].copy_from_slice(&self.count.to_le_bytes());
         self.bytes[20..24].copy_from_slice(&length.to_le_bytes());
-        let hash = hash(&self.bytes);
+        let hash = hash(&self.bytes, self.leaves.iter().copied());
         self.bytes[HASH_AT..HEADER].copy_from_slice(&hash);
     }
 
@@ -113,37 +126,45 @@ impl Frame {
         })
     }
 
-    /// The buffer, to be used again.
-    pub(super) fn into_buffer(self) -> Vec<u8> {
-        self.bytes
+    /// The entries with their leaf hashes, in order.
+    pub(super) fn leaves(&self) -> impl Iterator<Item = (&[u8], Hash)> {
+        let mut known = self.leaves.iter();
+        self.entries().map(move |entry| (entry, known.next().copied().unwrap_or_else(|| leaf_hash(entry))))
     }
 
     /// The length of the frame that a header announces, unless it cannot be the header of a frame.
     fn announced(header: &[u8; HEADER]) -> Option<usize> {
         let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         let (count, length) = (number(16), number(20) as usize);
-        (header[..8] == MAGIC && count > 0 && length <= MAX_BODY).then_some(HEADER + length)
+        ([MAGIC, MAGIC_1].contains(header.first_chunk()?) && count > 0 && length <= MAX_BODY).then_some(HEADER + length)
     }
 
     /// The frame in `bytes`, unless they are anything else than exactly one whole frame.
     fn check(bytes: Vec<u8>) -> Option<Self> {
         let header = bytes.first_chunk()?;
-        if Self::announced(header)? != bytes.len() || hash(&bytes) != header[HASH_AT..] {
+        if Self::announced(header)? != bytes.len() {
             return None;
         }
         let first = u64::from_le_bytes(header[8..16].try_into().ok()?);
         let count = u32::from_le_bytes(header[16..20].try_into().ok()?);
         first.checked_add(u64::from(count))?;
-        let frame = Self { first, count, bytes };
+        let frame = Self { first, count, bytes, leaves: Vec::new() };
         let lengths = frame.entries().map(|entry| 4 + entry.len());
         let (entries, total) = lengths.fold((0_u32, 0), |(entries, total), length| (entries + 1, total + length));
-        (entries == count && total + HEADER == frame.bytes.len()).then_some(frame)
+        let whole = entries == count && total + HEADER == frame.bytes.len();
+        let hash = |bytes: &[u8]| {
+            if bytes.starts_with(&MAGIC_1) {
+                return Sha256::new().chain_update(&bytes[..HASH_AT]).chain_update(&bytes[HEADER..]).finalize().into();
+            }
+            hash(bytes, frame.entries().map(leaf_hash))
+        };
+        (whole && hash(&frame.bytes) == frame.bytes[HASH_AT..HEADER]).then_some(frame)
     }
 }
 
-/// The hash over everything in a frame but the hash itself.
-fn hash(frame: &[u8]) -> [u8; 32] {
-    Sha256::new().chain_update(&frame[..HASH_AT]).chain_update(&frame[HEADER..]).finalize().into()
+/// The hash of a frame, from its header and the leaf hashes of its entries.
+fn hash(frame: &[u8], leaves: impl Iterator<Item = Hash>) -> [u8; 32] {
+    leaves.fold(Sha256::new().chain_update(&frame[..HASH_AT]), sha2::Digest::chain_update).finalize().into()
 }
 
 /// What stands next in a segment.
@@ -214,7 +235,11 @@ impl Segment {
         let mut at = offset + 1;
         while at + HEADER as u64 <= end {
             let got = file.read_at(&mut window, at)?;
-            for start in window[..got].windows(MAGIC.len()).enumerate().filter_map(|(i, bytes)| (bytes == MAGIC).then_some(at + i as u64)) {
+            for start in window[..got]
+                .windows(MAGIC.len())
+                .enumerate()
+                .filter_map(|(i, bytes)| (bytes == MAGIC || bytes == MAGIC_1).then_some(at + i as u64))
+            {
                 let mut candidate = Self::open(self.path.clone(), self.first)?;
                 candidate.file.seek(SeekFrom::Start(start))?;
                 candidate.offset = start;
@@ -509,7 +534,7 @@ mod tests {
     use super::*;
 
     fn frame(first: u64, entries: &[&str]) -> Frame {
-        let mut frame = Frame::begin(first, Vec::new());
+        let mut frame = Frame::begin(first, Frame::default());
         for entry in entries {
             frame.push(|out| out.extend_from_slice(entry.as_bytes()));
         }
@@ -538,6 +563,28 @@ mod tests {
         assert_eq!(fs::metadata(dir.path().join("00000000000000000000")).unwrap().len(), 2 * 56 + 4 * 4 + 3);
         let (journal, entries, cut) = open(dir.path(), 0).unwrap();
         assert_eq!((journal.next(), entries, cut), (4, ["a", "", "c", "d"].map(String::from).to_vec(), 0));
+    }
+
+    #[test]
+    fn frames_of_the_form_before_are_read_and_damage_in_them_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, ..) = open(dir.path(), 0).unwrap();
+        let mut old = frame(0, &["one", "two"]);
+        old.bytes[..8].copy_from_slice(&MAGIC_1);
+        let hash = Sha256::new().chain_update(&old.bytes[..HASH_AT]).chain_update(&old.bytes[HEADER..]).finalize();
+        old.bytes[HASH_AT..HEADER].copy_from_slice(&hash);
+        journal.append(&old).unwrap();
+        journal.append(&frame(2, &["three"])).unwrap();
+        let path = journal.path.clone();
+        let (journal, entries, cut) = open(dir.path(), 0).unwrap();
+        assert_eq!((journal.next(), entries, cut), (3, ["one", "two", "three"].map(String::from).to_vec(), 0));
+        let whole = fs::read(&path).unwrap();
+        for at in 0..old.bytes.len() {
+            let mut bad = whole.clone();
+            bad[at] ^= 0x20;
+            fs::write(&path, &bad).unwrap();
+            assert_eq!(open(dir.path(), 0).unwrap_err().kind(), error::Kind::NotIntact, "byte {at}");
+        }
     }
 
     #[test]

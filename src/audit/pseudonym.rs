@@ -166,6 +166,16 @@ impl EpochKey {
         self.name(&mac.finalize().into_bytes().into())
     }
 
+    /// The bytes that [`EpochKey::record_bytes`] gives for a record which the log calls by this name; `None` for a name of another year.
+    pub fn bytes_of(&self, store: &str, dataset: &str, name: &str) -> Option<[u8; 32]> {
+        if let Some(key) = plain_key(name) {
+            return Some(self.record_bytes(store, dataset, &key));
+        }
+        let (year, rest) = name.split_once(':')?;
+        let bytes = URL_SAFE_NO_PAD.decode(rest).ok().filter(|_| year.parse() == Ok(self.year))?;
+        bytes.try_into().ok()
+    }
+
     /// The pseudonym with these bytes.
     pub fn name(&self, bytes: &[u8; 32]) -> String {
         let mut name = String::with_capacity(5 + 43);
@@ -207,6 +217,19 @@ pub fn plain_record(key: &[u8]) -> String {
     name
 }
 
+/// The key that [`plain_record`] made this name of.
+fn plain_key(name: &str) -> Option<Vec<u8>> {
+    let mut rest = name.strip_prefix("plain:")?;
+    let mut key = Vec::with_capacity(rest.len());
+    while let Some(at) = rest.find('%') {
+        key.extend_from_slice(&rest.as_bytes()[..at]);
+        key.push(u8::from_str_radix(rest.get(at + 1..at + 3)?, 16).ok()?);
+        rest = &rest[at + 3..];
+    }
+    key.extend_from_slice(rest.as_bytes());
+    Some(key)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -223,6 +246,20 @@ mod tests {
         assert_eq!(key(2026, 1).record("cctv", "footage", b"cam-07"), "2026:yM-8cx1dcRFudenZsp3OnD9T2fnFaEnjckOunXCXLKY");
         // the same with struct.pack("<QQ", 2**64-1, 6) + b"cam-07"
         assert_eq!(key(2026, 1).subject(b"cam-07"), "2026:vw2-OnZ_ArTaeTNeZ2s5lCpMQJM_U9wOLp9uNYZtgOE");
+    }
+
+    #[test]
+    fn a_name_in_the_log_gives_back_the_bytes_of_its_year() {
+        let (this, next) = (key(2026, 1), key(2027, 2));
+        for record in [&b"cam-07"[..], b"100%/25%2", b"a\nb\xff", b"2026:x", "Gr\u{f6}\u{df}e".as_bytes(), b""] {
+            let bytes = Some(this.record_bytes("s", "d", record));
+            assert_eq!(this.bytes_of("s", "d", &this.record("s", "d", record)), bytes);
+            assert_eq!(this.bytes_of("s", "d", &plain_record(record)), bytes);
+            assert_eq!(next.bytes_of("s", "d", &this.record("s", "d", record)), None);
+        }
+        for name in ["plain:%", "plain:%4", "plain:%zz", "2026:short", "2026", ""] {
+            assert_eq!(this.bytes_of("s", "d", name), None, "{name}");
+        }
     }
 
     #[test]

@@ -146,14 +146,14 @@ impl<D: Disk> Publisher<D> {
             let message = format!("the journal goes on with entry {}, the tree ends at {}", frame.first(), self.tree.size());
             return Err(damaged(&self.folder, message));
         }
-        for (n, entry) in (frame.first()..).zip(frame.entries()) {
+        for (n, (entry, leaf)) in (frame.first()..).zip(frame.leaves()) {
             if n < self.tree.size() {
-                self.compare(n, entry)?;
+                self.compare(n, leaf)?;
                 continue;
             }
             tile::append_to_bundle(&mut self.bundle, entry);
             let mut full = Vec::new();
-            self.tree.push(leaf_hash(entry), |tile| full.push(tile));
+            self.tree.push(leaf, |tile| full.push(tile));
             if full.is_empty() {
                 continue;
             }
@@ -223,14 +223,14 @@ impl<D: Disk> Publisher<D> {
     }
 
     /// Compares an entry that is in the log already with what was published.
-    fn compare(&mut self, n: u64, entry: &[u8]) -> Result<()> {
+    fn compare(&mut self, n: u64, leaf: Hash) -> Result<()> {
         let (index, place) = tile::place(n);
         let width = tile::bundle_width(index, self.published);
         let hashes = match self.compared.take() {
             Some((tile, hashes)) if tile == index => hashes,
             _ => read_tile(&self.folder, 0, index, width)?,
         };
-        let same = hashes.get(place) == Some(&leaf_hash(entry));
+        let same = hashes.get(place) == Some(&leaf);
         self.compared = Some((index, hashes));
         if same {
             return Ok(());

@@ -24,7 +24,7 @@ use crate::error::{self, Error, Result};
 /// An append is closed at this many bytes, so that the first in it does not wait for the last: about 10 ms of writing.
 const MAX_GROUP: usize = 4 << 20;
 
-/// Frames that may wait to be published, and as many buffers that wait to be used again: a burst while folders are synced, and 2 × 6 × 4 MiB of memory at
+/// Frames that may wait to be published, and as many that wait to be used again: a burst while folders are synced, and 2 × 6 × 4 MiB of memory at
 /// the very most of common use.
 const BACKLOG: usize = 6;
 
@@ -69,7 +69,8 @@ pub(super) struct Writer<D> {
     newest: Option<Arc<str>>,
     /// Random numbers not used yet.
     nonces: Vec<[u8; 16]>,
-    buffers: Option<Receiver<Vec<u8>>>,
+    /// Frames that are published, to be used again.
+    used: Option<Receiver<Frame>>,
     /// Why publishing has ended, if it has.
     broken: Arc<OnceLock<String>>,
     _lock: Lock,
@@ -78,7 +79,7 @@ pub(super) struct Writer<D> {
 impl<D: Disk> Writer<D> {
     pub(super) fn new(journal: Journal<D>, clock: Clock, newest: Option<String>, lock: Lock) -> Self {
         let (nonces, broken) = (Vec::new(), Arc::default());
-        Self { journal, clock, newest: newest.map(Into::into), nonces, buffers: None, broken, _lock: lock }
+        Self { journal, clock, newest: newest.map(Into::into), nonces, used: None, broken, _lock: lock }
     }
 
     /// Starts both threads; they end when every sender of `requests` is gone, or on [`Request::Close`].
@@ -90,11 +91,11 @@ impl<D: Disk> Writer<D> {
         anchors: Anchors,
     ) -> Result<Vec<JoinHandle<()>>> {
         let (work, works) = sync_channel(BACKLOG);
-        let (used, buffers) = sync_channel(BACKLOG);
-        self.buffers = Some(buffers);
+        let (publisher_used, used) = sync_channel(BACKLOG);
+        self.used = Some(used);
         let broken = Arc::clone(&self.broken);
         let fail = |e: io::Error| Error::with_source(error::Kind::Io, "audit log: a thread cannot be started", e);
-        let publishing = Publishing { publisher, used, queue, broken, anchors };
+        let publishing = Publishing { publisher, used: publisher_used, queue, broken, anchors };
         let publishing = thread::Builder::new().name("audit-publish".to_owned()).spawn(move || publishing.run(&works)).map_err(fail)?;
         let writing = thread::Builder::new().name("audit-write".to_owned()).spawn(move || self.run(requests, &work)).map_err(fail)?;
         Ok(vec![writing, publishing])
@@ -189,8 +190,8 @@ impl<D: Disk> Writer<D> {
         // Both have the same form, so the order of the texts is that of the times.
         let at = self.newest.take().filter(|newest| *newest > now).unwrap_or(now);
         self.newest = Some(Arc::clone(&at));
-        let buffer = self.buffers.as_ref().and_then(|buffers| buffers.try_recv().ok()).unwrap_or_default();
-        let mut frame = Frame::begin(self.journal.next(), buffer);
+        let used = self.used.as_ref().and_then(|used| used.try_recv().ok()).unwrap_or_default();
+        let mut frame = Frame::begin(self.journal.next(), used);
         for draft in groups.iter().flatten() {
             let (n, nonce) = (frame.end(), self.nonce()?);
             frame.push(|out| draft.write(out, n, &at, nonce));
@@ -232,8 +233,8 @@ impl<D: Disk> Writer<D> {
 /// The publisher thread.
 struct Publishing<D> {
     publisher: Publisher<D>,
-    /// Buffers go back to the writer here.
-    used: SyncSender<Vec<u8>>,
+    /// Frames go back to the writer here.
+    used: SyncSender<Frame>,
     queue: mpsc::WeakSender<Request>,
     broken: Arc<OnceLock<String>>,
     anchors: Anchors,
@@ -257,8 +258,8 @@ impl<D: Disk> Publishing<D> {
                     {
                         self.give_up(&e);
                     }
-                    // The writer has enough buffers if this one does not fit.
-                    let _ = self.used.try_send(frame.into_buffer());
+                    // The writer has enough of them if this one does not fit.
+                    let _ = self.used.try_send(frame);
                 }
                 Ok(Work::Publish(reply)) => {
                     since = None;

@@ -74,8 +74,8 @@ async fn answer(session: &Session, request: &Request, person: &str, replies: &mp
         }
         Request::Hold { order, .. } => {
             let holds = session.carry_out(order, person).await?;
-            let _ =
-                replies.send(Reply::Told { text: report::hold_order(order, &holds, &session.config), json: report::holds_json(&holds) });
+            let text = report::hold_order(order, &holds, &session.config, &session.adrift());
+            let _ = replies.send(Reply::Told { text, json: report::holds_json(&holds) });
             Ok(DONE)
         }
         // What is taken back must not wait until it is gone.

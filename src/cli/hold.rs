@@ -209,12 +209,13 @@ async fn order(common: &Common, order: HoldOrder) -> Result<u8> {
     // A clock that cannot be believed destroys nothing, and must not keep anybody from protecting something.
     let session = Session::open(Arc::clone(&config), true).await?;
     let done = session.carry_out(&order, &peer::myself()).await;
+    let adrift = session.adrift();
     session.close().await?;
     let holds = done?;
     if common.json {
         print_line(&json!({"holds": report::holds_json(&holds)}).to_string())?;
     } else {
-        print_line(&report::hold_order(&order, &holds, &config))?;
+        print_line(&report::hold_order(&order, &holds, &config, &adrift))?;
     }
     Ok(DONE)
 }
@@ -242,7 +243,7 @@ async fn preview(common: &Common, config: &Arc<Config>, wishes: &[Wish]) -> Resu
         for one in &holds {
             let order = HoldOrder::Place { holds: Vec::new() };
             print_line(
-                report::hold_order(&order, std::slice::from_ref(one), config)
+                report::hold_order(&order, std::slice::from_ref(one), config, &[])
                     .replace(" is in force:", ":")
                     .lines()
                     .next()

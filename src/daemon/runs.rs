@@ -118,6 +118,10 @@ async fn run(state: &Arc<State>, address: &str, trust_clock: Option<bool>) -> st
     state.tell(Event::Began { dataset: address.to_owned(), at: session.now() });
     let ran = match session.run(&dataset, &progress).await {
         Ok(ran) => ran,
+        // A reload came between; it makes the timetable anew, and who ordered the run orders it again.
+        Err(error) if error.kind() == Kind::Refused && session.is_superseded().await => {
+            return Err(if trust_clock.is_none() { Trouble::PutOff(error.to_string()) } else { error.into() });
+        }
         Err(error) => {
             if error.kind() == Kind::Refused {
                 // What a run is refused for before it begins is the clock.
@@ -168,7 +172,8 @@ pub(super) async fn by_order(state: Arc<State>, order: Order, replies: mpsc::Unb
 pub(super) async fn hold(state: Arc<State>, order: HoldOrder, person: String, replies: mpsc::UnboundedSender<Reply>) {
     let session = state.session.configured(state.config());
     let result = session.carry_out(&order, &person).await.map(|holds| {
-        let _ = replies.send(Reply::Told { text: report::hold_order(&order, &holds, &session.config), json: report::holds_json(&holds) });
+        let text = report::hold_order(&order, &holds, &session.config, &session.adrift());
+        let _ = replies.send(Reply::Told { text, json: report::holds_json(&holds) });
         DONE
     });
     answer(&state, &replies, result);

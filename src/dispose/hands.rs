@@ -3,8 +3,11 @@
 //! A batch is in hand from before the store is asked to remove it until what became of each record is settled. A guard that runs in between sees the
 //! holds of its moment; a hold that comes later is seen by every guard of a batch that is taken in hand after it, and [`Hands::pass`] waits for
 //! those that were in hand already. Nobody else waits: removals go on meanwhile.
+//!
+//! A server that is lost in the middle of a commit may complete it at any later time. Such records are **adrift**: nobody can wait for them, or a
+//! server that stays away would keep people from placing holds; they are told instead, until recovery has looked what became of each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -23,6 +26,7 @@ struct Inner {
 struct Open {
     next: u64,
     batches: BTreeSet<u64>,
+    adrift: BTreeMap<String, u64>,
 }
 
 /// A batch in hand, until it is dropped.
@@ -46,6 +50,20 @@ impl Hands {
         InHand { hands: self.clone(), number }
     }
 
+    /// Records by dataset of whose removal nobody knows whether it came to pass, or still may.
+    pub fn adrift(&self) -> Vec<(String, u64)> {
+        self.open().adrift.iter().map(|(dataset, records)| (dataset.clone(), *records)).collect()
+    }
+
+    /// Recovery has looked: these are all that are adrift.
+    pub(crate) fn set_adrift(&self, found: impl Iterator<Item = (String, u64)>) {
+        let mut adrift = BTreeMap::new();
+        for (dataset, records) in found {
+            *adrift.entry(dataset).or_default() += records;
+        }
+        self.open().adrift = adrift;
+    }
+
     /// Waits until no batch is in hand that was when this was called.
     pub async fn pass(&self) {
         let before = self.open().next;
@@ -57,6 +75,16 @@ impl Hands {
                 return;
             }
             freed.await;
+        }
+    }
+}
+
+impl InHand {
+    /// Lays the batch down; of so many of its records nobody knows what became of them.
+    pub(super) fn lay_down(self, dataset: &str, unknown: u64) {
+        if unknown > 0 {
+            // Before it is out of hand: whoever passes knows of it.
+            *self.hands.open().adrift.entry(dataset.to_owned()).or_default() += unknown;
         }
     }
 }

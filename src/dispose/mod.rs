@@ -246,7 +246,8 @@ impl Run {
         let mut spent = Spent::default();
         let mut drafts = Vec::with_capacity(records.len());
         let fates = self.settle(act, &records, fates).await;
-        drop(in_hand);
+        let unknown = fates.iter().filter(|(fate, _)| matches!(fate, Fate::Failed { uncertain: true, .. })).count();
+        in_hand.lay_down(&dataset.address, unknown as u64);
         let name_subjects = self.assessor.holds_name_subjects();
         let mut outcomes = Outcomes::new(self, permit.intent)?;
         let facts = records.iter().zip(&deciding).zip(approvals.iter().zip(&erasures));

@@ -112,9 +112,14 @@ impl Register {
         Ok(rows.iter().map(pause).collect())
     }
 
-    /// Every schedule and binding that came into force, in the order of the log.
-    pub async fn written(&self) -> Result<Vec<Written>> {
-        let query = sqlx::query("SELECT kind, id, sha256, at, part, text FROM texts ORDER BY entry");
+    /// The schedules and bindings that were in force at this instant or later, in the order of the log: those that came into force since, and before
+    /// them the one that was in force then. What an edit replaced long ago is not read, however many edits there were.
+    pub async fn written_since(&self, since: Timestamp) -> Result<Vec<Written>> {
+        let text = "WITH starts AS (SELECT kind, id, entry, LEAD(at) OVER (PARTITION BY kind, id ORDER BY entry) AS ended FROM texts WHERE part <= 1),
+            firsts AS (SELECT kind, id, MIN(entry) AS entry FROM starts WHERE ended IS NULL OR ended > ? GROUP BY kind, id)
+            SELECT texts.kind, texts.id, sha256, at, part, text FROM firsts JOIN texts ON texts.kind = firsts.kind AND texts.id = firsts.id
+            AND texts.entry >= firsts.entry ORDER BY texts.entry";
+        let query = sqlx::query(text).bind(format!("{since:.3}"));
         let rows = query.fetch_all(&self.pool).await.map_err(fail(&self.path))?;
         let mut all: Vec<Written> = Vec::new();
         for row in &rows {
@@ -128,6 +133,31 @@ impl Register {
             }
         }
         Ok(all)
+    }
+
+    /// SHA-256 of each schedule and binding that stands in the log as in force, by kind and id.
+    pub async fn in_force(&self) -> Result<BTreeMap<(TextKind, String), String>> {
+        let text = "SELECT kind, id, sha256 FROM texts WHERE entry IN (SELECT MAX(entry) FROM texts GROUP BY kind, id) AND part > 0";
+        let rows = sqlx::query(text).fetch_all(&self.pool).await.map_err(fail(&self.path))?;
+        let kind = |text: &str| if text == word(TextKind::Schedule) { TextKind::Schedule } else { TextKind::Binding };
+        Ok(rows.iter().map(|row| ((kind(row.get(0)), row.get(1)), row.get(2))).collect())
+    }
+
+    /// Id and text of the schedule with this SHA-256, if it ever was in force.
+    pub async fn schedule_text(&self, sha256: &str) -> Result<Option<(String, String)>> {
+        let text = "SELECT id, part, text FROM texts WHERE kind = ? AND sha256 = ? AND part > 0 ORDER BY entry";
+        let query = sqlx::query(text).bind(word(TextKind::Schedule)).bind(sha256);
+        let rows = query.fetch_all(&self.pool).await.map_err(fail(&self.path))?;
+        let mut found: Option<(String, String)> = None;
+        for row in &rows {
+            match &mut found {
+                // The same text may have come into force more than once.
+                Some(_) if row.get::<i64, _>(1) == 1 => break,
+                Some((_, whole)) => whole.push_str(row.get(2)),
+                None => found = Some((row.get(0), row.get(2))),
+            }
+        }
+        Ok(found)
     }
 
     /// When a person last confirmed an edit.
@@ -231,4 +261,48 @@ pub(super) async fn resumed(transaction: &mut SqliteConnection, entry: &Entry) -
         None => sqlx::query("DELETE FROM pauses WHERE entry < ?").bind(index_of(entry)),
     };
     query.execute(transaction).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(n: u64, minute: u64, id: &str, text: Option<(u64, u64, &str)>) -> Entry {
+        let mut fields = serde_json::Map::from_iter([("id".to_owned(), json!(id)), ("sha256".to_owned(), json!(format!("{id}-{minute}")))]);
+        match text {
+            Some((part, parts, text)) => {
+                fields.extend([("part".to_owned(), json!(part)), ("parts".to_owned(), json!(parts)), ("text".to_owned(), json!(text))]);
+            }
+            None => drop(fields.insert("withdrawn".to_owned(), json!(true))),
+        }
+        let at = format!("2026-11-22T{:02}:{:02}:00.000Z", minute / 60, minute % 60);
+        Entry { n, at, kind: crate::audit::Kind::Schedule, nonce: String::new(), fields }
+    }
+
+    #[tokio::test]
+    async fn of_many_edits_only_those_are_read_that_were_in_force_since_a_moment() {
+        let folder = tempfile::tempdir().unwrap();
+        let register = Register::open(folder.path()).await.unwrap();
+        let mut entries =
+            vec![text(0, 0, "withdrawn", Some((1, 1, "w"))), text(1, 1, "withdrawn", None), text(2, 2, "old", Some((1, 1, "o")))];
+        for minute in 3..1000 {
+            let n = minute * 2;
+            entries.extend([text(n, minute, "long", Some((1, 2, "first, "))), text(n + 1, minute, "long", Some((2, 2, "second")))]);
+        }
+        register.apply(&entries).await.unwrap();
+        let shown =
+            |all: Vec<Written>| all.iter().map(|one| format!("{} {}", one.sha256, one.text.as_deref().unwrap_or("-"))).collect::<Vec<_>>();
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        // At the very moment of an edit what it replaced is no longer in force.
+        let found = shown(register.written_since(at("2026-11-22T16:38:00Z")).await.unwrap());
+        assert_eq!(found, ["withdrawn-1 -", "old-2 o", "long-998 first, second", "long-999 first, second"]);
+        let found = shown(register.written_since(at("2026-11-22T16:37:59.999Z")).await.unwrap());
+        assert_eq!(found.len(), 5, "{found:?}");
+        assert_eq!(register.written_since(Timestamp::MIN).await.unwrap().len(), 1000);
+        assert_eq!(register.written_since(Timestamp::MAX).await.unwrap().len(), 3);
+        let in_force: Vec<String> = register.in_force().await.unwrap().into_values().collect();
+        assert_eq!(in_force, ["long-999", "old-2"]);
+        assert_eq!(register.schedule_text("long-500").await.unwrap(), Some(("long".into(), "first, second".into())));
+        assert_eq!(register.schedule_text("long-2000").await.unwrap(), None);
+    }
 }

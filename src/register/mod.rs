@@ -35,7 +35,7 @@ pub use tasks::{Task, Tasks};
 use crate::error::{Error, Kind, Result};
 
 /// Raised when the tables change; another version is rebuilt from the log.
-const VERSION: i64 = 5;
+const VERSION: i64 = 6;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -46,6 +46,7 @@ CREATE TABLE IF NOT EXISTS flags (dataset TEXT NOT NULL, record TEXT NOT NULL, s
     PRIMARY KEY (dataset, record)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS texts (entry INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, sha256 TEXT NOT NULL, at TEXT NOT NULL, part INTEGER NOT NULL,
     parts INTEGER NOT NULL, text TEXT NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS texts_of ON texts (kind, id, entry, part, at);
 CREATE TABLE IF NOT EXISTS confirmations (entry INTEGER PRIMARY KEY, at TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS runs (dataset TEXT PRIMARY KEY, run TEXT NOT NULL, began TEXT NOT NULL, ended TEXT, how TEXT, satisfied TEXT,
     scan_began TEXT, scan_ended TEXT, scan TEXT) STRICT;
@@ -59,12 +60,11 @@ CREATE TABLE IF NOT EXISTS tasks (dataset TEXT NOT NULL, record TEXT NOT NULL, s
     PRIMARY KEY (dataset, record)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS attested (dataset TEXT NOT NULL, record TEXT NOT NULL, event_date TEXT NOT NULL, PRIMARY KEY (dataset, record)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS erasure_approvals (entry INTEGER PRIMARY KEY, erasure TEXT NOT NULL, at TEXT NOT NULL, person TEXT NOT NULL, name TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS erased (dataset TEXT NOT NULL, record TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (dataset, record)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS losses (entry INTEGER PRIMARY KEY, dataset TEXT NOT NULL, at TEXT NOT NULL, records INTEGER NOT NULL) STRICT;
 ";
 
 /// Every table that is a projection of the log.
-const PROJECTED: [&str; 15] = [
+const PROJECTED: [&str; 14] = [
     "schedules",
     "holds",
     "flags",
@@ -79,7 +79,6 @@ const PROJECTED: [&str; 15] = [
     "decisions",
     "editors",
     "erasure_approvals",
-    "erased",
 ];
 
 /// The register's database; clones use the same.
@@ -165,7 +164,9 @@ impl Register {
             .journal_mode(SqliteJournalMode::Wal)
             // A lost tail of the register is projected again from the log.
             .synchronous(SqliteSynchronous::Normal)
-            .pragma("secure_delete", "ON");
+            .pragma("secure_delete", "ON")
+            // KiB. What the register holds is read by key; more of it in memory would only grow with its age.
+            .pragma("cache_size", "-1024");
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.map_err(fail(path))?;
         if create {
             sqlx::raw_sql(TABLES).execute(&pool).await.map_err(fail(path))?;

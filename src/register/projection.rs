@@ -76,7 +76,7 @@ impl Register {
             if entry.n >= reader.settled_before() {
                 walk.see(&entry)?;
             }
-            if is_projected(entry.kind) || erasures::is_erased(&entry) {
+            if is_projected(entry.kind) {
                 chunk.push(entry);
             }
             if chunk.len() == CHUNK {
@@ -159,10 +159,9 @@ impl Register {
                     insert_flag(&mut transaction, &dataset, &text("run").unwrap_or_default(), &flag).await.map_err(&fail)?;
                 }
                 EntryKind::TaskOpened => tasks::opened(&mut transaction, entry).await.map_err(&fail)?,
-                EntryKind::Attested => tasks::attested(&mut transaction, entry).await.map_err(&fail)?,
+                EntryKind::Attested | EntryKind::AttestedBefore => tasks::attested(&mut transaction, entry).await.map_err(&fail)?,
                 EntryKind::Lost => tasks::lost(&mut transaction, entry).await.map_err(&fail)?,
                 EntryKind::ErasureApproved => erasures::approved(&mut transaction, entry).await.map_err(&fail)?,
-                _ if erasures::is_erased(entry) => erasures::gone(&mut transaction, entry).await.map_err(&fail)?,
                 _ => {}
             }
         }
@@ -182,6 +181,7 @@ fn is_projected(kind: EntryKind) -> bool {
             | EntryKind::Flagged
             | EntryKind::TaskOpened
             | EntryKind::Attested
+            | EntryKind::AttestedBefore
             | EntryKind::Lost
             | EntryKind::RunStarted
             | EntryKind::RunFinished

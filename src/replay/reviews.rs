@@ -1,8 +1,11 @@
 //! Approvals, derived once more: whether what went although its class says `then: review` was approved by enough people, in time, and not taken back.
 //!
 //! How many people, how long the cooling-off is, and for how long an approval holds stand in the schedule's text; who edited it, in the entries
-//! `schedule` and `confirmed`; what was decided, in the entries of the batch. All that stands before the intent counts: what ended an approval, and what
-//! was approved while the run was still looking.
+//! `schedule` and `confirmed`; what was decided, in the entries of the batch. All that stands before the intent counts, what ended an approval too.
+//!
+//! An outcome may name more approvals than follow from here: a run also asks for what another class asks that a column may pick, and for what was in
+//! force before an edit that is not old enough. So each one that is named must be an approval in force, of that batch, by somebody else than the others,
+//! and there must be no fewer than follow from here.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -88,13 +91,21 @@ impl Reviews {
         let mut terms = rested.terms.clone();
         let mut decisions = Vec::new();
         for one in all.iter().filter(|one| one.entry.n < intent) {
+            let is_named = named.contains(&one.entry.n);
             if one.what == What::Approve {
+                // What was given while the run was looking, and it does not name, it may not have seen.
+                if !is_named && one.entry.n > rested.began {
+                    continue;
+                }
                 let schedule = one.entry.str("schedule").and_then(|sha256| rested.known.get(sha256));
                 // What cannot be read cannot have been relied upon.
                 let Some(Some(schedule)) = schedule else { continue };
                 let Some(class) = schedule.classes.get(rested.class) else { continue };
                 if class.then == Some(Disposition::Review) {
                     terms.push(class.review);
+                }
+                if !is_named {
+                    continue;
                 }
             }
             let text = |name: &str| one.entry.str(name).unwrap_or_default().to_owned();
@@ -110,8 +121,11 @@ impl Reviews {
         let editors = self.editors.get(&rested.schedule.id).into_iter().flatten();
         let editors: Vec<String> = editors.filter(|(n, _)| *n < rested.began).map(|(_, person)| person.clone()).collect();
         let asked = terms.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        // Each one that is named must count, so as many are needed.
+        let approvals = u8::try_from(named.len()).unwrap_or(u8::MAX);
+        terms.push(Terms { approvals, ..terms.first().copied().unwrap_or_default() });
         match Standing::of(&decisions, &terms, &editors, rested.today) {
-            Standing::Approved { given, .. } if given == named => Ok(()),
+            Standing::Approved { given, .. } if given.len() == named.len() => Ok(()),
             Standing::Approved { given, .. } => {
                 wrong(format!("approved by the entries {named:?}"), format!("it was approved by {given:?}"))
             }

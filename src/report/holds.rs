@@ -13,7 +13,9 @@ use crate::protect::Protected;
 use crate::session::{HoldOrder, NamedHold};
 
 /// What was done about holds.
-pub fn hold_order(order: &HoldOrder, holds: &[NamedHold], config: &Config) -> String {
+///
+/// `adrift` are records by dataset of whose removal nobody knows whether it came to pass: a hold that is placed cannot promise that they stay.
+pub fn hold_order(order: &HoldOrder, holds: &[NamedHold], config: &Config, adrift: &[(String, u64)]) -> String {
     let mut out = String::new();
     for one in holds {
         let NamedHold { hold, .. } = one;
@@ -40,6 +42,14 @@ pub fn hold_order(order: &HoldOrder, holds: &[NamedHold], config: &Config) -> St
         if !nameless.is_empty() {
             let _ = writeln!(out, "it does NOT reach {}, whose records name no subject", list(&nameless));
         }
+    }
+    for (dataset, records) in adrift.iter().filter(|_| matches!(order, HoldOrder::Place { .. })) {
+        let _ = writeln!(
+            out,
+            "NOT promised for {} of {dataset}: their removal had begun before, and the store was lost before it said what became of them; \
+             recovery looks as soon as the store answers, and `status` and the log tell",
+            count(*records, "record")
+        );
     }
     out.pop();
     out

@@ -409,6 +409,14 @@ fn story(entry: &Entry) -> String {
             text("certificate"),
             rule()
         ),
+        EntryKind::AttestedBefore => format!(
+            "the log before this one says (entry {}) that {} destroyed it on {} ({}, certificate {})",
+            entry.u64("carried_from").unwrap_or_default(),
+            text("person"),
+            text("on"),
+            text("method"),
+            text("certificate")
+        ),
         EntryKind::TaskOpened => format!("a person was to destroy it {}", rule()),
         EntryKind::Lost if entry.str("on").is_some() => {
             format!("LOST: {} says that it was destroyed on {}, too early {}", text("person"), text("on"), rule())

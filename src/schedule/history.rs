@@ -15,13 +15,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Rule, Schedule, Schedules};
+use super::review::days;
+use super::{Disposition, RecordClass, Rule, Schedule, Schedules};
 
 /// What a text that came into force is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TextKind {
     /// A schedule; its id.
     Schedule,
@@ -85,6 +87,12 @@ impl Former {
             Rules::All(rules) => rules.iter().collect(),
             Rules::By(map) => map.values().flatten().collect(),
         }
+    }
+
+    /// Whether what was in force before changes anything for some record of which the rules `in_force` are those now, and `value` picks the class. An edit
+    /// that was undone, or made a period longer, changes nothing: what is due now was due before as well.
+    pub fn is_felt(&self, value: Option<&str>, in_force: &[Rule]) -> bool {
+        self.rules(value).is_none_or(|before| before.iter().any(|before| !in_force.iter().any(|now| covers(now, before))))
     }
 
     /// The rules of a record, given the value that picks its class; `None` when they cannot be told, and the record waits.
@@ -223,6 +231,19 @@ impl<'a> History<'a> {
     }
 }
 
+/// Whether a record that is due under the one rule was due under the other as well, for the same and no more, on no easier terms; and a request for
+/// erasure was answered no more carefully.
+fn covers(now: &Rule, before: &Rule) -> bool {
+    let (one, other) = (&now.class, &before.class);
+    let same_start = one.keep.trigger() == other.keep.trigger() && now.schedule.zone_name == before.schedule.zone_name;
+    let reach = |class: &RecordClass| class.then.map(Disposition::reach);
+    let terms = one.then != Some(Disposition::Review) || other.then != Some(Disposition::Review) || one.review.are_no_easier(&other.review);
+    // What leaves the calendar is never due.
+    let due = |class: &RecordClass, day| class.keep.due(day).unwrap_or(Date::MAX);
+    let erasure = other.answer() <= one.answer();
+    same_start && reach(one) <= reach(other) && terms && erasure && days().all(|day| due(other, day) <= due(one, day))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,6 +317,39 @@ mod tests {
         let more = text(&(class("c", "6 years") + &class("d", "1 year")));
         let history = [written(TextKind::Schedule, "s", 0, &long), written(TextKind::Schedule, "s", 10, &more)];
         assert!(waits(&history, &more, &binding, 10, None).is_empty(), "the class itself did not change");
+    }
+
+    #[test]
+    fn only_an_edit_that_something_may_wait_for_is_felt() {
+        let felt = |before: &str, now: &str| {
+            let (before, now) = (text(&format!("  c: {{ {before} }}\n")), text(&format!("  c: {{ {now} }}\n")));
+            let written = [written(TextKind::Schedule, "s", 0, &before), written(TextKind::Schedule, "s", 10, &now)];
+            let in_force = Schedules::parse("s", &now).unwrap();
+            let binding = BTreeMap::from([("a/b".to_owned(), serde_json::to_string(&bound(&["c"])).unwrap())]);
+            let history = History::new(&written, None, &in_force, &binding, day(12), SignedDuration::from_hours(7 * 24));
+            history.former("a/b", &bound(&["c"])).iter().any(|former| former.is_felt(None, &[in_force.rule("c").unwrap()]))
+        };
+        let years = "keep: 6 years, after: made, then: destroy";
+        let review = "keep: 6 years, after: made, then: review";
+        assert!(felt(years, "keep: 6 months, after: made, then: destroy"));
+        assert!(!felt("keep: 6 months, after: made, then: destroy", years), "longer, or undone");
+        assert!(felt("keep: 1 month, after: made, then: destroy", "keep: 30 days, after: made, then: destroy"), "of some months");
+        assert!(felt(years, "keep: 6 years, after: sold, then: destroy"));
+        assert!(felt(years, "keep: 6 years, from: made, then: destroy"), "by a day");
+        assert!(felt("keep: permanently", years));
+        assert!(felt(review, years) && !felt(years, review));
+        assert!(!felt(years, "keep: 6 years, after: made, then: destroy, authority: a law"));
+        assert!(felt(&format!("{review}, approvals: 2"), review) && !felt(review, &format!("{review}, approvals: 2")));
+        assert!(felt(&format!("{review}, not-the-editor: true"), review));
+        let erased = format!("{years}, on-erasure: destroy");
+        assert!(felt(years, &erased) && !felt(&erased, years), "what may go on a request for erasure");
+        assert!(
+            felt(&format!("{years}, on-erasure: restrict"), years) && !felt(years, &format!("{years}, on-erasure: {{ refuse: a law }}"))
+        );
+        assert!(felt(review, &format!("{review}, cooling-off: none")) && !felt(&format!("{review}, cooling-off: none"), review));
+        assert!(
+            felt(review, &format!("{review}, approval-lasts: 90 days")) && !felt(&format!("{review}, approval-lasts: 90 days"), review)
+        );
     }
 
     #[test]

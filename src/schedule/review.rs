@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use jiff::ToSpan as _;
 use jiff::civil::Date;
 
 use super::period::{Counting, Period};
@@ -43,22 +44,26 @@ impl Terms {
 
     /// Whether an approval is over before anything may happen, for some day on which it is given.
     pub(super) fn never_meet(&self) -> bool {
-        // Four whole years starting in a leap year see every month length and both kinds of year.
-        let mut day = jiff::civil::date(2024, 1, 1);
-        while day < jiff::civil::date(2028, 1, 1) {
-            match (self.ready(day), self.last_day(day)) {
-                (Some(ready), Some(last)) if ready <= last => {}
-                _ => return true,
-            }
-            day = day.tomorrow().expect("the year 2028 is within the calendar");
-        }
-        false
+        days().any(|day| !matches!((self.ready(day), self.last_day(day)), (Some(ready), Some(last)) if ready <= last))
+    }
+
+    /// Whether what meets these terms meets the others as well.
+    pub(super) fn are_no_easier(&self, other: &Self) -> bool {
+        let ready = |terms: &Self, day| terms.ready(day).unwrap_or(Date::MAX);
+        self.approvals >= other.approvals
+            && self.not_the_editor >= other.not_the_editor
+            && days().all(|day| ready(other, day) <= ready(self, day) && self.last_day(day) <= other.last_day(day))
     }
 
     /// The last day on which an approval of this day holds; `None`: it leaves the calendar, and never holds.
     pub fn last_day(&self, given: Date) -> Option<Date> {
         self.lasts.due(given, Counting::After)
     }
+}
+
+/// Four whole years starting in a leap year, which see every month length and both kinds of year.
+pub(super) fn days() -> impl Iterator<Item = Date> {
+    jiff::civil::date(2024, 1, 1).series(1.day()).take(4 * 365 + 1)
 }
 
 impl fmt::Display for Terms {

@@ -1,6 +1,5 @@
 //! Edits: what came into force is written down before it is used, and what became due only through an edit waits, or a person confirms it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,11 +9,11 @@ use sha2::{Digest as _, Sha256};
 use super::{Session, TEXT_PIECE, pieces};
 use crate::assess::Formers;
 use crate::audit::Kind as EntryKind;
-use crate::config::Config;
+use crate::config::{ClassChoice, Config};
 use crate::dispose::BY;
 use crate::error::{Error, Kind, Result, escape, hex};
 use crate::register::Register;
-use crate::schedule::history::{History, TextKind, Written};
+use crate::schedule::history::{Former, History, TextKind};
 
 /// What waits through edits of schedule and bindings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +28,8 @@ pub struct Edit {
 pub async fn formers(config: &Config, register: Option<&Register>, now: Timestamp) -> Result<Formers> {
     let delay = SignedDuration::try_from(config.service.edit_delay).unwrap_or(SignedDuration::MAX);
     let (Some(register), false) = (register, delay.is_zero()) else { return Ok(Formers::new()) };
-    let (written, confirmed) = (register.written().await?, register.confirmed().await?);
+    let since = now.checked_sub(delay).unwrap_or(Timestamp::MIN);
+    let (written, confirmed) = (register.written_since(since).await?, register.confirmed().await?);
     let bindings = config.datasets.iter().map(|dataset| (dataset.address.clone(), sha256(&dataset.binding_text()))).collect();
     let history = History::new(&written, confirmed, &config.schedules, &bindings, now, delay);
     let former = |dataset: &Arc<crate::config::Dataset>| {
@@ -39,9 +39,15 @@ pub async fn formers(config: &Config, register: Option<&Register>, now: Timestam
     Ok(config.datasets.iter().filter_map(former).collect())
 }
 
-/// What waits through an edit, if anything may.
+/// What waits through an edit, if anything may: one that was undone, or made periods longer, holds nothing back.
 pub fn edit(config: &Config, formers: &Formers) -> Option<Edit> {
-    let until = formers.values().flatten().map(|former| former.until).max()?;
+    let felt = |address: &str, former: &Former| match config.datasets.iter().find(|one| one.address == address).map(|one| &one.classes) {
+        Some(ClassChoice::All(rules)) => former.is_felt(None, rules),
+        Some(ClassChoice::By { map, .. }) => map.iter().any(|(value, rules)| former.is_felt(Some(value), rules)),
+        None => true,
+    };
+    let of = |(address, formers): (&String, &Vec<Former>)| formers.iter().filter(|one| felt(address, one)).map(|one| one.until).max();
+    let until = formers.iter().filter_map(of).max()?;
     Some(Edit { id: edit_id(config), until })
 }
 
@@ -81,13 +87,11 @@ impl Session {
     /// Every schedule in force, and every dataset's binding to classes, whose text is not in the log as it stands goes into the log in full, so that
     /// an auditor can derive each due date; and what is no longer in force is withdrawn.
     pub async fn write_down(&self) -> Result<()> {
-        let mut known: BTreeMap<(bool, String), Written> = BTreeMap::new();
-        for one in self.register.written().await? {
-            known.insert((one.kind == TextKind::Schedule, one.id.clone()), one);
-        }
-        known.retain(|_, one| one.text.is_some());
+        let mut edition = self.shared.edition.write().await;
+        *edition = None;
+        let mut known = self.register.in_force().await?;
         for schedule in &self.config.schedules.all {
-            if known.remove(&(true, schedule.id.clone())).is_none_or(|one| one.sha256 != *schedule.sha256) {
+            if known.remove(&(TextKind::Schedule, schedule.id.clone())).is_none_or(|sha256| sha256 != *schedule.sha256) {
                 let mut head = json!({"id": schedule.id, "sha256": &*schedule.sha256, "title": schedule.title, "by": BY});
                 if let Some(uid) = schedule.owner_uid {
                     // Whose file it is: who wrote into it, or became another user to do so, nobody can tell.
@@ -100,7 +104,7 @@ impl Session {
         for dataset in &self.config.datasets {
             let text = dataset.binding_text();
             let sha256 = sha256(&text);
-            if known.remove(&(false, dataset.address.clone())).is_none_or(|one| one.sha256 != sha256) {
+            if known.remove(&(TextKind::Binding, dataset.address.clone())).is_none_or(|known| known != sha256) {
                 let head = json!({"store": dataset.store.name(), "dataset": dataset.name, "sha256": sha256, "by": BY});
                 bindings.extend(in_parts(&head, &text));
             }
@@ -108,19 +112,26 @@ impl Session {
         if !bindings.is_empty() {
             self.tell(EntryKind::Bound, bindings).await?;
         }
-        for ((is_schedule, id), one) in known {
-            let (kind, mut body) = if is_schedule {
-                (EntryKind::Schedule, json!({"id": id}))
-            } else {
-                let (store, dataset) = id.split_once('/').unwrap_or((&id, ""));
-                (EntryKind::Bound, json!({"store": store, "dataset": dataset}))
+        for ((kind, id), sha256) in known {
+            let (kind, mut body) = match kind {
+                TextKind::Schedule => (EntryKind::Schedule, json!({"id": id})),
+                TextKind::Binding => {
+                    let (store, dataset) = id.split_once('/').unwrap_or((&id, ""));
+                    (EntryKind::Bound, json!({"store": store, "dataset": dataset}))
+                }
             };
-            body["sha256"] = json!(one.sha256);
+            body["sha256"] = json!(sha256);
             body["withdrawn"] = json!(true);
             body["by"] = json!(BY);
             self.tell(kind, vec![body]).await?;
         }
+        *edition = Some(edit_id(&self.config));
         Ok(())
+    }
+
+    /// Whether schedule or configuration were loaded anew since this session took its own: none of its runs can begin any more.
+    pub async fn is_superseded(&self) -> bool {
+        self.shared.edition.read().await.as_deref() != Some(&*edit_id(&self.config))
     }
 
     /// What waits through an edit, if anything may.
@@ -139,7 +150,10 @@ impl Session {
             return Err(Error::new(Kind::Usage, text));
         }
         if self.edit().is_none() {
-            return Err(Error::new(Kind::Usage, "nothing waits to be confirmed: no edit is younger than `edit-delay`"));
+            return Err(Error::new(
+                Kind::Usage,
+                "nothing waits to be confirmed: no edit younger than `edit-delay` made anything due, terms easier, or lets more go on a request for erasure",
+            ));
         }
         let schedules: Vec<_> =
             self.config.schedules.all.iter().map(|schedule| json!({"id": schedule.id, "sha256": &*schedule.sha256})).collect();

@@ -18,9 +18,9 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{End, Mode, Progress, Ran, Session, another_place};
+use super::{End, Mode, Progress, Ran, Session, another_place, edit_id};
 use crate::assess::{Assessment, Assessor};
-use crate::audit::{EpochKey, Kind as EntryKind};
+use crate::audit::Kind as EntryKind;
 use crate::clock::{self, Today};
 use crate::config::Dataset;
 use crate::dispose::{BY, Brake, Erasure};
@@ -34,7 +34,7 @@ use crate::review::{Decision as Approval, Standing, What, same_name, same_person
 use crate::scan::{Planned, scan, source};
 use crate::schedule::{Counting, Disposition, Period};
 use crate::spool::Writer;
-use crate::store::{BATCH, Found};
+use crate::store::BATCH;
 
 /// Records of one person that are decided about at once. Whoever has more is no person: a camera, or a word that stands for many.
 pub const MOST: usize = 20_000;
@@ -312,7 +312,13 @@ impl Session {
             beyond_limits: seen.datasets.iter().any(|one| one.over.is_some()),
             by: BY,
         };
+        // Were schedules written down anew between here and the entries, these would name one that was withdrawn before them.
+        let edition = self.shared.edition.read().await;
+        if edition.as_deref() != Some(&*edit_id(&self.config)) {
+            return Err(refused("schedule and configuration were loaded anew at this moment; look again"));
+        }
         let erasure = Erasure::decide(&self.log, &seen.cases, &words).await?;
+        drop(edition);
         if !wishes.is_empty() {
             self.place(&wishes, account).await?;
         }
@@ -426,9 +432,6 @@ impl Session {
         if plan.footer.mark == mark {
             plan.keep(&self.plans(), &run.id)?;
             ran.end = self.spend_and_discard(&run, plan, disposed, progress).await?;
-            if dataset.inventory.is_some() {
-                self.not_lost(dataset, cases).await?;
-            }
         }
         self.finished(&run, &ran).await?;
         Ok(ran)
@@ -482,38 +485,6 @@ fn may_go(seen: &ErasureSeen, word: &Confirmation) -> Result<()> {
     }
     why.push("nothing was decided; --only STORE/DATASET chooses others".to_owned());
     Err(refused(why.join("\n")))
-}
-
-impl Session {
-    /// Lets the register know of records that are gone, by every name that an inventory may have for them.
-    async fn not_lost(&self, dataset: &Dataset, cases: &[&Case]) -> Result<()> {
-        let at = format!("{:.3}", clock::now());
-        for cases in cases.chunks(BATCH) {
-            let keys: Vec<_> = cases.iter().map(|case| case.record.key.clone()).collect();
-            let found = dataset.store.fetch(&dataset.name, &keys).await?;
-            for (found, key) in found.iter().zip(&keys) {
-                if matches!(found, Found::Absent) {
-                    let names = self.pseudonyms.all_for(dataset.store.name(), &dataset.name, key.as_bytes());
-                    self.register.erased(&dataset.address, &at, &names).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Leaves out of these names of records, as the inventory of the time `since` has them, those that went on a request for erasure after it.
-    pub(super) async fn without_erased(
-        &self,
-        dataset: &Dataset,
-        key: &EpochKey,
-        since: &str,
-        (lost, mut named): (u64, Vec<[u8; 32]>),
-    ) -> Result<(u64, Vec<[u8; 32]>)> {
-        let erased = self.register.all_erased(&dataset.address, since).await?;
-        let before = named.len();
-        named.retain(|name| !erased.contains(&key.name(name)));
-        Ok((lost.saturating_sub((before - named.len()) as u64), named))
-    }
 }
 
 #[cfg(test)]

@@ -252,6 +252,11 @@ impl Session {
         Ok((taken.len() as u64, refused))
     }
 
+    /// Records by dataset whose removal began before and of which nobody knows whether it came to pass, or still may: no hold can promise them anything.
+    pub fn adrift(&self) -> Vec<(String, u64)> {
+        self.shared.hands.adrift()
+    }
+
     /// Carries out what a person ordered.
     pub async fn carry_out(&self, order: &HoldOrder, person: &str) -> Result<Vec<NamedHold>> {
         match order {

@@ -1,10 +1,14 @@
 //! A run's part in the inventory of its dataset: the names that its scan sees, compared with those of the scan before.
 //!
 //! Only a complete scan of the place that the inventory was taken of is compared. What seems to be missing is looked for once more, among all rows or
-//! files of the dataset, also those that its `where` leaves out: a record that left the dataset is not lost. Then `lost` goes into the log, with how
-//! many and which, and only then the new inventory takes the place of the old one.
+//! files of the dataset, also those that its `where` leaves out: a record that left the dataset is not lost. What is missing then is looked for in the
+//! log: what went through this program since the inventory is not lost either. Then `lost` goes into the log, with how many and which, and only then
+//! the new inventory takes the place of the old one.
+//!
+//! When a year begins, what went under names of the new year cannot be told by the names of an inventory of the old one. Of so many records that are
+//! missing nobody is accused; a person is told.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
@@ -12,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::{Ran, Run, Session};
 use crate::assess::Assessment;
-use crate::audit::{EpochKey, Kind as EntryKind};
+use crate::audit::{Entry, EpochKey, Kind as EntryKind, Reader};
 use crate::clock::Today;
 use crate::config::Dataset;
 use crate::dispose::BY;
@@ -37,6 +41,7 @@ pub(super) struct Taking {
     path: PathBuf,
     scope: String,
     at: String,
+    entry: u64,
     /// The key by which the new inventory names them.
     epoch: Arc<EpochKey>,
     names: Sorter,
@@ -70,16 +75,22 @@ impl Session {
         }
         let names = Sorter::new(&folder);
         let at = format!("{:.3}", self.now);
-        Ok(Some(Taking { path, scope: scope.clone(), at, epoch: Arc::clone(&self.epoch), names, before, begun, failed: None }))
+        let entry = Reader::open(&self.log_folder())?.published()?;
+        Ok(Some(Taking { path, scope: scope.clone(), at, entry, epoch: Arc::clone(&self.epoch), names, before, begun, failed: None }))
+    }
+
+    fn log_folder(&self) -> PathBuf {
+        self.config.state.join("audit")
     }
 
     /// Compares what a complete scan saw with the inventory before, tells what is lost, and keeps the new inventory.
     pub(super) async fn keep_inventory(&self, run: &Run, taking: Taking, mark: &str, ran: &mut Ran) -> Result<()> {
         let dataset = run.dataset();
         let fail = |error| Error::with_source(Kind::Io, format!("{}: the inventory cannot be taken", dataset.address), error);
-        let Taking { path, scope, at, epoch, names, before, begun, failed } = taking;
+        let Taking { path, scope, at, entry, epoch, names, before, begun, failed } = taking;
         failed.map_or(Ok(()), |error| Err(fail(error)))?;
-        let head = Head { scope, place: dataset.store.place(), mark: mark.to_owned(), year: epoch.year(), at, records: 0 };
+        let head =
+            Head { scope, place: dataset.store.place(), mark: mark.to_owned(), year: epoch.year(), at, entry: Some(entry), records: 0 };
         let folder = path.parent().map_or_else(|| self.config.state.clone(), PathBuf::from);
         let prepared = {
             let path = path.clone();
@@ -104,6 +115,7 @@ impl Session {
             return Ok(());
         }
         let (today, since) = (day(Today::Now(self.now).date_in(&dataset.zone())), inventory.head.at.clone());
+        let taken = inventory.head.entry;
         let (named_by, old) = renamed.map_or_else(|| (Arc::clone(&epoch), None), |(key, old)| (key, Some(old)));
         let spare = folder.clone();
         let (prepared, candidates, suspects, gone, new) = apart(move || {
@@ -121,20 +133,13 @@ impl Session {
         if suspects > 0 {
             match self.everything(dataset, &named_by, Sorter::new(&folder)).await {
                 Ok(there) => {
-                    lost = apart(move || {
-                        let mut lost = (0_u64, Vec::new());
-                        let there = there.finish().map_err(unreadable)?;
-                        missing(candidates, there, &mut |name| {
-                            lost.0 += 1;
-                            if lost.1.len() < MOST_NAMED {
-                                lost.1.push(name);
-                            }
-                            Ok(())
-                        })
-                        .map_err(unreadable)?;
-                        Ok(lost)
-                    })
-                    .await?;
+                    let spent = Gone { log: self.log_folder(), since: taken, dataset: Arc::clone(dataset), key: Arc::clone(&named_by) };
+                    let unknown;
+                    (lost, unknown) = apart(move || spent.apart_from(absent(&folder, candidates, there)?)).await?;
+                    if (1..=unknown).contains(&lost.0) {
+                        ran.findings.push(Finding::warning(&dataset.address, cannot_be_told(lost.0, unknown)));
+                        lost = (0, Vec::new());
+                    }
                 }
                 // Without a second look nobody is accused; the inventory before stays, and the next run compares with it.
                 Err(why) => {
@@ -144,7 +149,6 @@ impl Session {
                 }
             }
         }
-        let lost = self.without_erased(dataset, &named_by, &since, lost).await?;
         self.tell_lost(run, ran, (lost.0, &lost.1), &named_by, (&since, new)).await?;
         apart(move || prepared.keep()).await?;
         ran.inventory = Some(json!({"records": records, "lost": lost.0, "gone": gone, "new": new}));
@@ -199,6 +203,70 @@ impl Session {
             (None, Some(error)) => Err(error.to_string()),
             (None, None) => Ok(names),
         }
+    }
+}
+
+/// Records that are missing: how many, and the first of them.
+type Missing = (u64, Vec<[u8; 32]>);
+
+/// The candidates that are not there.
+fn absent(folder: &Path, candidates: Sorter, there: Sorter) -> Result<Sorter> {
+    let mut absent = Sorter::new(folder);
+    missing(candidates, there.finish().map_err(unreadable)?, &mut |name| absent.add(&name, NEVER)).map_err(unreadable)?;
+    Ok(absent)
+}
+
+/// What went through this program since an inventory was taken, as the log says.
+struct Gone {
+    log: PathBuf,
+    /// The entry from which on it is to be read; `None`: not known, and nothing is read.
+    since: Option<u64>,
+    dataset: Arc<Dataset>,
+    key: Arc<EpochKey>,
+}
+
+impl Gone {
+    /// Of the records that are absent those that this program did not destroy; and how many it destroyed under names that the key cannot tell.
+    fn apart_from(&self, absent: Sorter) -> Result<(Missing, u64)> {
+        let (mut ours, mut unknown) = (Sorter::new(absent.folder()), 0);
+        if let Some(since) = self.since.filter(|_| !absent.is_empty()) {
+            let (store, name) = (self.dataset.store.name(), self.dataset.name.as_str());
+            for item in Reader::open(&self.log)?.from(since) {
+                let entry = Entry::parse(&item?.1)?;
+                if !went(&entry) || entry.str("store") != Some(store) || entry.str("dataset") != Some(name) {
+                    continue;
+                }
+                match entry.str("record").and_then(|record| self.key.bytes_of(store, name, record)) {
+                    Some(name) => ours.add(&name, NEVER).map_err(unreadable)?,
+                    None => unknown += 1,
+                }
+            }
+        }
+        let mut lost = (0_u64, Vec::new());
+        let mut tell = |name| {
+            lost.0 += 1;
+            if lost.1.len() < MOST_NAMED {
+                lost.1.push(name);
+            }
+            Ok(())
+        };
+        missing(absent, ours.finish().map_err(unreadable)?, &mut tell).map_err(unreadable)?;
+        Ok((lost, unknown))
+    }
+}
+
+fn cannot_be_told(missing: u64, unknown: u64) -> String {
+    format!(
+        "{missing} records are missing, and {unknown} went through this program under names of another year: it cannot be told whether any was lost"
+    )
+}
+
+/// Whether an entry says that a record is gone, and through this program.
+fn went(entry: &Entry) -> bool {
+    match entry.kind {
+        EntryKind::Destroyed | EntryKind::Attested => true,
+        EntryKind::Recovered => matches!(entry.str("found"), Some("gone" | "remains")),
+        _ => false,
     }
 }
 

@@ -29,7 +29,6 @@ use crate::register::{Decided, Register};
 use crate::review::batch::SHORT;
 use crate::review::{self, Batch, Decision, Facts, Left, Standing, What, sift};
 use crate::scan::{Planned, source};
-use crate::schedule::history::TextKind;
 use crate::schedule::{Disposition, Rule, Schedules, Terms};
 use crate::spool::{Spool, Writer};
 
@@ -128,11 +127,10 @@ impl Reviews<'_> {
         }
         earlier.sort_unstable();
         earlier.dedup();
-        let written = self.register.written().await?;
         let mut unknown = Vec::new();
         for schedule in earlier {
-            let text = written.iter().find(|one| one.kind == TextKind::Schedule && one.sha256 == schedule);
-            let read = text.and_then(|one| Schedules::parse(&one.id, one.text.as_deref()?).ok());
+            let text = self.register.schedule_text(schedule).await?;
+            let read = text.and_then(|(id, text)| Schedules::parse(&id, &text).ok());
             match read.and_then(|schedules| schedules.rule(rule.class.id.as_str())) {
                 Some(before) if before.class.then == Some(Disposition::Review) => terms.push(before.class.review),
                 Some(_) => {}

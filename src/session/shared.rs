@@ -27,7 +27,7 @@ pub(crate) struct Shared {
     pub(super) pauses: RwLock<Vec<Pause>>,
     pub(super) brakes: Mutex<HashMap<String, Arc<AtomicBool>>>,
     /// What the runs have in the hands of stores.
-    pub(super) hands: Hands,
+    pub(crate) hands: Hands,
     /// Held by who changes or releases holds.
     pub(super) holding: tokio::sync::Mutex<()>,
     /// Whether the holds of the register are in memory; from then on memory is ahead of it.
@@ -36,6 +36,9 @@ pub(crate) struct Shared {
     pub(super) approvals: Arc<InForce>,
     /// Held while the files of review batches are written, or decided about.
     pub(super) reviewing: tokio::sync::Mutex<()>,
+    /// What stands in the log as in force, by the id that a person confirms it by; nothing while that changes. A run reads it until its first entry is
+    /// committed, so no run says that it goes by what was withdrawn before it.
+    pub(super) edition: tokio::sync::RwLock<Option<String>>,
 }
 
 struct Applied {
@@ -66,6 +69,7 @@ impl Shared {
             holds_loaded: AtomicBool::new(false),
             approvals: Arc::default(),
             reviewing: tokio::sync::Mutex::default(),
+            edition: tokio::sync::RwLock::default(),
         }
     }
 

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{End, Mode, Progress, Ran, Run, Session, another_place};
 use crate::audit::{Draft, Kind as EntryKind};
-use crate::clock::Today;
+use crate::clock::{self, Today};
 use crate::config::Dataset;
 use crate::dispose::{Attestation, BY, spend};
 use crate::error::{Error, Kind, Result, escape};
@@ -78,7 +78,12 @@ impl Session {
     async fn open_batch(&self, run: &Run, items: Vec<Item>) -> Result<u64> {
         let dataset = run.dataset();
         let (mut drafts, mut tasks) = (Vec::new(), Vec::with_capacity(items.len()));
+        // What a person takes back is known here before it is in the log, and nobody takes anything back between this look and the entry.
+        let _alone = self.shared.reviewing.lock().await;
         for item in items {
+            if item.approval.as_ref().is_some_and(|approval| !self.shared.approvals.has(approval, clock::now())) {
+                continue;
+            }
             let mut names = self.pseudonyms.all_for(dataset.store.name(), &dataset.name, item.record.key.as_bytes());
             names.push(run.name(&item.record));
             let known = self.register.task(&dataset.address, &names).await?;

@@ -368,9 +368,13 @@ impl Estate {
         files.filter_map(|file| fs::read(file.path()).ok()).map(count).sum()
     }
 
-    pub fn entries_of(&self, kind: Kind) -> Vec<Entry> {
+    pub fn entries(&self) -> Vec<Entry> {
         let entries = Reader::open(&self.state.join("audit")).unwrap().entries();
-        entries.map(|entry| Entry::parse(&entry.unwrap().1).unwrap()).filter(|entry| entry.kind == kind).collect()
+        entries.map(|entry| Entry::parse(&entry.unwrap().1).unwrap()).collect()
+    }
+
+    pub fn entries_of(&self, kind: Kind) -> Vec<Entry> {
+        self.entries().into_iter().filter(|entry| entry.kind == kind).collect()
     }
 
     /// Reads what was added to the log since.

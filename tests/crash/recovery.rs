@@ -135,3 +135,32 @@ fn on_a_disk_that_is_not_mounted_nothing_is_believed_to_be_gone() {
         estate.check_done();
     }
 }
+
+#[test]
+fn what_recovery_removes_is_judged_by_a_schedule_that_is_in_the_log_before() {
+    if let Some(why) = no_strace() {
+        return println!("skipped: {why}");
+    }
+    let (mut estate, companion) = with_remains();
+    let schedule = estate.path("schedule.yaml");
+    let text = fs::read_to_string(&schedule).unwrap();
+    fs::write(&schedule, format!("{text}# edited while nothing ran\n")).unwrap();
+    estate.recover();
+    assert!(!companion.exists());
+    let mut written = std::collections::BTreeSet::new();
+    let mut recoveries = 0;
+    for entry in estate.entries() {
+        if entry.kind == Kind::Schedule {
+            written.insert(entry.str("sha256").unwrap().to_owned());
+        }
+        if entry.kind == Kind::RunStarted {
+            recoveries += usize::from(entry.str("reason") == Some("recovery"));
+            for rule in entry.fields["rules"].as_array().unwrap() {
+                assert!(written.contains(rule["schedule"].as_str().unwrap()), "entry {} goes by a schedule that came later", entry.n);
+            }
+        }
+    }
+    assert!(recoveries > 0 && written.len() > 1);
+    estate.check_done();
+    estate.verify();
+}

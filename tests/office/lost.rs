@@ -147,6 +147,48 @@ async fn what_others_remove_too_early_is_missed_once_and_what_we_remove_is_not()
     }
 }
 
+/// The plan that a run refused.
+fn refused(said: &str) -> String {
+    let line = said.lines().find(|line| line.contains("run --allow ")).unwrap_or_else(|| panic!("{said}"));
+    line.rsplit(' ').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn what_was_held_when_the_inventory_was_taken_and_went_with_an_allowed_plan_is_not_lost() {
+    for place in Place::all().await {
+        for keys in ["pseudonym", "plain"] {
+            let program = place.program().await;
+            let text = std::fs::read_to_string(program.path("retentiond.yaml")).unwrap();
+            program.write(
+                "retentiond.yaml",
+                &text.replace("inventory: on", &format!("inventory: on, keys: {keys}, limits: {{ records: 1 }}")),
+            );
+            for (id, days) in [(1, 400), (2, 400), (3, 100), (4, 100)] {
+                place.put(&program, id, days).await;
+            }
+            let plan = refused(&program.must(3, &["run"]));
+            program.must(0, &["hold", "place", "--kind", "other", "--record", &place.address(1, 400), "--reason", "r", "--matter", "M"]);
+            // One is due now, which the limit allows; but this inventory says of the other that it is to be kept.
+            place.remove(&program, 2, 400).await;
+            place.put(&program, 5, 400).await;
+            place.put(&program, 6, 400).await;
+            program.must(3, &["run"]);
+            program.must(0, &["hold", "release", "--matter", "M", "--reason", "over"]);
+            program.run(&["run", "--allow", &plan]);
+            assert_eq!(program.entries("destroyed").len(), 1, "{}", place.address(1, 400));
+            // What others do meanwhile is noticed all the same.
+            place.remove(&program, 3, 100).await;
+            let said = program.must(3, &["run"]);
+            assert_eq!(lost(&program), 1, "{said}");
+            assert!(program.must(0, &["explain", &place.address(3, 100)]).contains("LOST: it was missed"), "{said}");
+            evidence(&program);
+            if let Place::Rows(table) = &place {
+                table.run(&program, "DROP TABLE things").await;
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_place_that_is_not_there_or_another_one_loses_nothing() {
     let place = Place::Files;
@@ -206,6 +248,45 @@ async fn a_new_year_is_no_loss_and_hides_none() {
     assert!(name.starts_with(&format!("{}:", year + 1)), "{name}");
     program.set("FAKETIME", format!("@{}-01-01 13:00:00", year + 1));
     assert_eq!(run(&program).0, 2);
+}
+
+#[tokio::test]
+async fn of_what_went_under_names_of_a_new_year_nobody_is_accused() {
+    const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+    if !Path::new(LIBRARY).exists() {
+        return println!("skipped: libfaketime is not here");
+    }
+    let place = Place::Files;
+    let mut program = place.program().await;
+    let text = std::fs::read_to_string(program.path("retentiond.yaml")).unwrap();
+    program.write("retentiond.yaml", &text.replace("inventory: on", "inventory: on, limits: { records: 1 }"));
+    for (id, days) in [(1, 400), (2, 400), (3, 100), (4, 100)] {
+        place.put(&program, id, days).await;
+    }
+    let year = Zoned::now().year();
+    program.set("LD_PRELOAD", LIBRARY);
+    program.set("FAKETIME", format!("@{year}-12-31 12:00:00"));
+    let plan = refused(&program.must(3, &["run"]));
+    // The file of the plan is as old as its store's clock says, which knows nothing of the days that pass here.
+    let kept = std::fs::File::options().append(true).open(program.path(&format!("state/plans/{plan}.plan"))).unwrap();
+    kept.set_modified(std::time::SystemTime::now() + std::time::Duration::from_hours(24 * 400)).unwrap();
+    program.set("FAKETIME", format!("@{year}-12-31 12:10:00"));
+    program.must(0, &["hold", "place", "--kind", "other", "--record", &place.address(1, 400), "--reason", "r", "--matter", "M"]);
+    program.set("FAKETIME", format!("@{year}-12-31 12:20:00"));
+    // One of two is held, so the other goes by itself.
+    run(&program);
+    program.set("FAKETIME", format!("@{}-01-01 12:00:00", year + 1));
+    program.must(0, &["hold", "release", "--matter", "M", "--reason", "over"]);
+    program.set("FAKETIME", format!("@{}-01-01 12:10:00", year + 1));
+    let said = program.run(&["run", "--allow", &plan]).text;
+    assert_eq!(program.entries("destroyed").len(), 2, "{said}");
+    program.set("FAKETIME", format!("@{}-01-01 12:20:00", year + 1));
+    let (none, said) = run(&program);
+    assert!(none == 0 && said.contains("it cannot be told whether any was lost"), "{said}");
+    // From then on all names are of the new year.
+    place.remove(&program, 3, 100).await;
+    program.set("FAKETIME", format!("@{}-01-01 12:30:00", year + 1));
+    assert_eq!(run(&program).0, 1);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 
 mod anonymise;
 mod lost;
+mod month;
 mod paper;
 #[path = "../databases/program.rs"]
 #[allow(dead_code, reason = "what the databases' tests need of it as well")]

@@ -253,3 +253,57 @@ async fn a_box_whose_class_asks_for_a_review_is_confirmed_once_people_have_appro
     program.must(0, &["audit", "verify"]);
     program.must(0, &["audit", "replay"]);
 }
+
+#[tokio::test]
+async fn a_box_that_went_too_early_for_another_of_its_classes_is_lost_and_the_log_follows() {
+    let program = office(&Table::Csv).await;
+    let text = std::fs::read_to_string(program.path("retentiond.yaml")).unwrap();
+    for (more, class) in [
+        ("lease: { title: Leases, keep: 1 year, after: lease-end, then: destroy }", "lease"),
+        ("minutes: { title: Minutes, keep: permanently }", "minutes"),
+    ] {
+        program.write("schedule.yaml", &format!("{SCHEDULE}  {more}\n"));
+        let both = text.replace("class: paper", &format!("class: [paper, {class}]"));
+        program.write("retentiond.yaml", &both.replace("ended: closed }", "ended: closed, lease-end: left }"));
+        // The period of the one class is over; that of the other has not begun, or never ends.
+        program.write("rows.csv", &format!("box,closed,tenant,left\n{class},{},T-1,\n", ago(400)));
+        let said = program.must(1, &confirm(&format!("cabinets/boxes:{class}"), &ago(0)));
+        assert!(said.contains("TOO EARLY"), "{said}");
+        evidence(&program);
+    }
+    assert_eq!(records(&program.entries("lost")), ["plain:lease", "plain:minutes"]);
+}
+
+#[tokio::test]
+async fn no_task_rests_on_an_approval_that_was_taken_back_while_tasks_were_opened() {
+    const MANY: usize = 5000;
+    let program = office(&Table::Csv).await;
+    program.write("schedule.yaml", &SCHEDULE.replace("then: destroy", "then: review, cooling-off: none"));
+    let rows = (0..MANY).map(|number| format!("{number},{}", ago(400))).collect::<Vec<_>>().join(",T\n");
+    program.write("rows.csv", &format!("box,closed,tenant\n{rows},T\n"));
+    program.run(&["run"]);
+    let list: Value = serde_json::from_str(program.must(0, &["review", "list", "--json"]).trim()).unwrap();
+    let batch = list[0]["batch"].as_str().unwrap().to_owned();
+    program.must(0, &["review", "approve", &batch, "--name", "Alice Ames"]);
+    let text = std::fs::read_to_string(program.path("retentiond.yaml")).unwrap();
+    program.write("retentiond.yaml", &format!("control: control.sock\nclock: {{ synchronised: ignore }}\n{text}"));
+    let mut service = program.start(&["daemon"]);
+    let began = std::time::Instant::now();
+    while program.run(&["status", "--json"]).text.contains("\"service\":null") {
+        assert!(began.elapsed() < Duration::from_mins(1));
+    }
+    let mut run = program.start(&["run"]);
+    while program.entries("task-opened").is_empty() {
+        assert!(began.elapsed() < Duration::from_mins(2) && run.try_wait().unwrap().is_none(), "no task was seen while the run went on");
+    }
+    program.must(0, &["review", "withdraw", &batch]);
+    run.wait().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&service), rustix::process::Signal::TERM).unwrap();
+    service.wait().unwrap();
+    let opened = program.entries("task-opened");
+    let withdrawn = program.entries("review-withdrawn")[0]["n"].as_u64();
+    let late = opened.iter().filter(|task| task["n"].as_u64() > withdrawn).count();
+    assert_eq!(late, 0, "of {} tasks", opened.len());
+    assert!(opened.len() < MANY, "the run was over before anything was taken back");
+    evidence(&program);
+}

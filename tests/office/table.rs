@@ -10,6 +10,8 @@ use crate::servers::Database;
 pub enum Table {
     Csv,
     Sqlite,
+    /// A file of its own.
+    SqliteIn(&'static str),
     Server(Database),
 }
 
@@ -27,17 +29,21 @@ impl Table {
     pub fn place(&self) -> String {
         match self {
             Self::Csv => "csv: rows.csv".into(),
-            Self::Sqlite => "sqlite: rows.db".into(),
+            Self::Sqlite | Self::SqliteIn(_) => format!("sqlite: {}", self.file()),
             Self::Server(database) => format!("{}: \"{}\"", key(database.engine()), database.url()),
         }
+    }
+
+    fn file(&self) -> &'static str {
+        if let Self::SqliteIn(file) = self { file } else { "rows.db" }
     }
 
     /// Runs statements that every engine understands.
     pub async fn run(&self, program: &Program, script: &str) {
         match self {
             Self::Csv => unreachable!("a file takes no statements"),
-            Self::Sqlite => {
-                let url = format!("sqlite://{}?mode=rwc", program.path("rows.db").display());
+            Self::Sqlite | Self::SqliteIn(_) => {
+                let url = format!("sqlite://{}?mode=rwc", program.path(self.file()).display());
                 let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
                 sqlx::raw_sql(sqlx::AssertSqlSafe(script)).execute(&mut connection).await.unwrap();
                 connection.close().await.unwrap();
@@ -51,8 +57,8 @@ impl Table {
         use sqlx::Row as _;
         match self {
             Self::Csv => unreachable!("a file takes no queries"),
-            Self::Sqlite => {
-                let url = format!("sqlite://{}", program.path("rows.db").display());
+            Self::Sqlite | Self::SqliteIn(_) => {
+                let url = format!("sqlite://{}", program.path(self.file()).display());
                 let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
                 let rows = sqlx::raw_sql(sqlx::AssertSqlSafe(query)).fetch_all(&mut connection).await.unwrap();
                 let texts = rows.iter().map(|row| row.get(0)).collect();

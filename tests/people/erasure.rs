@@ -167,12 +167,8 @@ async fn an_edit_that_newly_says_destroy_waits_as_a_shorter_period_does() {
         one.confirm("p-eleven", &one.id("p-eleven"), 0);
         assert_eq!(one.there(&rows).await.len(), 1);
         // A person confirms the edit, and it counts.
-        let said = one.office.finish(&["plan"]);
-        let said = text(&said);
-        let status = text(&one.office.finish(&["status"]));
-        let found = [said, status].join("\n");
-        let edit = found.split("schedule confirm ").nth(1).map(|rest| rest[..16].to_owned());
-        let edit = edit.unwrap_or_else(|| panic!("{found}"));
+        let said = one.office.must(2, &["schedule", "confirm", "0000000000000000"]);
+        let edit = said.split("what is in force now is ").nth(1).unwrap()[..16].to_owned();
         one.office.must(0, &["schedule", "confirm", &edit]);
         one.confirm("p-eleven", &one.id("p-eleven"), 0);
         assert!(one.there(&rows).await.is_empty());

@@ -25,6 +25,15 @@ struct Hesitant {
     go: Notify,
     /// Whether it hesitates still.
     hesitates: AtomicBool,
+    /// Whether it is lost when it has removed a record, so that nobody learns what became of it.
+    lost: AtomicBool,
+}
+
+impl Hesitant {
+    fn of(inner: &Arc<MemoryStore>, hesitates: bool, lost: bool) -> Arc<Self> {
+        let (hesitates, lost) = (AtomicBool::new(hesitates), AtomicBool::new(lost));
+        Arc::new(Self { inner: Arc::clone(inner), asked: AtomicBool::new(false), go: Notify::new(), hesitates, lost })
+    }
 }
 
 #[async_trait]
@@ -63,7 +72,15 @@ impl Store for Hesitant {
         if self.hesitates.swap(false, Ordering::SeqCst) {
             self.go.notified().await;
         }
-        self.inner.remove(permit, dataset, order, records, &|at, _| said[at].lock().unwrap().clone()).await
+        let fates = self.inner.remove(permit, dataset, order, records, &|at, _| said[at].lock().unwrap().clone()).await;
+        if self.lost.load(Ordering::SeqCst) {
+            return fates.iter().map(|_| Fate::Failed { error: "the connection broke".into(), uncertain: true }).collect();
+        }
+        fates
+    }
+
+    async fn at_rest(&self) -> std::result::Result<(), String> {
+        if self.lost.load(Ordering::SeqCst) { Err("the server does not answer".into()) } else { Ok(()) }
     }
 }
 
@@ -81,12 +98,7 @@ async fn a_hold_waits_for_what_a_guard_let_pass_before_it_was_known() {
     let mut estate = Estate::new("limits: unlimited");
     estate.put("old", 400);
     estate.put("older", 500);
-    let store = Arc::new(Hesitant {
-        inner: Arc::clone(&estate.store),
-        asked: AtomicBool::new(false),
-        go: Notify::new(),
-        hesitates: AtomicBool::new(true),
-    });
+    let store = Hesitant::of(&estate.store, true, false);
     estate.front = Some(Arc::clone(&store) as Arc<dyn Store>);
     let session = Arc::new(estate.session().await);
     let running = tokio::spawn({
@@ -132,6 +144,35 @@ async fn a_hold_is_in_force_for_sessions_of_the_same_process_that_come_after_it(
     let dataset = Arc::clone(session.config.dataset("memory", DATASET).unwrap());
     session.run(&dataset, &Progress::default()).await.unwrap();
     assert!(estate.keys().is_empty());
+    session.close().await.unwrap();
+    estate.verify();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_does_not_promise_what_a_lost_server_may_still_do() {
+    let mut estate = Estate::new("limits: unlimited");
+    estate.put("old", 400);
+    let store = Hesitant::of(&estate.store, false, true);
+    estate.front = Some(Arc::clone(&store) as Arc<dyn Store>);
+    let session = estate.session().await;
+    let dataset = Arc::clone(session.config.dataset("memory", DATASET).unwrap());
+    session.run(&dataset, &Progress::default()).await.unwrap();
+    let adrift = vec![(format!("memory/{DATASET}"), 1)];
+    assert_eq!(session.adrift(), adrift);
+    let order = retentiond::session::HoldOrder::Place { holds: vec![wish("old")] };
+    let holds = session.carry_out(&order, "a person").await.unwrap();
+    let text = retentiond::report::hold_order(&order, &holds, &session.config, &session.adrift());
+    assert!(text.contains("is in force") && text.contains(&format!("NOT promised for 1 record of memory/{DATASET}")), "{text}");
+    session.close().await.unwrap();
+    // A later start knows of it as well, for as long as nobody could look.
+    let session = estate.session().await;
+    assert_eq!(session.adrift(), adrift);
+    session.close().await.unwrap();
+    store.lost.store(false, Ordering::SeqCst);
+    let session = estate.session().await;
+    assert!(session.adrift().is_empty());
+    let text = retentiond::report::hold_order(&order, &holds, &session.config, &session.adrift());
+    assert!(!text.contains("NOT promised"), "{text}");
     session.close().await.unwrap();
     estate.verify();
 }

@@ -1,8 +1,11 @@
 //! Limits, and what a person allows.
 
-use retentiond::session::End;
+use std::sync::Arc;
 
-use crate::estate::{Estate, plans_in};
+use retentiond::error::Kind;
+use retentiond::session::{End, Progress};
+
+use crate::estate::{DATASET, Estate, plans_in};
 
 fn refused(end: &End) -> String {
     match end {
@@ -106,4 +109,26 @@ async fn limits_count_exactly() {
     estate.put("old-5", 400);
     refused(&estate.run().await.end);
     assert_eq!(estate.keys().len(), 11);
+}
+
+#[tokio::test]
+async fn no_run_begins_by_a_schedule_that_was_withdrawn_before_it() {
+    let mut estate = Estate::new("limits: unlimited");
+    estate.put("old", 400);
+    let session = estate.session().await;
+    let before = session.renewed(estate.config(), false).await.unwrap();
+    // A run has taken what is in force, and before its first entry schedule and configuration are loaded anew.
+    estate.set_period("9 months");
+    let after = session.renewed(estate.config(), false).await.unwrap();
+    after.write_down().await.unwrap();
+    assert!(before.is_superseded().await && !after.is_superseded().await);
+    let dataset = Arc::clone(before.config.dataset("memory", DATASET).unwrap());
+    let Err(refused) = before.run(&dataset, &Progress::default()).await else { panic!("it ran by what is no longer in force") };
+    assert!(refused.kind() == Kind::Refused && refused.to_string().contains("loaded anew"), "{refused}");
+    assert!(estate.entries_of("run-started").is_empty() && estate.keys() == ["old"]);
+    let dataset = Arc::clone(after.config.dataset("memory", DATASET).unwrap());
+    after.run(&dataset, &Progress::default()).await.unwrap();
+    assert_eq!(estate.entries_of("run-started").len(), 1);
+    session.close().await.unwrap();
+    estate.verify();
 }

@@ -411,6 +411,28 @@ async fn terms_that_an_edit_makes_easier_hold_on_as_they_were_for_what_was_appro
 }
 
 #[tokio::test]
+async fn more_approvals_than_the_log_alone_asks_for_are_in_order_and_each_must_count() {
+    let mut estate = estate("approvals: 2, cooling-off: none");
+    estate.put("one", 400);
+    estate.run().await;
+    // Two are asked for while the edit is young; that it is, replaying does not derive.
+    estate.set_class("6 months", "then: review, cooling-off: none");
+    estate.run().await;
+    let id = batch(&estate).await;
+    decide(&estate, &approval(&id, "Alice Ames"), ALICE).await.unwrap();
+    assert_eq!(estate.run().await.counts()["destroyed"], 0);
+    decide(&estate, &approval(&id, "Bob Brown"), BOB).await.unwrap();
+    assert_eq!(estate.run().await.counts()["destroyed"], 1);
+    let both: Vec<u64> = estate.entries_of("approved").iter().map(|entry| entry.n).collect();
+    assert_eq!(estate.entries_of("destroyed")[0].fields["approval"], json!(both));
+    replayed(&estate);
+    for named in [vec![both[0], both[0]], vec![both[0], 0], vec![both[0], both[1], both[1] + 1], vec![]] {
+        let told = fabricated(&estate, &id, &named).await;
+        assert!(told.contains("was missing"), "{named:?}: {told}");
+    }
+}
+
+#[tokio::test]
 async fn an_edit_elsewhere_in_the_schedule_ends_no_approval() {
     let mut estate = approved("cooling-off: none").await;
     estate.set_class("6 months", "then: review, cooling-off: none, authority: a law");
@@ -466,7 +488,7 @@ async fn a_withdrawal_in_the_middle_of_a_run_keeps_the_rest() {
 /// Writes a disposal of the first flagged record into the log that no run of ours would write, and answers what replaying it tells.
 async fn fabricated(estate: &Estate, batch: &str, approval: &[u64]) -> String {
     let flagged = estate.entries_of("flagged").remove(0).fields;
-    let mut started = estate.entries_of("run-started").remove(0).fields;
+    let mut started = estate.entries_of("run-started").pop().unwrap().fields;
     started.insert("run".into(), json!("fabricated"));
     started.insert("today".into(), json!(estate.today().to_string()));
     let session = estate.session().await;
@@ -477,6 +499,7 @@ async fn fabricated(estate: &Estate, batch: &str, approval: &[u64]) -> String {
     (intent["act"], intent["records"]) = (json!("destroy"), json!([flagged["record"]]));
     let intent = commit(EntryKind::Intent, &intent).await;
     let mut outcome = json!(flagged);
+    outcome["schedule"] = started["rules"][0]["schedule"].clone();
     (outcome["run"], outcome["intent"], outcome["holds_checked"]) = (json!("fabricated"), json!(intent), json!(true));
     outcome.as_object_mut().unwrap().remove("then");
     if !batch.is_empty() {

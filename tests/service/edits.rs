@@ -99,6 +99,26 @@ fn another_class_for_a_dataset_waits_too_and_none_switches_it_off() {
     house.verify();
 }
 
+#[test]
+fn an_edit_that_was_undone_holds_nothing_back_and_is_not_told() {
+    let (house, young) = house_that_keeps_40_days();
+    let told = |house: &House| !house.json(&["status"])["edit"].is_null();
+    house.write("schedule.yaml", SCHEDULE);
+    assert_eq!(house.finish(&["run"]).status.code(), Some(0));
+    assert!(told(&house));
+    house.write("schedule.yaml", &SCHEDULE.replace("23 days", "40 days"));
+    assert_eq!(house.finish(&["run"]).status.code(), Some(0));
+    assert!(all_exist(&young) && !told(&house), "{}", text(&house.finish(&["status"])));
+    // Made longer and shorter again, what was to be kept for some days waits.
+    house.write("schedule.yaml", &SCHEDULE.replace("23 days", "60 days"));
+    assert_eq!(house.finish(&["run"]).status.code(), Some(0));
+    assert!(!told(&house));
+    house.write("schedule.yaml", &SCHEDULE.replace("23 days", "40 days"));
+    assert_eq!(house.finish(&["run"]).status.code(), Some(0));
+    assert!(told(&house));
+    house.verify();
+}
+
 pub fn the_service_waits_with_an_edit_that_it_reloads_until_it_is_confirmed() {
     let (house, young) = house_that_keeps_40_days();
     let config = copy_of(&house.path("retentiond.yaml"));

@@ -15,7 +15,7 @@ pub(crate) struct Options {
     /// Why, for the first entry of the new log
     #[arg(long, value_name = "TEXT")]
     reason: String,
-    /// Go on although the old log cannot be read to its end: holds and interrupted runs that stand behind the damage are lost
+    /// Go on although the old log cannot be read to its end: holds, what people decided, and interrupted runs that stand behind the damage are lost
     #[arg(long)]
     accept_loss: bool,
     /// Do not ask
@@ -40,7 +40,7 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     print_line(&format!(
         "a new log has begun; its first entry names the one before\n  \
          the old log is kept in {}, signed up to entry {}, with {} entries behind that\n  \
-         {count} entries were carried over: holds in force, and runs that were interrupted\n  \
+         {count} entries were carried over: holds in force, what people keep longer or destroyed, and runs that were interrupted\n  \
          give auditors and witnesses the new line in keys/log.vkey; flags are set again by the next run",
         previous.kept_as, previous.size, previous.behind
     ))?;

@@ -5,12 +5,13 @@ use jiff::civil::Date;
 use serde_json::json;
 
 use crate::audit::{AuditLog, Pseudonyms};
-use crate::cli::{Common, DONE, confirm, print_line};
+use crate::cli::{Common, DONE, confirm, print_line, tell_line};
 use crate::clock::Today;
 use crate::config::Config;
 use crate::control::peer;
 use crate::dispose::BY;
 use crate::error::{Error, Kind, Result};
+use crate::review::{self, Batch, Standing};
 use crate::schedule::Counting;
 use crate::session::Session;
 
@@ -42,13 +43,22 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
         let message = format!("the names of {year} are still needed: {}; settle these first", needed.join(", "));
         return Err(Error::new(Kind::Refused, message));
     }
+    let frozen = frozen_in(&config, year)?;
+    if !frozen.is_empty() {
+        let ids = frozen.iter().map(Batch::short).collect::<Vec<_>>().join(", ");
+        tell_line(&format!(
+            "review batches were frozen under the names of {year}: {ids}; without its key nobody can tell that they are what was shown, so they \
+             may have to be reviewed again"
+        ))?;
+    }
     confirm(options.yes, &format!("destroying the key of {year}"), &year.to_string())?;
     session.log.forget_epoch(year, &json!({"person": peer::myself(), "reason": options.reason, "by": BY})).await?;
     session.close().await?;
     // The start finishes what the entry announced.
     AuditLog::open_with(&settings)?.log.close().await?;
     if common.json {
-        print_line(&json!({"epoch": year, "forgotten": true}).to_string())?;
+        let frozen: Vec<&str> = frozen.iter().map(|batch| batch.id.as_str()).collect();
+        print_line(&json!({"epoch": year, "forgotten": true, "review-again": frozen}).to_string())?;
     } else {
         print_line(&format!(
             "the key of {year} is destroyed: entries of that year name nobody any more\n  \
@@ -76,6 +86,13 @@ fn evidence_is_over(config: &Config, year: i16) -> Result<()> {
     }
 }
 
+/// The review batches that are known by names of the year.
+fn frozen_in(config: &Config, year: i16) -> Result<Vec<Batch>> {
+    let (mut all, _) = Batch::all(&review::folder(config))?;
+    all.retain(|batch| batch.asked().year == year);
+    Ok(all)
+}
+
 /// What still rests on names of the year.
 async fn still_needed(session: &Session, year: i16) -> Result<Vec<String>> {
     let mut needed = session.register.names_of(year).await?;
@@ -83,5 +100,10 @@ async fn still_needed(session: &Session, year: i16) -> Result<Vec<String>> {
     let projected = session.register.project(&session.config.state.join("audit")).await?;
     let open = projected.open.iter().filter(|open| open.records.iter().any(|record| record.starts_with(&prefix)));
     needed.extend(open.map(|open| format!("the interrupted run {}", open.run)));
+    for batch in frozen_in(&session.config, year)? {
+        if let Standing::Kept { until, .. } = session.reviews().look(&batch).await?.standing {
+            needed.push(format!("the review batch {}, which a person keeps until {until}", batch.short()));
+        }
+    }
     Ok(needed)
 }

@@ -164,7 +164,7 @@ async fn what_people_keep_after_a_review_is_refused() {
     let config = Arc::new(Config::load(&folder.path().join("retentiond.yaml")).unwrap());
     // The edit is confirmed, or everything would wait for it.
     let session = Session::open(Arc::clone(&config), false).await.unwrap();
-    session.confirm(&crate::session::edit_id(&config), "somebody").await.unwrap();
+    session.confirm(&edit_id(&config), "somebody").await.unwrap();
     session.close().await.unwrap();
     let session = Session::open(config, false).await.unwrap();
     let dataset = Arc::clone(session.config.datasets.first().unwrap());
