@@ -203,6 +203,7 @@ impl Session {
         if self.stop.load(Ordering::Relaxed) {
             return Err(refused("the program was told to end; nothing was done"));
         }
+        found.sort_by(|one, other| one.0.key.cmp(&other.0.key));
         let seen = Seen { incomplete: planned.incomplete.is_some(), by_hand: dataset.store.is_attested(), kept: None };
         let kept = self.kept_by_people(dataset, &found).await?;
         let before = cases.len();
