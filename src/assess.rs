@@ -17,7 +17,7 @@ use crate::judge::{Bound, RuleToday, Standing, Verdict, judge};
 use crate::record::{Doubt, Reading, Record};
 use crate::register::Register;
 use crate::schedule::history::Former;
-use crate::schedule::{EventName, Rule};
+use crate::schedule::{Answer, EventName, Rule};
 use crate::store::{Kept, Store};
 
 /// Comes to verdicts about the records of one dataset on one day.
@@ -56,6 +56,24 @@ pub struct Assessment {
     pub verdict: Arc<Verdict>,
     /// For each event that is looked up: its position among the record's readings, and what the other dataset said.
     pub looked_up: Vec<(usize, Reading)>,
+}
+
+/// What one class, now or before an edit that is not old enough, says to a request for erasure.
+#[derive(Clone, Debug)]
+pub struct Says {
+    /// The class; `None` when it cannot be told.
+    pub rule: Option<Rule>,
+    /// The dataset in which it applies to the record.
+    pub dataset: String,
+    /// For what was in force before: when the edit is old enough.
+    pub until: Option<jiff::Timestamp>,
+}
+
+impl Says {
+    /// The answer; what cannot be told refuses.
+    pub fn answer(&self) -> Answer {
+        self.rule.as_ref().map_or(Answer::Refuse, |rule| rule.class.answer())
+    }
 }
 
 impl Assessor {
@@ -172,15 +190,48 @@ impl Assessor {
         Ok(gone)
     }
 
+    /// Who says what to a request for erasure of each record: the classes that apply to it in every dataset that matches it, and those that did before an
+    /// edit that is not old enough.
+    pub async fn says_on_erasure(&self, records: &[Record]) -> Vec<Vec<Says>> {
+        let mut all: Vec<Vec<Says>> =
+            records.iter().map(|record| self.says(&self.dataset, record, self.own_rules(record).iter().map(|one| &one.rule))).collect();
+        if self.overlapping {
+            let others = self.dataset.store.elsewhere(&self.dataset.name, records).await;
+            let Some(others) = others.ok().filter(|others| others.len() == records.len()) else {
+                all.iter_mut().for_each(|says| says.push(Says { rule: None, dataset: self.dataset.address.clone(), until: None }));
+                return all;
+            };
+            for (others, says) in others.into_iter().zip(&mut all) {
+                for (name, record) in others {
+                    if let Some(other) = self.config.dataset(self.dataset.store.name(), &name) {
+                        says.extend(self.says(other, &record, other.rules_for(&record)));
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    fn says<'r>(&self, dataset: &Dataset, record: &Record, rules: impl IntoIterator<Item = &'r Rule>) -> Vec<Says> {
+        let says = |rule: Option<&Rule>, until| Says { rule: rule.cloned(), dataset: dataset.address.clone(), until };
+        let mut all: Vec<Says> = rules.into_iter().map(|rule| says(Some(rule), None)).collect();
+        for former in self.formers.get(&dataset.address).into_iter().flatten() {
+            match former.rules(record.class_value.as_deref()) {
+                Some(rules) => all.extend(rules.iter().map(|rule| says(Some(rule), Some(former.until)))),
+                None => all.push(says(None, Some(former.until))),
+            }
+        }
+        all
+    }
+
     /// Judges one record of this dataset again with fresh readings, and the readings from elsewhere that were looked up for it just before.
-    /// Answers why it must be kept, or nothing when it is due.
-    /// `allowed` says of a record that is due why it is kept all the same.
+    /// Answers why it must be kept, or nothing when it may go; `kept` says that of a verdict.
     pub fn still_due(
         &self,
         fresh: &Record,
         planned: &Record,
         looked_up: &[(usize, Reading)],
-        allowed: &dyn Fn(&Verdict) -> Option<Kept>,
+        kept: &dyn Fn(&Verdict) -> Option<Kept>,
     ) -> Option<Kept> {
         for (at, _) in looked_up {
             if fresh.readings.get(*at) != planned.readings.get(*at) {
@@ -188,7 +239,7 @@ impl Assessor {
             }
         }
         let verdict = self.judge(&self.dataset, self.own_rules(fresh), fresh, looked_up);
-        why_kept(&verdict).or_else(|| allowed(&verdict))
+        kept(&verdict)
     }
 
     fn judge(&self, dataset: &Dataset, rules: &[RuleToday], record: &Record, looked_up: &[(usize, Reading)]) -> Verdict {
@@ -328,6 +379,7 @@ impl Assessor {
             let verdict = Arc::make_mut(&mut assessment.verdict);
             verdict.standing = verdict.standing.max_keeping(Standing::Undetermined);
             (verdict.then, verdict.on_approval) = (None, None);
+            verdict.on_erasure = verdict.on_erasure.max(Answer::Refuse);
             verdict.reasons.push(doubt);
         }
     }

@@ -15,7 +15,7 @@ use jiff::tz::TimeZone;
 
 use crate::record::{Doubt, Moment, Reading};
 use crate::schedule::trigger::{Known, Start};
-use crate::schedule::{ClassId, Disposition, EventName, Keep, Rule};
+use crate::schedule::{Answer, ClassId, Disposition, EventName, Keep, Rule};
 
 /// A rule together with today's date in the rule's zone.
 #[derive(Clone, Debug)]
@@ -35,6 +35,9 @@ pub struct Verdict {
     pub then: Option<Disposition>,
     /// What happens to it once people have approved what `then: review` put before them: no more than every class allows.
     pub on_approval: Option<Disposition>,
+    /// What a request for erasure is answered as far as the classes go, whatever the standing is: the most careful of their answers, and of those that
+    /// they gave before an edit that is not old enough.
+    pub on_erasure: Answer,
     /// The facts that decided, of the class that keeps the record longest.
     pub deciding: Option<Deciding>,
     /// The day after which the record's presence is (or will be) overdue, and whether it is past.
@@ -147,6 +150,8 @@ pub fn judge<'r>(rules: &[RuleToday], reading: impl Fn(&EventName) -> Option<&'r
     let mut deciding: Option<Deciding> = None;
     let mut ceiling: Option<(Date, bool)> = None;
     let mut reasons = Reasons::new();
+    // Without a class nobody says that it may go.
+    let mut on_erasure = if rules.is_empty() { Answer::Refuse } else { Answer::Destroy };
     if rules.is_empty() {
         standing = Standing::Undetermined;
         reasons.push(Reason::NoClass(None));
@@ -172,6 +177,7 @@ pub fn judge<'r>(rules: &[RuleToday], reading: impl Fn(&EventName) -> Option<&'r
         debug_assert!(rule.class.then.is_some() || matches!(rule.class.keep, Keep::Permanently), "{class} has a period but no disposition");
         then = careful(then, rule.class.then);
         on_approval = careful(on_approval, rule.class.then.map(approved));
+        on_erasure = on_erasure.max(rule.class.answer());
     }
     if let Some((id, kind)) = held {
         standing = Standing::Held;
@@ -182,7 +188,7 @@ pub fn judge<'r>(rules: &[RuleToday], reading: impl Fn(&EventName) -> Option<&'r
     if standing == Standing::Due && then.is_none() {
         standing = Standing::Undetermined;
     }
-    Verdict { standing, then, on_approval, deciding, ceiling, reasons }
+    Verdict { standing, then, on_approval, on_erasure, deciding, ceiling, reasons }
 }
 
 fn judge_class<'r>(rule: &Rule, today: Date, reading: &impl Fn(&EventName) -> Option<&'r Reading>) -> (Standing, Reason, Option<Date>) {
@@ -246,6 +252,8 @@ impl Verdict {
         rules: Option<&[RuleToday]>,
         reading: impl Fn(&EventName) -> Option<&'r Reading>,
     ) -> Self {
+        let answered = rules.map_or(Some(Answer::Refuse), |rules| rules.iter().map(|one| one.rule.class.answer()).max());
+        self.on_erasure = self.on_erasure.max(answered.unwrap_or(Answer::Destroy));
         if !matches!(self.standing, Standing::Due | Standing::Waiting) {
             return self;
         }
@@ -278,6 +286,7 @@ impl Verdict {
             }
         }
         self.standing = self.standing.max_keeping(other.standing);
+        self.on_erasure = self.on_erasure.max(other.on_erasure);
         self.then = match (self.standing, self.then, other.then) {
             (Standing::Due, Some(one), Some(two)) => Some(more_careful(one, two)),
             _ => None,

@@ -21,6 +21,9 @@
 //!    of it, for quick answers. From the log alone every decision can be derived again. ([`replay`]) A log that can no longer be signed is followed by
 //!    one that names it. ([`anew`])
 //!
+//! A person's request for [`erasure`] is decided record by record, by what the classes say; what goes because of one goes through the same door, by
+//! leave that is made of the decision's entry and of nothing else.
+//!
 //! Records that vanish before their time and not through this program are missed by the [`inventory`] of their dataset, where it keeps one.
 //!
 //! A [`session`] holds all this together for one run; [`cli`] is what people type, and [`report`] what they read. The [`daemon`] runs every dataset
@@ -46,6 +49,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod dispose;
+pub mod erasure;
 pub mod error;
 pub mod finding;
 pub mod hold;

@@ -28,6 +28,8 @@ pub struct Item {
     pub deciding: Deciding,
     /// For what `then: review` put before people: what they approved.
     pub approval: Option<Arc<Approval>>,
+    /// For what goes because a person asked to be forgotten: the entry that decided it.
+    pub erasure: Option<u64>,
 }
 
 /// What people approved, as the log says it: a batch, and the entries of those who did.

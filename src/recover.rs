@@ -334,6 +334,10 @@ fn recovered(open: &OpenIntent, name: &str, look: Look, item: Option<&Item>) -> 
             body["batch"] = json!(approval.batch);
             body["approval"] = json!(approval.entries);
         }
+        // An intent that was carried over from an older log has left its decision there.
+        if let Some(entry) = item.erasure.filter(|entry| *entry < open.entry) {
+            body["erasure"] = json!(entry);
+        }
     }
     body
 }

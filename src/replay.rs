@@ -14,14 +14,17 @@
 //! - `destroyed` and `anonymised`: holds were checked, and no hold placed before the intent and not over in the schedule's zone covers the record.
 //! - `attested`: the same as `destroyed`, and the person destroyed it after that day.
 //! - `lost`, where it names a rule: the period ends on the day that the entry says, and the record went no later.
+//! - `erasure-decided`: every class that had to be asked was, each says what the entry tells, and so does what was in force within the edit delay
+//!   ([`erasures`]). What went before its period was over went by such a decision, for just that record, while its classes still said so.
 //! - `intent`: not in report mode.
 //!
 //! What does not come out the same is a [`Mismatch`]: the log says what cannot have been decided. That the entries are those that were written, that
 //! intents and outcomes belong together and counts add up is [`crate::audit::verify`]'s business, and is to be asked first.
 //!
 //! Entries are read one by one. Held are the schedules, the runs that have not ended, the holds in force, what people
-//! decided about review batches, and the ids of refused plans.
+//! decided about review batches and requests for erasure, and the ids of refused plans.
 
+mod erasures;
 mod reviews;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -36,8 +39,9 @@ use serde_json::Value;
 use crate::audit::{Entry, Kind as EntryKind, Reader};
 use crate::error::{Error, Kind, Result, escape, hex};
 use crate::hold::{Hold, Holds, Subject};
-use crate::schedule::{Disposition, RecordClass, Schedule, Schedules, Terms};
+use crate::schedule::{Answer, Disposition, RecordClass, Schedule, Schedules, Terms};
 
+use erasures::Erasures;
 use reviews::{Rested, Reviews};
 
 /// Runs without end that are held at most: every crash leaves one for each dataset at work, and the next start ends them.
@@ -113,6 +117,9 @@ pub fn replay(
                 | EntryKind::ReviewRefused
                 | EntryKind::ReviewExtended
                 | EntryKind::ReviewWithdrawn
+                | EntryKind::Bound
+                | EntryKind::ErasureApproved
+                | EntryKind::ErasureDecided
         );
         if n < judged_from && !stands_alone {
             replay.done.archived += 1;
@@ -173,6 +180,10 @@ struct Run {
     on_approval: Option<Disposition>,
     /// What the classes that apply to each record ask for before it goes.
     terms: Vec<Terms>,
+    /// What the most careful of them says to a request for erasure.
+    answer: Answer,
+    /// The request for erasure that it carries out.
+    erasure: Option<String>,
     /// Index of its first entry, and its day in any zone.
     began: u64,
     at: Option<jiff::Timestamp>,
@@ -193,6 +204,7 @@ struct Replay {
     /// The last intent, or what was counted for it: the index of its entry, its run, and how many records it still has.
     announced: (u64, String, usize),
     reviews: Reviews,
+    erasures: Erasures,
     holds: BTreeMap<String, (u64, Hold)>,
     arranged: Holds,
 }
@@ -210,6 +222,17 @@ impl Replay {
             | EntryKind::ReviewExtended
             | EntryKind::ReviewWithdrawn => {
                 self.reviews.see(entry);
+                self.erasures.see(entry);
+                Ok(())
+            }
+            EntryKind::Bound | EntryKind::ErasureApproved => {
+                self.erasures.see(entry);
+                Ok(())
+            }
+            EntryKind::ErasureDecided => {
+                let judged = self.erasures.decide(entry, &self.known, &self.in_force)?;
+                self.done.decisions += u64::from(judged);
+                self.done.unjudged += u64::from(!judged);
                 Ok(())
             }
             EntryKind::RunStarted => self.started(entry),
@@ -241,6 +264,7 @@ impl Replay {
     fn schedule(&mut self, entry: &Entry) -> Checked {
         if let (Some(id), Some(true)) = (entry.str("id"), entry.bool("withdrawn")) {
             Arc::make_mut(&mut self.in_force).remove(id);
+            self.erasures.schedule(entry);
             return Ok(());
         }
         let (Some(id), Some(sha256), Some(text)) = (entry.str("id"), entry.str("sha256"), entry.str("text")) else {
@@ -275,6 +299,7 @@ impl Replay {
         }
         self.known.insert(sha256.to_owned(), read);
         Arc::make_mut(&mut self.in_force).insert(id.to_owned(), sha256.to_owned());
+        self.erasures.schedule(entry);
         Ok(())
     }
 
@@ -294,6 +319,7 @@ impl Replay {
         let allows = least(&mut classes.iter().filter_map(|class| class.then));
         let on_approval = least(&mut classes.iter().filter_map(|class| class.then).map(approved));
         let terms = classes.iter().filter(|class| class.then == Some(Disposition::Review)).map(|class| class.review).collect();
+        let answer = classes.iter().map(|class| class.answer()).max().unwrap_or(Answer::Destroy);
         let zone = rules.first().and_then(|[_, schedule]| self.known.get(schedule)?.as_ref().map(|known| known.zone_name.clone()));
         let today = entry.str("today").and_then(|day| day.parse::<Date>().ok()).zip(zone);
         let run = Run {
@@ -304,6 +330,8 @@ impl Replay {
             allows,
             on_approval,
             terms,
+            answer,
+            erasure: entry.str("erasure").map(str::to_owned),
             began: entry.n,
             at: entry.time(),
             recovery: entry.str("reason") == Some("recovery"),
@@ -378,7 +406,13 @@ impl Replay {
         let Some(class) = schedule.classes.get(class_id) else {
             return wrong(format!("by the class {class_id}"), format!("the schedule {} has no such class", schedule.id));
         };
-        let checked = when(entry, run, schedule, class, [event, event_date, due]).and_then(|()| self.allowed(entry, run, schedule, class));
+        let early = self.erasures.rested(entry, run);
+        let checked = early.and_then(|early| {
+            if early {
+                return derives(class, [event, event_date, due]).and_then(|_| answered(entry, run, class));
+            }
+            when(entry, run, schedule, class, [event, event_date, due]).and_then(|()| self.allowed(entry, run, schedule, class))
+        });
         let checked = checked.and_then(|()| self.not_held(entry, schedule, class_id)).and_then(|()| in_time(entry, due));
         self.done.decisions += 1;
         checked
@@ -522,8 +556,21 @@ impl Replay {
     }
 }
 
-/// Whether the period of the class starts with this event, ends on that day, and was over.
-fn when(entry: &Entry, run: &Run, schedule: &Schedule, class: &RecordClass, [event, event_date, due]: [&str; 3]) -> Checked {
+/// Whether the classes still said that a record goes on a request for erasure, when the run began that let it go.
+fn answered(entry: &Entry, run: &Run, class: &RecordClass) -> Checked {
+    let gone = match entry.kind {
+        EntryKind::Recovered => matches!(entry.str("found"), Some("gone" | "remains")),
+        kind => matches!(kind, EntryKind::Destroyed | EntryKind::Anonymised | EntryKind::Attested),
+    };
+    let answer = run.answer.max(class.answer());
+    if gone && answer != Answer::Destroy {
+        return wrong(format!("{} on a request for erasure", entry.kind), format!("the classes of the run say {answer}"));
+    }
+    Ok(())
+}
+
+/// The last day of keeping, where the period of the class starts with this event and ends on that day.
+fn derives(class: &RecordClass, [event, event_date, due]: [&str; 3]) -> std::result::Result<Date, Wrong> {
     let id = class.id.as_str();
     let Some(trigger) = class.keep.trigger() else {
         return wrong(format!("due on {due}"), format!("the class {id} is kept permanently"));
@@ -539,6 +586,12 @@ fn when(entry: &Entry, run: &Run, schedule: &Schedule, class: &RecordClass, [eve
         let derived = derived.map_or_else(|| "never due".to_owned(), |due| format!("due on {due}"));
         return wrong(format!("due on {due}"), format!("{derived}: {} from {event_date}", class.keep));
     }
+    Ok(said)
+}
+
+/// Whether the period of the class starts with this event, ends on that day, and was over.
+fn when(entry: &Entry, run: &Run, schedule: &Schedule, class: &RecordClass, facts: [&str; 3]) -> Checked {
+    let said = derives(class, facts)?;
     let written = entry.time().map_or(Date::MIN, |at| schedule.zone.to_datetime(at).date());
     if said >= written {
         return wrong(format!("{} on {written}", entry.kind), format!("to be kept until the end of {said} ({})", schedule.zone_name));

@@ -12,6 +12,7 @@
 mod allow;
 mod decide;
 mod edits;
+mod erase;
 mod flags;
 mod holds;
 mod inventory;
@@ -45,6 +46,7 @@ use crate::scan::{Listen, scan};
 use crate::spool::Spool;
 pub use decide::Told;
 pub use edits::{Edit, edit, edit_id, formers};
+pub use erase::{Confirmation, Confirmed, ErasureOrder, ErasureSeen, SeenDataset};
 pub use holds::{Extension, HoldOrder, NamedHold, Which, hold as hold_of, named as named_holds};
 pub use ran::{End, Ran, exit_code, waits_for};
 pub use reviews::{Listed, Looked, Reviews, batch_of, is_reviewed, records_of_batch, review_planned};
@@ -241,6 +243,7 @@ impl Session {
             done: Arc::clone(&progress.done),
             hands: self.shared.hands.clone(),
             attestation: None,
+            erasure: None,
         }))
     }
 
@@ -374,6 +377,9 @@ impl Session {
         }
         if let Some(reason) = reason {
             body["reason"] = json!(reason);
+        }
+        if let Some(erasure) = &run.erasure {
+            body["erasure"] = json!(erasure.id());
         }
         if let Some(former) = self.formers.get(&dataset.address) {
             // What is due now is judged by what was in force before as well; until when, follows from the log.

@@ -168,15 +168,22 @@ impl Writer {
 
     /// Adds an item.
     pub fn add(&mut self, record: &Record, then: Disposition, deciding: &Deciding) -> Result<()> {
-        self.add_approved(record, then, deciding, None)
+        self.add_resting(record, then, deciding, (None, None))
     }
 
     /// Adds an item as another plan holds it.
     pub fn add_item(&mut self, item: &Item) -> Result<()> {
-        self.add_approved(&item.record, item.then, &item.deciding, item.approval.as_ref())
+        self.add_resting(&item.record, item.then, &item.deciding, (item.approval.as_ref(), item.erasure))
     }
 
-    fn add_approved(&mut self, record: &Record, then: Disposition, deciding: &Deciding, approval: Option<&Arc<Approval>>) -> Result<()> {
+    /// Adds an item with what it rests on besides its class.
+    fn add_resting(
+        &mut self,
+        record: &Record,
+        then: Disposition,
+        deciding: &Deciding,
+        (approval, erasure): (Option<&Arc<Approval>>, Option<u64>),
+    ) -> Result<()> {
         let approval = approval.map(|approval| index_of(&mut self.approvals, |known| known == approval, || Arc::clone(approval)));
         let rule = index_of(
             &mut self.rules,
@@ -190,7 +197,7 @@ impl Writer {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         buffer.extend_from_slice(&[0; 4]);
-        self.coder.encode(&mut buffer, record, then, deciding, (rule, event, approval));
+        self.coder.encode(&mut buffer, record, then, deciding, (rule, event, approval, erasure));
         let length =
             u32::try_from(buffer.len() - 4).map_err(|_| Error::new(Kind::Store, "a record has a key or a fingerprint that is too long"))?;
         buffer[..4].copy_from_slice(&length.to_le_bytes());
@@ -445,7 +452,7 @@ mod tests {
             event_date: date(2020, 2, 29),
             due: date(2026, 2, 28),
         };
-        Item { record, then: Disposition::Destroy, deciding, approval: None }
+        Item { record, then: Disposition::Destroy, deciding, approval: None, erasure: None }
     }
 
     fn spool(folder: &Path, keys: &[&[u8]]) -> Spool {
@@ -471,11 +478,12 @@ mod tests {
     }
 
     #[test]
-    fn an_item_keeps_what_people_approved_of_it() {
+    fn an_item_keeps_what_people_approved_or_decided_of_it() {
         let folder = tempfile::tempdir().unwrap();
         let approved = |batch: &str| Some(Arc::new(Approval { batch: batch.into(), entries: vec![7, 9] }));
         let mut items = [b"one", b"two", b"six"].map(|key| item(key));
         (items[0].approval, items[2].approval) = (approved("b1"), approved("b2"));
+        (items[1].erasure, items[2].erasure) = (Some(41), Some(u64::MAX));
         let mut writer = Writer::create(folder.path()).unwrap();
         items.iter().for_each(|item| writer.add_item(item).unwrap());
         let of = Source { store: "s", dataset: "d", mark: String::new(), made: "2026-11-22T00:00:00Z".into() };

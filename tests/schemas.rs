@@ -65,6 +65,7 @@ impl Validator<'_> {
             "uniqueItems" => when(array.is_none_or(|items| items.iter().enumerate().all(|(at, item)| !items[..at].contains(item)))),
             "items" => array.into_iter().flatten().try_for_each(|item| self.fits(wanted, item)),
             "minProperties" => when(object.is_none_or(|object| object.len() as u64 >= number(wanted))),
+            "maxProperties" => when(object.is_none_or(|object| object.len() as u64 <= number(wanted))),
             "required" => when(object.is_none_or(|object| list().all(|key| object.contains_key(key.as_str().unwrap())))),
             "dependentRequired" => {
                 let needs = |key: &String| wanted.get(key).into_iter().flat_map(|list| list.as_array().unwrap());
@@ -202,9 +203,13 @@ struct Probe {
     schemas: &'static [&'static str],
 }
 
-const SCHEDULE: [Probe; 3] = [
+const SCHEDULE: [Probe; 4] = [
     Probe { text: "schedule: a\ntime-zone: UTC\nclasses: { c: { keep: permanently } }\nKEY: null\n", schemas: &[""] },
     Probe { text: "schedule: a\ntime-zone: UTC\nclasses: { c: { keep: permanently, KEY: null } }\n", schemas: &["/$defs/class"] },
+    Probe {
+        text: "schedule: a\ntime-zone: UTC\nclasses: { c: { keep: permanently, on-erasure: { KEY: null } } }\n",
+        schemas: &["/$defs/class/properties/on-erasure/anyOf/1"],
+    },
     Probe {
         text: "schedule: a\ntime-zone: UTC\nclasses: { c: { keep: 1 day, then: flag, after: { KEY: null } } }\n",
         schemas: &["/$defs/trigger/oneOf/1", "/$defs/trigger/oneOf/2", "/$defs/trigger/oneOf/3"],

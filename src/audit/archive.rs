@@ -141,6 +141,8 @@ fn stays(kind: Kind) -> bool {
         | Kind::ReviewRefused
         | Kind::ReviewExtended
         | Kind::ReviewWithdrawn
+        | Kind::ErasureApproved
+        | Kind::ErasureDecided
         | Kind::Refused
         | Kind::Allowed
         | Kind::Bound

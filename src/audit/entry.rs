@@ -30,7 +30,7 @@ use crate::error::{self, Error, Result};
 /// The greatest length of an entry in bytes: what the 16-bit lengths of an entry bundle can say.
 pub const MAX_ENTRY: usize = 65_535;
 
-/// The room kept for the first four fields. The longest are 20 digits, 24 characters of time, 15 of kind, 22 of nonce and 37 of punctuation
+/// The room kept for the first four fields. The longest are 20 digits, 24 characters of time, 16 of kind, 22 of nonce and 37 of punctuation
 /// and names; the rest is for a longer kind to come.
 const MAX_HEAD: usize = 192;
 
@@ -95,6 +95,10 @@ pub enum Kind {
     ReviewExtended,
     /// A person took back what was decided about a review batch.
     ReviewWithdrawn,
+    /// The first of two people approved what a request for erasure is answered.
+    ErasureApproved,
+    /// What a request for erasure is answered about one record.
+    ErasureDecided,
     /// A run was refused, because its plan exceeds its limits.
     Refused,
     /// A person allowed a plan that exceeds its limits.
@@ -121,7 +125,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 37] = [
         Self::Opened,
         Self::Schedule,
         Self::RunStarted,
@@ -146,6 +150,8 @@ impl Kind {
         Self::ReviewRefused,
         Self::ReviewExtended,
         Self::ReviewWithdrawn,
+        Self::ErasureApproved,
+        Self::ErasureDecided,
         Self::Refused,
         Self::Allowed,
         Self::Bound,
@@ -186,6 +192,8 @@ impl Kind {
             Self::ReviewRefused => "review-refused",
             Self::ReviewExtended => "review-extended",
             Self::ReviewWithdrawn => "review-withdrawn",
+            Self::ErasureApproved => "erasure-approved",
+            Self::ErasureDecided => "erasure-decided",
             Self::Refused => "refused",
             Self::Allowed => "allowed",
             Self::Bound => "bound",

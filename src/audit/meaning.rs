@@ -1,5 +1,5 @@
 //! What the entries say together: every intent has its outcomes, every outcome its intent, counts add up, nothing went that was held,
-//! and what went because people approved it was approved ([`super::reviews`]).
+//! and what went because people approved it was approved ([`super::reviews`]), or because a person asked for it was decided ([`super::erasures`]).
 //!
 //! Workers read entries and boil those that matter down to an [`Event`] of a few bytes; [`Meaning`] takes the events in the order of the log.
 //! It holds the records whose outcome is not known yet, the counts of runs that have not finished, and the holds in force, so its size does not
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::entry::{Head, Kind, MAX_ENTRY};
+use super::erasures::{self, Erasures};
 use super::fields::{read, scan, text, texts};
 use super::holds::{Facts, Holds, Placed, released};
 use super::reviews::{Approval, Decided, Reviews};
@@ -47,6 +48,9 @@ pub(super) enum Event {
         day: Option<[u8; 10]>,
         intent: Option<u64>,
         approval: Option<Box<Approval>>,
+        erasure: Option<u64>,
+        /// It went although the last day of its keeping was not over anywhere.
+        early: bool,
     },
     /// A record was counted that no intent is needed for.
     Told { kind: Kind, context: Arc<Context> },
@@ -58,12 +62,14 @@ pub(super) enum Event {
     HoldReleased { n: u64, hold: String },
     /// People decided about a review batch.
     Reviewed { n: u64, decided: Box<Decided> },
+    /// It was decided that a record goes because a person asked for it.
+    ErasureDecided { n: u64, decided: Box<erasures::Decided> },
 }
 
 impl Event {
     /// Whether it says something without what came before, which may be archived.
     pub(super) fn stands_alone(&self) -> bool {
-        matches!(self, Self::HoldPlaced { .. } | Self::HoldReleased { .. } | Self::Reviewed { .. })
+        matches!(self, Self::HoldPlaced { .. } | Self::HoldReleased { .. } | Self::Reviewed { .. } | Self::ErasureDecided { .. })
     }
 }
 
@@ -102,6 +108,7 @@ pub(super) fn read_entry<'a>(n: u64, bytes: &'a [u8], before: &mut Before) -> Re
                 "class" => body.class = Some(text(value)?),
                 "event" => body.event = Some(text(value)?),
                 "event_date" => body.event_date = Some(text(value)?),
+                "due" => body.due = Some(value),
                 "record" => body.record = Some(text(value)?),
                 "subject" if value != "null" => body.subject = Some(text(value)?),
                 "intent" => body.intent = Some(value),
@@ -110,6 +117,7 @@ pub(super) fn read_entry<'a>(n: u64, bytes: &'a [u8], before: &mut Before) -> Re
                 "counts" => body.counts = Some(value),
                 "batch" => body.batch = Some(text(value)?),
                 "approval" => body.approval = Some(value),
+                "erasure" => body.erasure = Some(value),
                 "found" => body.found = Some(value),
                 _ => {}
             }
@@ -126,6 +134,7 @@ pub(super) fn read_entry<'a>(n: u64, bytes: &'a [u8], before: &mut Before) -> Re
         kind @ (Kind::Approved | Kind::ReviewRefused | Kind::ReviewExtended | Kind::ReviewWithdrawn) => {
             Some(Event::Reviewed { n, decided: Box::new(Decided::parse(kind, line)?) })
         }
+        Kind::ErasureDecided => erasures::Decided::parse(line)?.map(|decided| Event::ErasureDecided { n, decided: Box::new(decided) }),
         _ if matters => Some(body.event(head, before)?),
         _ => None,
     };
@@ -183,6 +192,7 @@ struct Body<'a> {
     class: Option<Cow<'a, str>>,
     event: Option<Cow<'a, str>>,
     event_date: Option<Cow<'a, str>>,
+    due: Option<&'a str>,
     record: Option<Cow<'a, str>>,
     subject: Option<Cow<'a, str>>,
     intent: Option<&'a str>,
@@ -191,6 +201,7 @@ struct Body<'a> {
     counts: Option<&'a str>,
     batch: Option<Cow<'a, str>>,
     approval: Option<&'a str>,
+    erasure: Option<&'a str>,
     found: Option<&'a str>,
 }
 
@@ -227,7 +238,11 @@ impl Body<'_> {
                     _ => matches!(kind, Kind::Destroyed | Kind::Anonymised | Kind::Attested),
                 };
                 let approval = Approval::parse(self.batch.as_deref(), self.approval)?.filter(|_| gone);
-                Event::Outcome { n, kind, context, record, subject, day, intent: self.intent.map(read).transpose()?, approval }
+                let due = self.due.filter(|_| matches!(kind, Kind::Destroyed | Kind::Anonymised | Kind::Attested));
+                let early = due.is_some_and(|due| erasures::surely_lasts(due.trim_matches('"'), head.at));
+                let intent = self.intent.map(read).transpose()?;
+                let erasure = self.erasure.map(read).transpose()?;
+                Event::Outcome { n, kind, context, record, subject, day, intent, approval, erasure, early }
             }
         })
     }
@@ -275,6 +290,7 @@ pub(super) struct Meaning {
     counts: HashMap<Id, Counts>,
     holds: Holds,
     reviews: Reviews,
+    erasures: Erasures,
 }
 
 impl Meaning {
@@ -288,6 +304,7 @@ impl Meaning {
             counts: HashMap::new(),
             holds: Holds::default(),
             reviews: Reviews::default(),
+            erasures: Erasures::default(),
         }
     }
 
@@ -308,7 +325,7 @@ impl Meaning {
                     self.narrow();
                 }
             }
-            Event::Outcome { n, kind, context, record, subject, day, intent: named, approval } => {
+            Event::Outcome { n, kind, context, record, subject, day, intent: named, approval, erasure, early } => {
                 self.count(context.group, Some(kind));
                 if !self.share.has(&record) {
                     return Ok(());
@@ -325,6 +342,13 @@ impl Meaning {
                 if let Some(approval) = approval {
                     let checked = self.reviews.check(&approval, intent, &context.dataset, context.class.as_ref());
                     checked.map_err(|why| (n, format!("{kind}, but {why}")))?;
+                }
+                if let Some(entry) = erasure {
+                    let checked = self.erasures.check(entry, (intent, anonymise), &context.dataset, &record);
+                    checked.map_err(|why| (n, format!("{kind}, but {why}")))?;
+                } else if early {
+                    let what = "the last day of its keeping was not over, and no decision on a request for erasure is named";
+                    return Err((n, format!("{kind}, but {what}")));
                 }
                 if matches!(kind, Kind::Destroyed | Kind::Anonymised | Kind::Attested) {
                     let Context { class, dataset, event, at, .. } = *context;
@@ -347,6 +371,7 @@ impl Meaning {
                 }
             }
             Event::Reviewed { n, decided } => self.reviews.decide(n, *decided),
+            Event::ErasureDecided { n, decided } => self.erasures.decide(n, *decided),
             Event::HoldPlaced { n, placed } => self.holds.place(n, *placed),
             Event::HoldReleased { n, hold } => {
                 if !self.holds.release(&hold) {
@@ -612,6 +637,46 @@ mod tests {
         }
         let nobody = decided(Kind::Approved, "alice (uid 1)", " ");
         assert!(judge(&[nobody]).unwrap_err().1.contains("found nobody"));
+    }
+
+    #[test]
+    fn what_goes_on_a_request_for_erasure_was_decided_before_for_just_that_record() {
+        let decided = |record: &str, decision: &str| {
+            (Kind::ErasureDecided, json!({"erasure": "e", "store": "s", "dataset": "d", "record": record, "decision": decision}))
+        };
+        let gone = |erasure: Option<u64>| {
+            let mut gone = destroyed("a");
+            gone.1["due"] = json!("2031-01-01");
+            if let Some(entry) = erasure {
+                gone.1["erasure"] = json!(entry);
+            }
+            vec![intent("r", "destroy", &["a"]), gone]
+        };
+        let all = |before: Vec<(Kind, Value)>, erasure| judge(&[before, gone(erasure)].concat());
+        assert_eq!(all(vec![decided("a", "destroy")], Some(0)), Ok(0));
+        let cases = [
+            (vec![decided("a", "destroy")], None, "no decision on a request for erasure is named"),
+            (vec![], Some(0), "entry 0 is no decision"),
+            (vec![decided("a", "refuse")], Some(0), "entry 0 is no decision"),
+            (vec![decided("a", "wait")], Some(0), "entry 0 is no decision"),
+            (vec![decided("a", "destroy")], Some(1), "entry 1 is no decision"),
+            (vec![decided("b", "destroy")], Some(0), "about another record"),
+            (vec![decided("a", "anonymise")], Some(0), "the other thing"),
+        ];
+        for (before, erasure, words) in cases {
+            let (_, what) = all(before, erasure).unwrap_err();
+            assert!(what.contains(words), "{what}, expected {words}");
+        }
+        let mut late = gone(Some(1));
+        late.insert(1, decided("a", "destroy"));
+        assert!(judge(&late).unwrap_err().1.contains("entry 1 is no decision before its intent"));
+        assert!(judge(&[decided("a", "perhaps")]).unwrap_err().1.contains("expected `decision`"));
+        // The entries of this test are of 22 November 2026, at one in the morning: somewhere the 21st is over, the 22nd nowhere.
+        for (due, early) in [("2026-11-20", false), ("2026-11-21", false), ("2026-11-22", true)] {
+            let mut entries = gone(None);
+            entries[1].1["due"] = json!(due);
+            assert_eq!(judge(&entries).is_err(), early, "{due}");
+        }
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub mod checkpoint;
 mod disk;
 pub mod entry;
 mod entry_proof;
+pub mod erasures;
 #[cfg(test)]
 mod faults;
 mod fields;

@@ -3,16 +3,19 @@
 use std::sync::{Arc, RwLock};
 
 use clap::Args;
+use jiff::civil::Date;
 use serde_json::json;
 
 use super::{Common, DONE, FINDINGS, plan::read_holds, print_line};
 use crate::assess::{Assessment, Assessor};
 use crate::audit::{Entry, Pseudonyms};
 use crate::clock::Today;
+use crate::erasure::{Seen, decide};
 use crate::error::{Kind, Result};
 use crate::record::Address;
 use crate::register::Register;
 use crate::report;
+use crate::review::Standing;
 use crate::schedule::Disposition;
 use crate::session::{self, Reviews};
 use crate::store::Found;
@@ -50,34 +53,54 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
         }
         _ => false,
     };
-    let review = match &register {
+    let (review, kept) = match &register {
         Some(register) => {
             let now = today.instant();
             let formers = session::formers(&config, Some(register), now).await?;
             where_it_is_reviewed(&Reviews { config: &config, register, formers: &formers, now }, &address, assessment.as_ref()).await?
         }
-        None => None,
+        None => (None, None),
+    };
+    let erasure = match (&found, &assessment) {
+        (Found::Present(record), Some(assessment)) => {
+            let says = assessor.says_on_erasure(std::slice::from_ref(record)).await.pop().unwrap_or_default();
+            let seen = Seen { incomplete: false, by_hand: dataset.store.is_attested(), kept };
+            Some(decide(&assessment.verdict, &says, seen))
+        }
+        _ => None,
     };
     if common.json {
         let mut json = as_json(&address, &found, attested, assessment.as_ref(), &entries);
         json["review"] = json!(review);
+        json["erasure"] = json!(
+            erasure
+                .filter(|_| !attested)
+                .map(|decided| { json!({"decision": decided.decision.as_str(), "ground": decided.ground.as_str(), "why": decided.why}) })
+        );
         print_line(&json.to_string())?;
     } else {
         print_line(&report::explained(&address, &dataset, &found, attested, assessment.as_ref(), &entries))?;
         review.map_or(Ok(()), |review| print_line(&format!("  review: {review}")))?;
+        let subject = dataset.subject.is_some();
+        erasure.filter(|_| !attested).map_or(Ok(()), |decided| print_line(&report::on_erasure(&decided, subject)))?;
     }
     Ok(if matches!(found, Found::Unknown(_) | Found::Remains) { FINDINGS } else { DONE })
 }
 
-/// Where the review of a record stands, in a sentence. A user who may not read the batches is told nothing of it.
-async fn where_it_is_reviewed(reviews: &Reviews<'_>, address: &Address, assessment: Option<&Assessment>) -> Result<Option<String>> {
+/// Where the review of a record stands, in a sentence, and through which day people keep it. A user who may not read the batches is told nothing of it.
+async fn where_it_is_reviewed(
+    reviews: &Reviews<'_>,
+    address: &Address,
+    assessment: Option<&Assessment>,
+) -> Result<(Option<String>, Option<Date>)> {
     let batch = match session::batch_of(reviews.config, address) {
-        Err(error) if error.kind() == Kind::Io => return Ok(None),
+        Err(error) if error.kind() == Kind::Io => return Ok((None, None)),
         found => found?,
     };
     let asked = assessment.is_some_and(|assessment| assessment.verdict.then == Some(Disposition::Review));
     let Some(batch) = batch else {
-        return Ok(asked.then(|| "it comes before people with the next run; until then, and until they decide, it stays".to_owned()));
+        let coming = "it comes before people with the next run; until then, and until they decide, it stays";
+        return Ok((asked.then(|| coming.to_owned()), None));
     };
     let looked = reviews.look(&batch).await?;
     let mut text =
@@ -85,7 +108,8 @@ async fn where_it_is_reviewed(reviews: &Reviews<'_>, address: &Address, assessme
     for decision in &looked.decisions {
         text += &format!("; {decision}");
     }
-    Ok(Some(text))
+    let kept = if let Standing::Kept { until, .. } = looked.standing { Some(until) } else { None };
+    Ok((Some(text), kept))
 }
 
 fn as_json(address: &Address, found: &Found, attested: bool, assessment: Option<&Assessment>, entries: &[Entry]) -> serde_json::Value {

@@ -91,7 +91,7 @@ enum Verb {
     /// What waits for people to decide whether it goes, and their decisions
     #[command(subcommand)]
     Review(review::Verb),
-    /// What is held about one person or tenancy
+    /// What is held about one person or tenancy, and requests for erasure
     #[command(subcommand)]
     Subject(subject::Verb),
     /// Say in plain words why a record is kept, due, held or gone

@@ -1,18 +1,22 @@
-//! `retentiond subject`: everything that is held about one person or tenancy.
+//! `retentiond subject`: everything that is held about one person or tenancy, and what a request for erasure is answered.
 //!
-//! Every record of every dataset that names its subjects is read and compared with the name as it stands. Nothing is changed, and nothing is logged:
-//! what is printed is personal data, and whoever prints it is answerable for it.
+//! Every record of every dataset that names its subjects is read and compared with the name as it stands. What is printed is personal data, and whoever
+//! prints it is answerable for it. `report` changes nothing and leaves nothing in the log; nor does `erase` without `--confirm`, but that it looks from
+//! where it would act: through the service, or under the lock.
 
 use std::sync::{Arc, RwLock};
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use jiff::civil::Date;
+use serde_json::{Value, json};
 
-use super::{Common, DONE, FINDINGS, plan::read_holds, print_line, progress};
+use super::attend::attend;
+use super::{Common, DONE, FINDINGS, plan::read_holds, print_line, progress, tell_line};
 use crate::assess::{Assessment, Assessor};
 use crate::audit::Pseudonyms;
 use crate::clock::Today;
 use crate::config::{Config, Dataset};
+use crate::control::{Client, Reply, Request, peer};
 use crate::dispose::Brake;
 use crate::error::{Error, Kind, Result, escape};
 use crate::judge::Standing;
@@ -20,12 +24,15 @@ use crate::record::Record;
 use crate::register::Register;
 use crate::report;
 use crate::scan::{Planned, scan};
-use crate::session::{self, Progress};
+use crate::schedule::load::parse_date;
+use crate::session::{self, Confirmation, Confirmed, ErasureOrder, Progress, Session, exit_code};
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
     /// List every record about a person or tenancy: where it is, under which class, until when, and under which holds
     Report(Options),
+    /// Decide record by record what a request for erasure is answered, and show it; with --confirm, carry out what was shown
+    Erase(Box<Erase>),
 }
 
 #[derive(Args)]
@@ -38,6 +45,34 @@ pub(crate) struct Options {
     only: Option<String>,
 }
 
+#[derive(Args)]
+pub(crate) struct Erase {
+    /// The person or tenancy, as the stores name it
+    #[arg(value_name = "SUBJECT")]
+    subject: String,
+    /// Only this store or dataset [default: all]
+    #[arg(long, value_name = "STORE[/DATASET]")]
+    only: Option<String>,
+    /// Carry out exactly what was shown under this id
+    #[arg(long, value_name = "ID", requires_all = ["person", "matter"])]
+    confirm: Option<String>,
+    /// The name of the person who decides; it is written to the log, beside the account
+    #[arg(long, value_name = "NAME", requires = "confirm")]
+    person: Option<String>,
+    /// The reference of the request; it is written to the log
+    #[arg(long, value_name = "REFERENCE", requires = "confirm")]
+    matter: Option<String>,
+    /// Why; it is written to the log, which keeps it for ever: no names of persons
+    #[arg(long, value_name = "TEXT", requires = "confirm")]
+    reason: Option<String>,
+    /// The day by which somebody looks again at what is restricted [default: a year from today]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = parse_date, requires = "confirm")]
+    review: Option<Date>,
+    /// What goes may be more than the limits of its dataset
+    #[arg(long, requires = "confirm")]
+    beyond_limits: bool,
+}
+
 /// What was found in one dataset.
 struct Found {
     records: u64,
@@ -47,7 +82,10 @@ struct Found {
 }
 
 pub(crate) async fn execute(common: &Common, verb: Verb) -> Result<u8> {
-    let Verb::Report(options) = verb;
+    let options = match verb {
+        Verb::Report(options) => options,
+        Verb::Erase(options) => return erase(common, *options).await,
+    };
     let config = common.load()?;
     let (named, nameless): (Vec<_>, Vec<_>) =
         config.select(options.only.as_deref())?.into_iter().partition(|dataset| dataset.subject.is_some());
@@ -132,4 +170,75 @@ fn tell(config: &Config, dataset: &Dataset, found: &Found) -> Result<()> {
         Some(why) => print_line(&format!("  it could NOT be seen completely: {}", escape(why.as_bytes()))),
         None => Ok(()),
     }
+}
+
+async fn erase(common: &Common, options: Erase) -> Result<u8> {
+    let Erase { subject, only, confirm, person, matter, reason, review, beyond_limits } = options;
+    let confirm = confirm.map(|id| {
+        let (person, matter) = (person.unwrap_or_default(), matter.unwrap_or_default());
+        Confirmation { id, person, matter, reason, review, beyond_limits }
+    });
+    let order = ErasureOrder { subject, only, confirm };
+    let config = common.load()?;
+    if let Some(service) = Client::connect(&config)? {
+        return service.ask(&Request::Erase { order, on_behalf_of: peer::behind_sudo() }, |reply| match reply {
+            Reply::Told { text, json } | Reply::Ran { text, json } => show(common, &text, &json),
+            _ => Ok(()),
+        });
+    }
+    let session = Session::open(config, false).await?;
+    Brake::pull_on_signals(&session.stop)?;
+    let attending = attend(&session).await;
+    let done = decide(common, &session, &order).await;
+    drop(attending);
+    let closed = session.close().await;
+    let code = done?;
+    closed.map(|()| code)
+}
+
+/// Goes on whether or not somebody still reads. In JSON each record is a line of its own.
+fn show(common: &Common, text: &str, json: &Value) -> Result<()> {
+    match json {
+        Value::Array(rows) if common.json => rows.iter().try_for_each(|row| tell_line(&row.to_string())),
+        json if common.json => tell_line(&json.to_string()),
+        _ => tell_line(text.trim_end()),
+    }
+}
+
+/// What the service does for its clients, done here.
+async fn decide(common: &Common, session: &Session, order: &ErasureOrder) -> Result<u8> {
+    let tell = |(text, json): (String, Value)| show(common, &text, &json);
+    let progress = Progress::default();
+    let shown = progress::show("searching", &progress);
+    let seen = session.see_erasure(&order.subject, order.only.as_deref(), &progress).await;
+    drop(shown);
+    let seen = seen?;
+    let person = peer::myself();
+    let Some(word) = order.confirm.as_ref().filter(|word| seen.is(&word.id)) else {
+        report::erasure_cases(&seen).into_iter().try_for_each(tell)?;
+        tell(report::erasure_seen(&seen, &order.subject, &common.config))?;
+        if let Some(word) = &order.confirm {
+            // Refuses, and says why.
+            session.confirm_erasure(&order.subject, &seen, word, &person).await?;
+        }
+        return Ok(if seen.needs_attention() { FINDINGS } else { DONE });
+    };
+    let erasure = match session.confirm_erasure(&order.subject, &seen, word, &person).await? {
+        Confirmed::Waits(entry) => return tell(report::erasure_waits(&seen, entry)).map(|()| DONE),
+        Confirmed::Decided(erasure, restricted) => {
+            tell(report::erasure_decided(&seen, restricted))?;
+            erasure
+        }
+    };
+    let mut rans = Vec::new();
+    for (dataset, cases) in seen.going() {
+        let progress = Progress::default();
+        let shown = progress::show(&dataset.address, &progress);
+        let ran = session.carry_out_erasure(&erasure, &dataset, &cases, &progress).await;
+        drop(shown);
+        let ran = ran?;
+        tell((report::ran(&ran, &common.config), report::ran_json(&ran)))?;
+        rans.push(ran);
+    }
+    Ok(exit_code(&rans, seen.needs_attention()))
 }

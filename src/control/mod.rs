@@ -22,7 +22,7 @@ use crate::review::Order;
 pub use client::Client;
 pub use status::Status;
 
-use crate::session::HoldOrder;
+use crate::session::{ErasureOrder, HoldOrder};
 
 /// The longest line that either side takes.
 pub const MAX_LINE: usize = 64 * 1024;
@@ -126,6 +126,14 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         on_behalf_of: Option<String>,
     },
+    /// Decide about everything that is held about a person who asks for erasure; with a confirmation, carry it out.
+    Erase {
+        /// What is asked.
+        order: ErasureOrder,
+        /// Whom root acts for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        on_behalf_of: Option<String>,
+    },
     /// Load schedule and configuration anew.
     Reload {},
 }
@@ -188,6 +196,7 @@ impl Request {
         match self {
             Self::Confirm { on_behalf_of, .. }
             | Self::Attest { on_behalf_of, .. }
+            | Self::Erase { on_behalf_of, .. }
             | Self::Run { on_behalf_of, .. }
             | Self::Pause { on_behalf_of, .. }
             | Self::Hold { on_behalf_of, .. }

@@ -24,6 +24,7 @@
 
 mod agenda;
 mod desk;
+mod erasures;
 mod heartbeat;
 mod metrics;
 mod notify;
@@ -326,6 +327,10 @@ impl Service {
             }
             request @ (Request::Reviews { .. } | Request::ReviewRecords { .. } | Request::Review { .. }) => {
                 self.tasks.spawn(reviews::answer(Arc::clone(&self.state), request, person, replies.clone()));
+                return Ok(());
+            }
+            Request::Erase { order, .. } => {
+                self.tasks.spawn(erasures::answer(Arc::clone(&self.state), order, person, replies.clone()));
                 return Ok(());
             }
             Request::Reload {} => self.reload().await.map(|()| crate::error::DONE),

@@ -27,6 +27,8 @@ pub(super) struct Batch {
     pub(super) deciding: Vec<Deciding>,
     /// What people approved of each, where that is needed.
     pub(super) approvals: Vec<Option<Arc<Approval>>>,
+    /// The entry that decided about each, on a request for erasure.
+    pub(super) erasures: Vec<Option<u64>>,
 }
 
 /// Cuts the items of a plan into batches of one act each that fit into one intent.
@@ -61,6 +63,7 @@ impl Batches {
             records: Vec::new(),
             deciding: Vec::new(),
             approvals: Vec::new(),
+            erasures: Vec::new(),
         };
         let mut bytes = 0;
         let mut next = Some(first);
@@ -76,6 +79,7 @@ impl Batches {
             batch.records.push(item.record);
             batch.deciding.push(item.deciding);
             batch.approvals.push(item.approval);
+            batch.erasures.push(item.erasure);
             next = self.next_item()?;
         }
         Ok(Some(batch))

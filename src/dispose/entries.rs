@@ -62,7 +62,7 @@ impl<'o> Outcomes<'o> {
 
     /// The entry for one record; none while its fate is uncertain.
     pub(super) fn outcome(&mut self, what: &About<'_, 'o>, act: Act, (fate, trouble): (&'o Fate, Option<&str>)) -> Result<Option<Draft>> {
-        let About { name, subject, record, deciding, approval } = *what;
+        let About { name, subject, record, deciding, approval, erasure } = *what;
         let mut body = Outcome {
             record: name,
             subject,
@@ -71,6 +71,7 @@ impl<'o> Outcomes<'o> {
             due: deciding.due,
             batch: approval.map(|approval| approval.batch.as_str()),
             approval: approval.map(|approval| approval.entries.as_slice()),
+            erasure,
             parts: None,
             why: None,
             detail: None,
@@ -148,6 +149,8 @@ pub(super) struct About<'a, 'o> {
     pub(super) deciding: &'o Deciding,
     /// What people approved, where that was needed.
     pub(super) approval: Option<&'a Approval>,
+    /// The entry that decided it, on a request for erasure.
+    pub(super) erasure: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -204,6 +207,9 @@ struct Outcome<'a> {
     batch: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     approval: Option<&'a [u64]>,
+    /// The entry that decided it, on a request for erasure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    erasure: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     parts: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -17,6 +17,7 @@ mod attestation;
 mod batches;
 mod brake;
 mod entries;
+mod erasure;
 mod hands;
 mod spent;
 mod statistics;
@@ -35,6 +36,7 @@ pub use attestation::Attestation;
 use batches::{Batch, Batches};
 pub use brake::Brake;
 use entries::{About, Intent, Outcomes};
+pub use erasure::Erasure;
 pub use hands::Hands;
 pub use spent::{Counts, Spent, Stop};
 
@@ -42,6 +44,7 @@ use crate::assess::{Assessment, Assessor, why_kept};
 use crate::audit::{AuditLog, Committed, Draft, EpochKey, Kind as EntryKind, plain_record};
 use crate::clock;
 use crate::config::{Dataset, KeyNames};
+use crate::erasure::why_not_erased;
 use crate::error::{Error, Kind, Result};
 use crate::judge::Verdict;
 use crate::plan::Approval;
@@ -88,6 +91,8 @@ pub struct Run {
     pub hands: Hands,
     /// The person's word that its records are destroyed, where no program can destroy them.
     pub attestation: Option<Attestation>,
+    /// What was decided on a request for erasure, where the run carries that out.
+    pub erasure: Option<Arc<Erasure>>,
 }
 
 /// Records of a batch, and what people approved of each.
@@ -215,7 +220,7 @@ impl Run {
 
     async fn through_the_door(&self, batch: Batch, ending: &Ending, lanes: &Semaphore) -> Result<Spent> {
         let dataset = self.dataset();
-        let Batch { act, names, marks, records, deciding, approvals } = batch;
+        let Batch { act, names, marks, records, deciding, approvals, erasures } = batch;
         let counted = match self.counted(&records, &deciding).await {
             Ok(counted) => counted,
             // What could not be counted stays until it can.
@@ -245,10 +250,11 @@ impl Run {
         in_hand.lay_down(&dataset.address, unknown as u64);
         let name_subjects = self.assessor.holds_name_subjects();
         let mut outcomes = Outcomes::new(self, permit.intent)?;
-        let facts = records.iter().zip(&deciding).zip(&approvals);
-        for (((name, mark), ((record, deciding), approval)), (fate, trouble)) in names.iter().zip(&marks).zip(facts).zip(&fates) {
+        let facts = records.iter().zip(&deciding).zip(approvals.iter().zip(&erasures));
+        for (((name, mark), ((record, deciding), (approval, erasure))), (fate, trouble)) in names.iter().zip(&marks).zip(facts).zip(&fates)
+        {
             let subject = record.subject.as_deref().filter(|_| name_subjects).map(|subject| self.epoch.subject(subject.as_bytes()));
-            let what = About { name, subject: subject.as_deref(), record, deciding, approval: approval.as_deref() };
+            let what = About { name, subject: subject.as_deref(), record, deciding, approval: approval.as_deref(), erasure: *erasure };
             if let Some(draft) = outcomes.outcome(&what, act, (fate, trouble.as_deref()))? {
                 drafts.push(draft);
                 spent.settled.push(*mark);
@@ -306,10 +312,10 @@ impl Run {
         // Where nothing has to be asked elsewhere, the guard judges each record anew when the store has just re-read it; once is enough.
         let asked = Instant::now();
         let assessments = if self.assessor.asks_elsewhere() { self.assessor.assess(records).await } else { Vec::new() };
-        let allowed = |(at, one): (usize, &Assessment)| {
-            why_kept(&one.verdict).or_else(|| self.not_allowed(&one.verdict, act, approvals.get(at).and_then(Option::as_deref)))
+        let kept = |(at, one): (usize, &Assessment)| {
+            self.kept((&one.verdict, true), act, &records[at], approvals.get(at).and_then(Option::as_deref)).map(Fate::Kept)
         };
-        let mut fates: Vec<Option<Fate>> = assessments.iter().enumerate().map(|one| allowed(one).map(Fate::Kept)).collect();
+        let mut fates: Vec<Option<Fate>> = assessments.iter().enumerate().map(kept).collect();
         fates.resize(records.len(), None);
         let positions: Vec<usize> = (0..records.len()).filter(|at| fates[*at].is_none()).collect();
         let due: Cow<'_, [Record]> =
@@ -329,7 +335,14 @@ impl Run {
             }
             let looked_up = assessments.get(at).map_or(&[][..], |assessment| &assessment.looked_up);
             let approval = approvals.get(at).and_then(Option::as_deref);
-            self.assessor.still_due(fresh, &records[at], looked_up, &|verdict| self.not_allowed(verdict, act, approval))
+            if self.early(act, &records[at]).is_some()
+                && let Some(changed) = erasure::changed(fresh, &records[at])
+            {
+                return Some(changed);
+            }
+            self.assessor.still_due(fresh, &records[at], looked_up, &|verdict| {
+                self.kept((verdict, assessments.is_empty()), act, &records[at], approval)
+            })
         };
         let order = Order { act, at_least: dataset.at_least.clone() };
         let mut removed = if due.is_empty() { Vec::new() } else { dataset.store.remove(permit, &dataset.name, &order, &due, &guard).await };
@@ -344,6 +357,22 @@ impl Run {
         let missing = || Fate::Failed { error: "the store did not say what became of the record".into(), uncertain: true };
         let due_again = |fate: Option<Fate>| fate.filter(|fate| answered || matches!(fate, Fate::Kept(_))).unwrap_or_else(missing);
         fates.into_iter().map(due_again).collect()
+    }
+
+    /// Leave to destroy this record, as it was planned, although it is not due.
+    fn early(&self, act: Act, planned: &Record) -> Option<&erasure::Leave> {
+        let leave = self.erasure.as_ref()?.leave(&self.dataset().address, planned);
+        leave.filter(|leave| act == Act::Destroy && leave.is_early())
+    }
+
+    /// Why a record is kept after all: it is not due, or what is to be done is not allowed. `whole` says whether the verdict is of all that bears on it,
+    /// or of the record itself only, while the rest was asked just before.
+    fn kept(&self, (verdict, whole): (&Verdict, bool), act: Act, planned: &Record, approval: Option<&Approval>) -> Option<Kept> {
+        match self.early(act, planned) {
+            Some(leave) if whole => leave.kept(verdict),
+            Some(_) => why_not_erased(verdict),
+            None => why_kept(verdict).or_else(|| self.not_allowed(verdict, act, approval)),
+        }
     }
 
     /// Why a record that is due is kept all the same: its classes do not allow what is to be done, or not without an approval that is in force.

@@ -13,6 +13,7 @@
 //! A flag is removed when a complete scan no longer finds the record due. That is not an entry, so a rebuilt register may show a flag again until
 //! the next scan.
 
+mod erasures;
 mod facts;
 mod holds;
 mod projection;
@@ -34,7 +35,7 @@ pub use tasks::{Task, Tasks};
 use crate::error::{Error, Kind, Result};
 
 /// Raised when the tables change; another version is rebuilt from the log.
-const VERSION: i64 = 5;
+const VERSION: i64 = 6;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -58,11 +59,12 @@ CREATE TABLE IF NOT EXISTS pauses (store TEXT PRIMARY KEY, since TEXT NOT NULL, 
 CREATE TABLE IF NOT EXISTS tasks (dataset TEXT NOT NULL, record TEXT NOT NULL, since TEXT NOT NULL, class TEXT NOT NULL, due TEXT NOT NULL, ceiling TEXT, run TEXT NOT NULL,
     PRIMARY KEY (dataset, record)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS attested (dataset TEXT NOT NULL, record TEXT NOT NULL, event_date TEXT NOT NULL, PRIMARY KEY (dataset, record)) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS erasure_approvals (entry INTEGER PRIMARY KEY, erasure TEXT NOT NULL, at TEXT NOT NULL, person TEXT NOT NULL, name TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS losses (entry INTEGER PRIMARY KEY, dataset TEXT NOT NULL, at TEXT NOT NULL, records INTEGER NOT NULL) STRICT;
 ";
 
 /// Every table that is a projection of the log.
-const PROJECTED: [&str; 13] = [
+const PROJECTED: [&str; 14] = [
     "schedules",
     "holds",
     "flags",
@@ -76,6 +78,7 @@ const PROJECTED: [&str; 13] = [
     "losses",
     "decisions",
     "editors",
+    "erasure_approvals",
 ];
 
 /// The register's database; clones use the same.

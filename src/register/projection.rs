@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use super::{Flag, Register, facts, fail, holds, insert_flag, reviews, tasks};
+use super::{Flag, Register, erasures, facts, fail, holds, insert_flag, reviews, tasks};
 use crate::audit::{Entry, Kind as EntryKind, Reader};
 use crate::error::{Error, Kind, Result};
 use crate::schedule::history::TextKind;
@@ -161,6 +161,7 @@ impl Register {
                 EntryKind::TaskOpened => tasks::opened(&mut transaction, entry).await.map_err(&fail)?,
                 EntryKind::Attested | EntryKind::AttestedBefore => tasks::attested(&mut transaction, entry).await.map_err(&fail)?,
                 EntryKind::Lost => tasks::lost(&mut transaction, entry).await.map_err(&fail)?,
+                EntryKind::ErasureApproved => erasures::approved(&mut transaction, entry).await.map_err(&fail)?,
                 _ => {}
             }
         }
@@ -191,6 +192,7 @@ fn is_projected(kind: EntryKind) -> bool {
             | EntryKind::ReviewRefused
             | EntryKind::ReviewExtended
             | EntryKind::ReviewWithdrawn
+            | EntryKind::ErasureApproved
     )
 }
 

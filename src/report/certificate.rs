@@ -205,6 +205,9 @@ struct Gathering {
     more_decisions: u64,
     /// Approvals outside of what is asked for, by entry, until something rests on them.
     relied_upon: BTreeMap<u64, DecisionLine>,
+    /// Decisions that let records go on requests for erasure: the request of each, and each request until something rests on it.
+    erasures: BTreeMap<u64, String>,
+    requests: BTreeMap<String, DecisionLine>,
     backups: BTreeMap<String, BackupLine>,
     programs: BTreeSet<String>,
     first_at: Option<String>,
@@ -247,6 +250,9 @@ impl Gathering {
                 let line = Self::decision(entry);
                 self.relied_upon.insert(entry.n, line);
             }
+            if entry.kind == EntryKind::ErasureDecided {
+                self.request(entry);
+            }
             return;
         }
         let text = |name: &str| entry.str(name).unwrap_or_default().to_owned();
@@ -254,7 +260,8 @@ impl Gathering {
             EntryKind::RunStarted => {
                 self.run_seen = true;
                 let line = self.dataset(entry);
-                line.spends = entry.fields.contains_key("plan");
+                // One that spends a plan, or has another reason than to look, saw nothing itself.
+                line.spends = ["plan", "reason"].iter().any(|name| entry.fields.contains_key(*name));
                 let rules = entry.fields.get("rules").and_then(serde_json::Value::as_array).into_iter().flatten();
                 line.classes = rules.filter_map(|rule| rule.get("class")?.as_str().map(str::to_owned)).collect();
             }
@@ -274,6 +281,7 @@ impl Gathering {
                 line.last = Some(last).filter(|_| seen && !line.spends).or_else(|| line.last.take());
             }
             EntryKind::Allowed => self.decide(entry),
+            EntryKind::ErasureDecided => self.request(entry),
             EntryKind::Approved | EntryKind::ReviewRefused | EntryKind::ReviewExtended | EntryKind::ReviewWithdrawn
                 if self.about.has_class(&text("class")) =>
             {
@@ -303,10 +311,20 @@ impl Gathering {
         self.decisions.push(line);
     }
 
+    /// A decision that lets a record go on a request for erasure; all of a request and dataset are one line.
+    fn request(&mut self, entry: &Entry) {
+        if !matches!(entry.str("decision"), Some("destroy" | "anonymise")) {
+            return;
+        }
+        let request = format!("{} {}", entry.str("erasure").unwrap_or_default(), dataset_of(entry));
+        self.erasures.insert(entry.n, request.clone());
+        self.requests.entry(request).and_modify(|line| line.records += 1).or_insert_with(|| Self::decision(entry));
+    }
+
     fn decision(entry: &Entry) -> DecisionLine {
         let text = |name: &str| entry.str(name).unwrap_or_default().to_owned();
         let name = text("name");
-        let batch = text("batch");
+        let batch = if entry.kind == EntryKind::ErasureDecided { text("erasure") } else { text("batch") };
         DecisionLine {
             entry: entry.n,
             at: entry.at.clone(),
@@ -327,6 +345,8 @@ impl Gathering {
             self.programs.insert(text("by"));
         }
         let approvals = entry.fields.get("approval").and_then(serde_json::Value::as_array).into_iter().flatten();
+        let request = entry.u64("erasure").and_then(|n| self.requests.remove(self.erasures.get(&n)?));
+        request.into_iter().for_each(|line| self.add_decision(line));
         for line in approvals.filter_map(|n| self.relied_upon.remove(&n.as_u64()?)).collect::<Vec<_>>() {
             self.add_decision(line);
         }

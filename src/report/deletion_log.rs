@@ -13,7 +13,7 @@ use crate::audit::{Entry, Kind as EntryKind};
 use crate::error::{Error, Kind, Result};
 
 /// The columns and what is in them.
-pub const COLUMNS: [(&str, &str); 21] = [
+pub const COLUMNS: [(&str, &str); 22] = [
     ("entry", "index of the entry in the audit log"),
     ("at", "when it was written, UTC"),
     (
@@ -36,6 +36,7 @@ pub const COLUMNS: [(&str, &str); 21] = [
     ("beyond_use_until", "the day on which the last backup that may hold it has aged out"),
     ("why", "why it was kept, or what a second look found"),
     ("detail", "more about that, or the error"),
+    ("erasure", "the entry that decided it, on a request for erasure"),
     ("run", "the run"),
     ("by", "which program"),
 ];

@@ -5,6 +5,7 @@
 
 mod certificate;
 mod deletion_log;
+mod erasures;
 mod holds;
 mod json;
 mod markup;
@@ -19,6 +20,7 @@ pub(crate) mod words;
 pub use certificate::Certificate;
 pub use deletion_log::{Form, write as write_deletion_log};
 
+pub use erasures::{erasure_cases, erasure_decided, erasure_seen, erasure_waits, on_erasure};
 pub use holds::{hold_list, hold_order, holds_json, protected as protected_text};
 pub use json::{planned as planned_json, ran as ran_json, verdict as verdict_json, verified as verified_json};
 pub use reviews::reviews;

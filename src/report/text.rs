@@ -131,7 +131,7 @@ pub fn waiting(records: u64, edit: &Edit, config: &Path) -> String {
     )
 }
 
-fn program(config: &Path) -> String {
+pub(super) fn program(config: &Path) -> String {
     if config == Path::new(crate::config::DEFAULT_FILE) {
         return "retentiond".to_owned();
     }
@@ -393,12 +393,13 @@ pub fn explained(
 
 /// One entry as a sentence.
 fn story(entry: &Entry) -> String {
+    let asked = entry.u64("erasure").map_or(String::new(), |decided| format!(", on a request for erasure (entry {decided})"));
     let text = |name: &str| entry.str(name).map(|value| escape(value.as_bytes())).unwrap_or_default();
     let rule = || format!("under {}: {} on {}, kept until the end of {}", text("class"), text("event"), text("event_date"), text("due"));
     let what = match entry.kind {
         EntryKind::Intent => format!("run {} announced to {} it", text("run"), text("act")),
-        EntryKind::Destroyed => format!("destroyed ({}, grade {}) {}", text("method"), text("grade"), rule()),
-        EntryKind::Anonymised => format!("anonymised {}", rule()),
+        EntryKind::Destroyed => format!("destroyed ({}, grade {}) {}{asked}", text("method"), text("grade"), rule()),
+        EntryKind::Anonymised => format!("anonymised {}{asked}", rule()),
         EntryKind::Flagged => format!("flagged for {} {}", text("then"), rule()),
         EntryKind::Attested => format!(
             "{} says that it was destroyed on {} ({}, certificate {}) {}",
@@ -425,9 +426,24 @@ fn story(entry: &Entry) -> String {
         EntryKind::Kept => format!("kept at the last moment: {} {}", text("why"), text("detail")),
         EntryKind::Failed => format!("could not be destroyed: {}", text("error")),
         EntryKind::Recovered => format!("after an interrupted run it was found {}", text("found")),
+        EntryKind::ErasureDecided => erasure_decided(entry),
         other => other.as_str().to_owned(),
     };
     format!("{} (entry {}): {what}", entry.at, entry.n)
+}
+
+/// What a request for erasure was answered about a record, by whom.
+fn erasure_decided(entry: &Entry) -> String {
+    let text = |name: &str| entry.str(name).map(|value| escape(value.as_bytes())).unwrap_or_default();
+    let reason = entry.str("reason").map_or(String::new(), |reason| format!(" ({})", escape(reason.as_bytes())));
+    format!(
+        "on a request for erasure, matter {}{reason}, {}, {} decided: {}: {}",
+        text("matter"),
+        text("name"),
+        text("person"),
+        text("decision"),
+        text("why")
+    )
 }
 
 /// The heading of a table of entries.
@@ -515,6 +531,12 @@ pub fn entry(entry: &Entry) -> String {
             let matter = text("matter").map_or(String::new(), |matter| format!(", matter {matter}"));
             let why = text("reason").map_or(String::new(), |reason| format!(": {reason}"));
             format!("{}{kind}{until}{matter}, by {}{why}", text("hold").unwrap_or_default(), text("person").unwrap_or_default())
+        }
+        EntryKind::ErasureDecided => format!("{}  {}", text("record").unwrap_or_default(), erasure_decided(entry)),
+        EntryKind::ErasureApproved => {
+            let (id, name) = (text("erasure").unwrap_or_default(), text("name").unwrap_or_default());
+            let (records, person) = (number("records").unwrap_or(0), text("person").unwrap_or_default());
+            format!("request for erasure {}, {}, by {name}, {person}", id.get(..16).unwrap_or(&id), count(records, "record"))
         }
         EntryKind::Overdue => format!("{} records past their ceiling", number("records").unwrap_or(0)),
         _ => {

@@ -369,7 +369,7 @@ impl Sifting<'_> {
                 continue;
             };
             let approval = self.frozen[at].approval.clone();
-            let item = Item { then, deciding: deciding.clone(), approval, record: item.record };
+            let item = Item { then, deciding: deciding.clone(), approval, record: item.record, erasure: None };
             self.tally.review = self.tally.review.saturating_sub(1);
             if then == Disposition::Destroy {
                 self.tally.destroy += 1;

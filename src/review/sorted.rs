@@ -142,7 +142,7 @@ mod tests {
             event_date: date(2020, 1, 1),
             due: date(2026, month, 3),
         };
-        Item { record, then: Disposition::Review, deciding, approval: None }
+        Item { record, then: Disposition::Review, deciding, approval: None, erasure: None }
     }
 
     #[test]

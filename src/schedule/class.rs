@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::civil::Date;
 
+use super::erasure::OnErasure;
 use super::period::{Counting, Period, cutoff};
 use super::review::Terms;
 use super::trigger::Trigger;
@@ -58,6 +59,8 @@ pub struct RecordClass {
     pub then: Option<Disposition>,
     /// With `then: review`, who must approve and when it may follow.
     pub review: Terms,
+    /// What it answers to a person who asks to be forgotten before its period is over.
+    pub on_erasure: OnErasure,
     /// The law or limitation period that the period rests on.
     pub authority: Option<String>,
     /// The published statement it carries out.

@@ -231,7 +231,8 @@ impl<'a> History<'a> {
     }
 }
 
-/// Whether a record that is due under the one rule was due under the other as well, for the same and no more, on no easier terms.
+/// Whether a record that is due under the one rule was due under the other as well, for the same and no more, on no easier terms; and a request for
+/// erasure was answered no more carefully.
 fn covers(now: &Rule, before: &Rule) -> bool {
     let (one, other) = (&now.class, &before.class);
     let same_start = one.keep.trigger() == other.keep.trigger() && now.schedule.zone_name == before.schedule.zone_name;
@@ -239,7 +240,8 @@ fn covers(now: &Rule, before: &Rule) -> bool {
     let terms = one.then != Some(Disposition::Review) || other.then != Some(Disposition::Review) || one.review.are_no_easier(&other.review);
     // What leaves the calendar is never due.
     let due = |class: &RecordClass, day| class.keep.due(day).unwrap_or(Date::MAX);
-    same_start && reach(one) <= reach(other) && terms && days().all(|day| due(other, day) <= due(one, day))
+    let erasure = other.answer() <= one.answer();
+    same_start && reach(one) <= reach(other) && terms && erasure && days().all(|day| due(other, day) <= due(one, day))
 }
 
 #[cfg(test)]
@@ -339,6 +341,11 @@ mod tests {
         assert!(!felt(years, "keep: 6 years, after: made, then: destroy, authority: a law"));
         assert!(felt(&format!("{review}, approvals: 2"), review) && !felt(review, &format!("{review}, approvals: 2")));
         assert!(felt(&format!("{review}, not-the-editor: true"), review));
+        let erased = format!("{years}, on-erasure: destroy");
+        assert!(felt(years, &erased) && !felt(&erased, years), "what may go on a request for erasure");
+        assert!(
+            felt(&format!("{years}, on-erasure: restrict"), years) && !felt(years, &format!("{years}, on-erasure: {{ refuse: a law }}"))
+        );
         assert!(felt(review, &format!("{review}, cooling-off: none")) && !felt(&format!("{review}, cooling-off: none"), review));
         assert!(
             felt(review, &format!("{review}, approval-lasts: 90 days")) && !felt(&format!("{review}, approval-lasts: 90 days"), review)

@@ -12,6 +12,7 @@ use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
 use super::class::{ClassId, Disposition, Keep, RecordClass};
+use super::erasure::{Answer, OnErasure};
 use super::period::{Counting, Period};
 use super::review::Terms;
 use super::trigger::{EventName, Trigger};
@@ -210,9 +211,73 @@ fn class_fields(what: &str, id: Option<ClassId>, node: &Node, problems: &mut Pro
     let keep = keep_of(&mut fields, problems);
     let then = then_of(&mut fields, keep.as_ref(), problems);
     let review = review_of(&mut fields, then, problems);
+    let on_erasure = erasure_of(&mut fields, keep.as_ref(), problems);
     fields.finish(what, problems);
     let id = id?;
-    Some(RecordClass { title: title.unwrap_or_else(|| id.as_str().to_owned()), id, keep: keep?, then, review, authority, source })
+    Some(RecordClass {
+        title: title.unwrap_or_else(|| id.as_str().to_owned()),
+        id,
+        keep: keep?,
+        then,
+        review,
+        on_erasure,
+        authority,
+        source,
+    })
+}
+
+/// The longest reason of an answer, in characters: it stands in one entry of the log for each record.
+const REASON: usize = 1000;
+
+/// What is answered to a request for erasure: a word, or a word with its reason. Without it the class refuses.
+fn erasure_of(fields: &mut Fields<'_>, keep: Option<&Keep>, problems: &mut Problems) -> OnErasure {
+    fields.take("on-erasure").and_then(|node| answer_of(node, keep, problems)).unwrap_or_default()
+}
+
+fn answer_of(node: &Node, keep: Option<&Keep>, problems: &mut Problems) -> Option<OnErasure> {
+    const FORMS: &str = "destroy, refuse or restrict, or one of these with its reason such as { refuse: \"Limitation Act 1980, s.5\" }";
+    let (answer, reason) = if matches!(node.value, Value::Mapping(_)) {
+        let mut fields = node.fields(&format!("`on-erasure` to be {FORMS}"), problems)?;
+        let known = Answer::ALL.map(|answer| (answer, fields.take(answer.as_str())));
+        let before = problems.is_empty();
+        fields.finish("`on-erasure`", problems);
+        let given: Vec<_> = known.into_iter().filter_map(|(answer, node)| Some((answer, node?))).collect();
+        match given[..] {
+            [(answer, reason)] => (answer, Some(reason)),
+            // Every key of the mapping is unknown, and has been complained of.
+            [] if before && !problems.is_empty() => return None,
+            _ => {
+                problems.add(node.mark, format!("expected `on-erasure` to be {FORMS}, found {} of them", given.len()));
+                return None;
+            }
+        }
+    } else {
+        let word = node.text(&format!("`on-erasure` to be {FORMS}"), problems)?;
+        let Some(answer) = Answer::of(word) else {
+            let hint = match word {
+                "delete" | "erase" | "shred" | "allow" => "; did you mean `destroy`?".to_owned(),
+                "keep" | "reject" | "deny" => "; did you mean `refuse`?".to_owned(),
+                _ => Some(suggest(word, Answer::ALL.map(Answer::as_str)))
+                    .filter(|hint| hint.starts_with("; did you mean"))
+                    .unwrap_or_default(),
+            };
+            problems.add(node.mark, format!("expected `on-erasure` to be {FORMS}, found \"{}\"{hint}", escape(word.as_bytes())));
+            return None;
+        };
+        (answer, None)
+    };
+    if answer == Answer::Destroy && matches!(keep, Some(Keep::Permanently)) {
+        problems.add(node.mark, "`on-erasure: destroy` contradicts `keep: permanently`; write refuse or restrict, or a period");
+        return None;
+    }
+    let reason = reason.and_then(|node| {
+        let text = node.text(&format!("the lawful reason of `{answer}`, such as \"Limitation Act 1980, s.5\""), problems)?;
+        if text.chars().count() > REASON {
+            problems.add(node.mark, format!("expected a reason of at most {REASON} characters, found {}", text.chars().count()));
+        }
+        Some(text.to_owned())
+    });
+    Some(OnErasure { answer, reason })
 }
 
 /// The terms of a review; without `then: review` there are none to be written.

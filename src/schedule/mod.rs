@@ -9,6 +9,7 @@
 
 pub mod check;
 pub mod class;
+pub mod erasure;
 pub mod history;
 pub mod load;
 pub mod period;
@@ -24,6 +25,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 pub use class::{ClassId, Disposition, Keep, RecordClass};
+pub use erasure::{Answer, OnErasure};
 pub use period::{Counting, Period};
 pub use review::Terms;
 pub use timetable::{Asked, Timetable};

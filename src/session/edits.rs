@@ -152,7 +152,7 @@ impl Session {
         if self.edit().is_none() {
             return Err(Error::new(
                 Kind::Usage,
-                "nothing waits to be confirmed: no edit younger than `edit-delay` made anything due, or terms easier",
+                "nothing waits to be confirmed: no edit younger than `edit-delay` made anything due, terms easier, or lets more go on a request for erasure",
             ));
         }
         let schedules: Vec<_> =

@@ -282,7 +282,7 @@ impl Session {
     }
 
     /// The batches of a dataset, and where each stands.
-    async fn batches_of(&self, dataset: &Dataset) -> Result<Vec<(Batch, Looked)>> {
+    pub(super) async fn batches_of(&self, dataset: &Dataset) -> Result<Vec<(Batch, Looked)>> {
         let (all, _) = Batch::all(&review::folder(&self.config))?;
         let mut known = Vec::new();
         for batch in all.into_iter().filter(|batch| batch.dataset() == dataset.address) {

@@ -143,11 +143,11 @@ impl Session {
                 refuse(format!("it cannot be told whether it was due: {}; mend its line first", why.join("; ")))
             }
             (Standing::Due, Some(Disposition::Destroy), Some(facts)) if word.on > facts.due => {
-                let item = Item { then: Disposition::Destroy, deciding: facts.clone(), record, approval: None };
+                let item = Item { then: Disposition::Destroy, deciding: facts.clone(), record, approval: None, erasure: None };
                 self.through_the_door(&address, &dataset, item, word).await
             }
             (Standing::Due, Some(Disposition::Review), Some(facts)) if word.on > facts.due => {
-                let item = Item { then: Disposition::Review, deciding: facts.clone(), record, approval: None };
+                let item = Item { then: Disposition::Review, deciding: facts.clone(), record, approval: None, erasure: None };
                 match self.approved(&dataset, &assessor, &item).await? {
                     Some(item) => self.through_the_door(&address, &dataset, item, word).await,
                     None => refuse(format!(

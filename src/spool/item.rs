@@ -1,7 +1,7 @@
 //! One item of a plan as bytes.
 //!
 //! ```text
-//! item      disposition u8 (16 more: behind it, as a varint, which of the plan's approvals) | rule, event: varint | event date, due: date | key | class value, subject, fingerprint: bytes | size: varint
+//! item      disposition u8 (16 more: behind it, as a varint, which of the plan's approvals; 32 more: behind that, the entry that decided the erasure) | rule, event: varint | event date, due: date | key | class value, subject, fingerprint: bytes | size: varint
 //!           | number of readings u8 | readings
 //! key       varint: how many bytes are those of the key before it; then the others, as bytes
 //! bytes     varint: 0 for nothing, otherwise the length and one more; then the bytes
@@ -27,6 +27,9 @@ const DISPOSITIONS: [Disposition; 4] = Disposition::ALL;
 /// Added to the disposition of an item that people approved.
 const APPROVED: u8 = 16;
 
+/// Added to that of an item whose erasure was decided.
+const ERASED: u8 = 32;
+
 /// The lists of a plan that its items refer to: rules, events, approvals.
 pub(super) type Lists<'a> = (&'a [(ClassId, Arc<str>)], &'a [EventName], &'a [Arc<Approval>]);
 
@@ -38,24 +41,20 @@ pub(super) struct Coder {
 }
 
 impl Coder {
-    /// Appends an item; `rule`, `event` and `approval` are positions in the plan's lists.
+    /// Appends an item; `rule`, `event` and `approval` are positions in the plan's lists, `erasure` an entry of the log.
     pub(super) fn encode(
         &mut self,
         out: &mut Vec<u8>,
         record: &Record,
         then: Disposition,
         deciding: &Deciding,
-        (rule, event, approval): (u32, u32, Option<u32>),
+        (rule, event, approval, erasure): (u32, u32, Option<u32>, Option<u64>),
     ) {
         let then = DISPOSITIONS.iter().position(|known| *known == then).unwrap_or(0);
         let then = u8::try_from(then).unwrap_or(0);
-        match approval {
-            Some(approval) => {
-                out.push(then + APPROVED);
-                encode_number(out, u64::from(approval));
-            }
-            None => out.push(then),
-        }
+        out.push(then + approval.map_or(0, |_| APPROVED) + erasure.map_or(0, |_| ERASED));
+        approval.into_iter().for_each(|approval| encode_number(out, u64::from(approval)));
+        erasure.into_iter().for_each(|entry| encode_number(out, entry));
         encode_number(out, u64::from(rule));
         encode_number(out, u64::from(event));
         encode_date(out, deciding.event_date);
@@ -80,11 +79,12 @@ impl Coder {
     pub(super) fn decode(&mut self, bytes: &[u8], (rules, events, approvals): Lists<'_>) -> Option<Item> {
         let mut bytes = Bytes(bytes);
         let then = bytes.array::<1>()?[0];
-        let approval = match then {
-            0..APPROVED => None,
+        let approval = match then & APPROVED {
+            0 => None,
             _ => Some(Arc::clone(approvals.get(usize::try_from(bytes.number()?).ok()?)?)),
         };
-        let then = *DISPOSITIONS.get(usize::from(then % APPROVED))?;
+        let erasure = if then & ERASED == 0 { None } else { Some(bytes.number()?) };
+        let then = *DISPOSITIONS.get(usize::from(then & !(APPROVED | ERASED)))?;
         let (class, schedule) = rules.get(usize::try_from(bytes.number()?).ok()?)?;
         let event = events.get(usize::try_from(bytes.number()?).ok()?)?;
         let (event_date, due) = (bytes.date()?, bytes.date()?);
@@ -103,6 +103,7 @@ impl Coder {
             then,
             deciding,
             approval,
+            erasure,
         })
     }
 }

@@ -221,6 +221,7 @@ impl Certificate {
                 "review-refused" => format!("refused the records of the review batch {}, which are kept", line.plan),
                 "review-extended" => format!("extended the keeping of the review batch {}", line.plan),
                 "review-withdrawn" => format!("took back what was decided about the review batch {}", line.plan),
+                "erasure-decided" => format!("decided on the request for erasure {}, because of which records went", line.plan),
                 other => format!("{other} {}", line.plan),
             };
             out.push_str(&format!(
