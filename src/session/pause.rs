@@ -3,7 +3,7 @@
 //! A pause is an entry of the log first and holds across restarts, for the service and for `run` alike. A run under way finishes the records in hand
 //! and stops.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use serde_json::json;
@@ -38,6 +38,7 @@ impl Session {
 
     /// Pauses a store, or everything.
     pub async fn pause(&self, store: Option<&str>, reason: &str, person: &str) -> Result<()> {
+        let _one_at_a_time = self.shared.pausing.lock().await;
         known(&self.config, store)?;
         if reason.trim().is_empty() {
             return Err(Error::new(Kind::Usage, "a pause needs a reason: write --reason TEXT"));
@@ -53,6 +54,7 @@ impl Session {
 
     /// Lifts the pause of a store, or every pause.
     pub async fn resume(&self, store: Option<&str>, person: &str) -> Result<()> {
+        let _one_at_a_time = self.shared.pausing.lock().await;
         let pauses = self.pauses();
         let refuse = |text: String| Err(Error::new(Kind::Usage, text));
         match store {
@@ -70,13 +72,18 @@ impl Session {
         self.load_pauses().await
     }
 
-    /// The brake of a dataset's runs; one that was pulled by a pause does not outlast it.
+    /// The brake of a dataset's runs: pulled while a pause is in force, also one that came before the first run of this process; one that was pulled by a
+    /// pause does not outlast it.
     pub(super) fn brake(&self, dataset: &Dataset) -> Brake {
         let name = dataset.store.name();
         let mut brakes = self.shared.brakes.lock().unwrap_or_else(PoisonError::into_inner);
         let brake = brakes.entry(name.to_owned()).or_default();
-        if brake.load(Ordering::Relaxed) && self.paused(name).is_none() {
-            *brake = Arc::new(AtomicBool::new(false));
+        // Asked under the lock: whoever pauses has said so before he comes to pull what is there.
+        let paused = self.paused(name).is_some();
+        if paused {
+            brake.store(true, Ordering::Relaxed);
+        } else if brake.load(Ordering::Relaxed) {
+            *brake = Arc::default();
         }
         Brake { signal: Arc::clone(&self.stop), pause: Arc::clone(brake) }
     }

@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     /// Whether nobody watches: the service.
     pub(super) unattended: bool,
     pub(super) pauses: RwLock<Vec<Pause>>,
+    /// Held by who pauses or resumes: what one has read of the register must not replace what another has read after it.
+    pub(super) pausing: tokio::sync::Mutex<()>,
     pub(super) brakes: Mutex<HashMap<String, Arc<AtomicBool>>>,
     /// What the runs have in the hands of stores.
     pub(crate) hands: Hands,
@@ -63,6 +65,7 @@ impl Shared {
             look: Mutex::new(look),
             unattended,
             pauses: RwLock::default(),
+            pausing: tokio::sync::Mutex::default(),
             brakes: Mutex::default(),
             hands: Hands::default(),
             holding: tokio::sync::Mutex::default(),

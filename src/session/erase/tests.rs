@@ -110,6 +110,20 @@ async fn whatever_changed_since_it_was_decided_is_kept() {
 }
 
 #[tokio::test]
+async fn a_pause_that_comes_after_the_decision_is_obeyed_by_the_first_run_of_the_process() {
+    let (folder, session) = office().await;
+    let (seen, erasure) = decided(&session).await;
+    session.pause(Some("store"), "repair", "somebody").await.unwrap();
+    let cases: Vec<&Case> = seen.cases.iter().collect();
+    let spent = carry_out(&session, &erasure, &cases).await;
+    assert_eq!((spent.counts.destroyed, spent.stopped), (0, Some(crate::dispose::Stop::Paused)));
+    assert_eq!(sql(folder.path(), "SELECT id FROM people").await.len(), 6);
+    session.resume(Some("store"), "somebody").await.unwrap();
+    assert_eq!(carry_out(&session, &erasure, &cases).await.counts.destroyed, 6, "a pause that was lifted holds nothing back");
+    session.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_plan_that_names_a_decision_destroys_nothing_early_without_the_leave_for_just_that_record() {
     let (folder, session) = office().await;
     let (seen, erasure) = decided(&session).await;
