@@ -11,7 +11,7 @@
 //! | something cannot be told, or its dataset was not seen completely | refuse: doubt keeps |
 //! | due | what a run would do; what waits for people goes if the class says destroy, and waits otherwise |
 //! | not due, every class says destroy, now and before an edit that is not old enough | destroy |
-//! | not due, its period has not begun | refuse: what it is about still goes on |
+//! | not due, its period has not begun, now or before an edit that is not old enough | refuse: what it is about still goes on |
 //! | not due otherwise | what the most careful class says: refuse, or restrict, which is a hold on the record |
 //! | only people can destroy it | wait, when it is due; else refuse |
 //!
@@ -183,23 +183,35 @@ pub fn decide(verdict: &Verdict, says: &[Says], seen: Seen) -> Decided {
         (true, ..) => refuse(Ground::Flag, "its period is over, and its class does not say that it is destroyed".into()),
         (false, _, Answer::Destroy) if may_go(verdict) => decided(Decision::Destroy, Ground::Class, by_class(says, answer, verdict)),
         (false, _, Answer::Destroy) => {
-            refuse(Ground::NotBegun, format!("its period has not begun, so what it is about goes on: {}", reasons(verdict)))
+            let now = || (Ground::NotBegun, format!("its period has not begun, so what it is about goes on: {}", reasons(verdict)));
+            let (ground, why) = not_begun_before(verdict).unwrap_or_else(now);
+            refuse(ground, why)
         }
         (false, _, Answer::Refuse) => refuse(Ground::Class, by_class(says, answer, verdict)),
         (false, _, Answer::Restrict) => decided(Decision::Restrict, Ground::Class, by_class(says, answer, verdict)),
     }
 }
 
-/// Whether a record that nothing protects has facts by which it can be destroyed early: a period that runs, and has an end.
+/// Whether a record that nothing protects has facts by which it can be destroyed early: a period that runs, and has an end, and ran before an edit as well.
 fn may_go(verdict: &Verdict) -> bool {
-    matches!(verdict.standing, Standing::Due | Standing::Waiting | Standing::NotYetDue) && verdict.deciding.is_some()
+    let runs = matches!(verdict.standing, Standing::Due | Standing::Waiting | Standing::NotYetDue) && verdict.deciding.is_some();
+    runs && verdict.not_begun_before.is_none()
+}
+
+/// What kept a record before an edit that is not old enough, although its classes said destroy: an edit by which a period begins with another event lets
+/// nothing go at once, as one by which it is shorter does not.
+fn not_begun_before(verdict: &Verdict) -> Option<(Ground, String)> {
+    let (until, standing, reason) = &**verdict.not_begun_before.as_ref()?;
+    let ground = if *standing == Standing::Undetermined { Ground::Doubt } else { Ground::NotBegun };
+    Some((ground, format!("before an edit that counts from {until:.0} on, {}", reason.without_values())))
 }
 
 /// Why a record whose destruction was decided before it is due must be kept, by a verdict of this moment; nothing when it may go. Asked by the one door,
 /// which has leave for just this record.
 pub fn why_not_erased(verdict: &Verdict) -> Option<Kept> {
     if matches!(verdict.standing, Standing::Held | Standing::Undetermined) || !may_go(verdict) {
-        return why_kept(verdict).or_else(|| Some(Kept::NotDue(reasons(verdict))));
+        let before = not_begun_before(verdict).map(|(_, why)| why);
+        return why_kept(verdict).or_else(|| Some(Kept::NotDue(before.unwrap_or_else(|| reasons(verdict)))));
     }
     (verdict.on_erasure != Answer::Destroy)
         .then(|| Kept::NotApproved("its classes do not say that it is destroyed when a person asks for erasure".into()))

@@ -38,6 +38,9 @@ pub struct Verdict {
     /// What a request for erasure is answered as far as the classes go, whatever the standing is: the most careful of their answers, and of those that
     /// they gave before an edit that is not old enough.
     pub on_erasure: Answer,
+    /// Why a request for erasure would have been refused before an edit that is not old enough, and when it is, though its classes said destroy then as
+    /// well: the period had not begun, or that could not be told.
+    pub not_begun_before: Option<Box<(jiff::Timestamp, Standing, Reason)>>,
     /// The facts that decided, of the class that keeps the record longest.
     pub deciding: Option<Deciding>,
     /// The day after which the record's presence is (or will be) overdue, and whether it is past.
@@ -188,7 +191,7 @@ pub fn judge<'r>(rules: &[RuleToday], reading: impl Fn(&EventName) -> Option<&'r
     if standing == Standing::Due && then.is_none() {
         standing = Standing::Undetermined;
     }
-    Verdict { standing, then, on_approval, on_erasure, deciding, ceiling, reasons }
+    Verdict { standing, then, on_approval, on_erasure, not_begun_before: None, deciding, ceiling, reasons }
 }
 
 fn judge_class<'r>(rule: &Rule, today: Date, reading: &impl Fn(&EventName) -> Option<&'r Reading>) -> (Standing, Reason, Option<Date>) {
@@ -254,6 +257,13 @@ impl Verdict {
     ) -> Self {
         let answered = rules.map_or(Some(Answer::Refuse), |rules| rules.iter().map(|one| one.rule.class.answer()).max());
         self.on_erasure = self.on_erasure.max(answered.unwrap_or(Answer::Destroy));
+        if self.on_erasure == Answer::Destroy {
+            let without_period = |one: &RuleToday| match judge_class(&one.rule, one.today, &reading) {
+                (_, Reason::Over(_) | Reason::Running(_), _) => None,
+                (standing, reason, _) => Some(Box::new((until, standing, reason))),
+            };
+            self.not_begun_before = self.not_begun_before.or_else(|| rules.unwrap_or_default().iter().find_map(without_period));
+        }
         if !matches!(self.standing, Standing::Due | Standing::Waiting) {
             return self;
         }
@@ -287,6 +297,7 @@ impl Verdict {
         }
         self.standing = self.standing.max_keeping(other.standing);
         self.on_erasure = self.on_erasure.max(other.on_erasure);
+        self.not_begun_before = self.not_begun_before.or(other.not_begun_before);
         self.then = match (self.standing, self.then, other.then) {
             (Standing::Due, Some(one), Some(two)) => Some(more_careful(one, two)),
             _ => None,

@@ -177,6 +177,43 @@ async fn an_edit_that_newly_says_destroy_waits_as_a_shorter_period_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_edit_by_which_a_period_begins_earlier_lets_nothing_go_before_it_is_old_enough() {
+    // Until the edit the period begins with a day that has not come, and what it is about goes on; after it, with one that is past.
+    let (young, rows) = (ago(100), [1, 2]);
+    let one = Asked::new(Place::Sqlite).await;
+    one.office.sql("ALTER TABLE people ADD COLUMN ended_on DATE").await;
+    one.edit("retentiond.yaml", "made: made_on", "made: made_on, ended: ended_on");
+    let file = one.office.path("schedule.yaml");
+    let schedule = std::fs::read_to_string(&file).unwrap();
+    let of_ended = schedule.replace("keep: 6 years, after: made, then: destroy, on-erasure: destroy", "keep: 6 years, after: ended, then: destroy, on-erasure: destroy");
+    assert_ne!(schedule, of_ended);
+    std::fs::write(&file, of_ended).unwrap();
+    for id in rows {
+        one.put(&[(id, "consent", "p-eleven", &young)]).await;
+    }
+    // Of the one nobody can tell when it ended.
+    one.office.sql("UPDATE people SET ended_on = '2999-01-01' WHERE id = 2").await;
+    one.office.must(1, &["run"]);
+    let (shown, _) = one.shown("p-eleven", 1);
+    assert_eq!(decision(&shown, "store/people:1"), ("refuse", "not-begun"));
+    assert_eq!(decision(&shown, "store/people:2"), ("refuse", "doubt"));
+    std::fs::write(&file, schedule).unwrap();
+    let (shown, _) = one.shown("p-eleven", 1);
+    assert_eq!(decision(&shown, "store/people:1"), ("refuse", "not-begun"), "{shown:?}");
+    assert_eq!(decision(&shown, "store/people:2"), ("refuse", "doubt"), "{shown:?}");
+    assert!(shown[0]["why"].as_str().unwrap().contains("before an edit that counts from"), "{shown:?}");
+    one.confirm("p-eleven", &one.id("p-eleven"), 1);
+    assert_eq!(one.office.sql("SELECT CAST(id AS TEXT) FROM people").await.len(), 2);
+    // A person confirms the edit, and it counts.
+    let said = one.office.must(2, &["schedule", "confirm", "0000000000000000"]);
+    let edit = said.split("what is in force now is ").nth(1).unwrap()[..16].to_owned();
+    one.office.must(0, &["schedule", "confirm", &edit]);
+    one.confirm("p-eleven", &one.id("p-eleven"), 0);
+    assert!(one.office.sql("SELECT CAST(id AS TEXT) FROM people").await.is_empty());
+    one.in_order();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_a_class_asks_for_two_people_two_confirm_with_accounts_of_their_own() {
     if text(&std::process::Command::new("id").arg("-u").output().unwrap()).trim() != "0" {
         println!("skipped: only root can act for others");
