@@ -61,6 +61,9 @@ pub struct Head {
     /// An entry of the log that is not younger than that; `None`: not known.
     #[serde(default)]
     pub entry: Option<u64>,
+    /// Which log that is; `None`: not known.
+    #[serde(default)]
+    pub log: Option<String>,
     /// How many there are.
     pub records: u64,
 }
@@ -365,6 +368,7 @@ mod tests {
             year: 2026,
             at: "2026-11-22T00:00:00Z".into(),
             entry: None,
+            log: None,
             records: 0,
         }
     }

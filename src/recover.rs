@@ -323,7 +323,9 @@ fn recovered(open: &OpenIntent, name: &str, look: Look, item: Option<&Item>) -> 
     let mut body = json!({
         "run": open.run, "intent": open.entry, "store": open.store, "dataset": open.dataset, "act": open.act, "record": name, "found": look.word(), "by": BY,
     });
-    if let Some(item) = item {
+    // By which schedule it was announced, and what people approved or decided, stands in the log before when the intent was carried over from there: the
+    // numbers of those entries are those of others here. As of a record whose plan was lost, the entry then says only what was found.
+    if let Some(item) = item.filter(|_| !open.carried) {
         body["class"] = json!(item.deciding.class.as_str());
         body["size"] = json!(item.record.size);
         body["schedule"] = json!(&*item.deciding.schedule);
@@ -334,8 +336,7 @@ fn recovered(open: &OpenIntent, name: &str, look: Look, item: Option<&Item>) -> 
             body["batch"] = json!(approval.batch);
             body["approval"] = json!(approval.entries);
         }
-        // An intent that was carried over from an older log has left its decision there.
-        if let Some(entry) = item.erasure.filter(|entry| *entry < open.entry) {
+        if let Some(entry) = item.erasure {
             body["erasure"] = json!(entry);
         }
     }

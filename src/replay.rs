@@ -6,7 +6,7 @@
 //!
 //! - `schedule`: the pieces make a text with the SHA-256 that they name, and it is a schedule. From here on it is in force, in place of the one before
 //!   with its id.
-//! - `run-started`: each rule is a class of a schedule in force; `today` is not ahead of the entry's own time; a plan that is allowed was refused before.
+//! - `run-started`: each rule is a class of a schedule in force, unless it was carried over from the log before; `today` is not ahead of the entry's own time; a plan that is allowed was refused before.
 //! - outcomes and `flagged`: the schedule was in force when the run began; the class is in it, its period starts with that event, and from that date it
 //!   ends on the day that the entry says; that day was over in the schedule's zone, on the run's `today` and when the entry was written; the class, and every class that
 //!   the run says applies, allows what was done.
@@ -337,7 +337,10 @@ impl Replay {
             recovery: entry.str("reason") == Some("recovery"),
         };
         self.runs.insert(id.to_owned(), run);
-        for rule in &rules {
+        // One that was carried over began by schedules, and a plan, that stand in the log before. Nothing but that comes before the first schedule, and
+        // what recovery says of its records names no rule.
+        let carried = entry.u64("carried_from").is_some() && self.known.is_empty();
+        for rule in rules.iter().filter(|_| !carried) {
             let [class_id, schedule] = rule;
             if !self.in_force.values().any(|known| known == schedule) {
                 return wrong(format!("a rule of the schedule {schedule}"), "no schedule in force has this sha256");
@@ -352,7 +355,7 @@ impl Replay {
         {
             return wrong(format!("today is {day}"), format!("it was {written} in {zone}"));
         }
-        if entry.str("plan").is_some() { self.refused_before(entry) } else { Ok(()) }
+        if entry.str("plan").is_some() && !carried { self.refused_before(entry) } else { Ok(()) }
     }
 
     fn refused_before(&self, entry: &Entry) -> Checked {

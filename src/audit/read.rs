@@ -58,6 +58,11 @@ impl Reader {
         self
     }
 
+    /// Names this log among all others: the SHA-256 of its first entry, which is never archived. One that follows another begins with an entry of its own.
+    pub fn identity(&self) -> Result<Option<String>> {
+        Ok(self.get(0)?.map(|first| error::hex(&<sha2::Sha256 as sha2::Digest>::digest(first))))
+    }
+
     /// The log's folder.
     pub(super) fn folder(&self) -> &Path {
         &self.folder

@@ -5,7 +5,7 @@
 //! the log again and has the same register, but for one thing that the log must not know: [`HoldNames`], the plain names of what people placed holds
 //! on. Holds protect without them; only people then see pseudonyms. Of records that nobody named it never holds the key.
 //!
-//! `applied` is the number of log entries that the register reflects. On opening, the entries after it are projected; this is also how a crash is
+//! `applied` is the number of log entries that the register reflects, and `log` names the log: one of another log is made anew. On opening, the entries after it are projected; this is also how a crash is
 //! noticed: an intent without an outcome for each of its records is an [`OpenIntent`], and `applied` stays before it until recovery has written
 //! what became of the records. A crash between the log and the register loses nothing, because the log is read again from `applied`, and
 //! projecting an entry twice changes nothing.
@@ -192,6 +192,17 @@ impl Register {
     /// How many entries of the log are reflected.
     pub async fn applied(&self) -> Result<u64> {
         Ok(self.state("applied").await?.and_then(|value| value.parse().ok()).unwrap_or(0))
+    }
+
+    /// The identity of the log that it reflects.
+    async fn log(&self) -> Result<Option<String>> {
+        self.state("log").await
+    }
+
+    /// Says which log it reflects.
+    async fn set_log(&self, identity: &str) -> Result<()> {
+        let query = sqlx::query("INSERT OR REPLACE INTO state VALUES ('log', ?)").bind(identity);
+        query.execute(&self.pool).await.map(drop).map_err(fail(&self.path))
     }
 
     /// Says that the register reflects the first `entries` of the log and that no intent among them is open.

@@ -27,6 +27,8 @@ pub struct OpenIntent {
     pub mark: String,
     /// What was intended.
     pub act: Act,
+    /// Whether it was announced in the log before this one: what its records rest on stands there.
+    pub carried: bool,
     /// Pseudonyms of the records without outcome.
     pub records: HashSet<String>,
 }
@@ -61,10 +63,15 @@ impl Register {
     pub async fn project(&self, log: &Path) -> Result<Projected> {
         let mut from = self.applied().await?;
         let reader = Reader::open(log)?;
-        if from > 0 && reader.get(from - 1)?.is_none() {
+        let (this, known) = (reader.identity()?, self.log().await?);
+        // By the number alone a register that was put back would pass for one of a log that followed, and lack holds that were placed there.
+        if (from > 0 || known.is_some()) && known != this || from > 0 && reader.get(from - 1)?.is_none() {
             // Another log, or an older copy: what the register reflects is not this log's.
             self.forget().await?;
             from = 0;
+        }
+        if let Some(this) = this.filter(|_| from == 0) {
+            self.set_log(&this).await?;
         }
         let mut walk = Walk { entries: from, open: BTreeMap::new(), unfinished: BTreeMap::new() };
         let mut chunk: Vec<Entry> = Vec::with_capacity(CHUNK);
@@ -227,7 +234,8 @@ impl Walk {
                 let records = records.filter_map(|record| record.as_str().map(str::to_owned)).collect();
                 let run = need("run")?;
                 let mark = self.unfinished.get(&run).map(|begun| begun.mark.clone()).unwrap_or_default();
-                let open = OpenIntent { entry: entry.n, run, store: need("store")?, dataset: need("dataset")?, mark, act, records };
+                let carried = entry.u64("carried_from").is_some();
+                let open = OpenIntent { entry: entry.n, run, store: need("store")?, dataset: need("dataset")?, mark, act, carried, records };
                 self.open.insert(entry.n, open);
             }
             EntryKind::Destroyed

@@ -5,6 +5,8 @@
 //! log: what went through this program since the inventory is not lost either. Then `lost` goes into the log, with how many and which, and only then
 //! the new inventory takes the place of the old one.
 //!
+//! What went before the log was begun anew stands in the log before. Of what is missing then nobody is accused either.
+//!
 //! When a year begins, what went under names of the new year cannot be told by the names of an inventory of the old one. Of so many records that are
 //! missing nobody is accused; a person is told.
 
@@ -42,6 +44,7 @@ pub(super) struct Taking {
     scope: String,
     at: String,
     entry: u64,
+    log: Option<String>,
     /// The key by which the new inventory names them.
     epoch: Arc<EpochKey>,
     names: Sorter,
@@ -75,8 +78,9 @@ impl Session {
         }
         let names = Sorter::new(&folder);
         let at = format!("{:.3}", self.now);
-        let entry = Reader::open(&self.log_folder())?.published()?;
-        Ok(Some(Taking { path, scope: scope.clone(), at, entry, epoch: Arc::clone(&self.epoch), names, before, begun, failed: None }))
+        let reader = Reader::open(&self.log_folder())?;
+        let (entry, log) = (reader.published()?, reader.identity()?);
+        Ok(Some(Taking { path, scope: scope.clone(), at, entry, log, epoch: Arc::clone(&self.epoch), names, before, begun, failed: None }))
     }
 
     fn log_folder(&self) -> PathBuf {
@@ -87,10 +91,18 @@ impl Session {
     pub(super) async fn keep_inventory(&self, run: &Run, taking: Taking, mark: &str, ran: &mut Ran) -> Result<()> {
         let dataset = run.dataset();
         let fail = |error| Error::with_source(Kind::Io, format!("{}: the inventory cannot be taken", dataset.address), error);
-        let Taking { path, scope, at, entry, epoch, names, before, begun, failed } = taking;
+        let Taking { path, scope, at, entry, log, epoch, names, before, begun, failed } = taking;
         failed.map_or(Ok(()), |error| Err(fail(error)))?;
-        let head =
-            Head { scope, place: dataset.store.place(), mark: mark.to_owned(), year: epoch.year(), at, entry: Some(entry), records: 0 };
+        let head = Head {
+            scope,
+            place: dataset.store.place(),
+            mark: mark.to_owned(),
+            year: epoch.year(),
+            at,
+            entry: Some(entry),
+            log: log.clone(),
+            records: 0,
+        };
         let folder = path.parent().map_or_else(|| self.config.state.clone(), PathBuf::from);
         let prepared = {
             let path = path.clone();
@@ -116,6 +128,7 @@ impl Session {
         }
         let (today, since) = (day(Today::Now(self.now).date_in(&dataset.zone())), inventory.head.at.clone());
         let taken = inventory.head.entry;
+        let followed = inventory.head.log.is_some() && inventory.head.log != log;
         let (named_by, old) = renamed.map_or_else(|| (Arc::clone(&epoch), None), |(key, old)| (key, Some(old)));
         let spare = folder.clone();
         let (prepared, candidates, suspects, gone, new) = apart(move || {
@@ -136,7 +149,10 @@ impl Session {
                     let spent = Gone { log: self.log_folder(), since: taken, dataset: Arc::clone(dataset), key: Arc::clone(&named_by) };
                     let unknown;
                     (lost, unknown) = apart(move || spent.apart_from(absent(&folder, candidates, there)?)).await?;
-                    if (1..=unknown).contains(&lost.0) {
+                    if followed && lost.0 > 0 {
+                        ran.findings.push(Finding::warning(&dataset.address, before_the_log(lost.0, &since)));
+                        lost = (0, Vec::new());
+                    } else if (1..=unknown).contains(&lost.0) {
                         ran.findings.push(Finding::warning(&dataset.address, cannot_be_told(lost.0, unknown)));
                         lost = (0, Vec::new());
                     }
@@ -253,6 +269,13 @@ impl Gone {
         missing(absent, ours.finish().map_err(unreadable)?, &mut tell).map_err(unreadable)?;
         Ok((lost, unknown))
     }
+}
+
+fn before_the_log(missing: u64, since: &str) -> String {
+    format!(
+        "{missing} records are missing that were there at {since}, and the log was begun anew since then: what went through this program before that stands in \
+         the log that was set aside, so it cannot be told whether any was lost"
+    )
 }
 
 fn cannot_be_told(missing: u64, unknown: u64) -> String {

@@ -226,6 +226,7 @@ fn an_interrupted_run_is_settled_in_the_log_that_follows() {
         "each record that went has its outcome in one of the two logs"
     );
     estate.verify();
+    estate.expect(0, &["audit", "replay"]);
 }
 
 #[test]

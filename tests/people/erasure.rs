@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 
 use crate::asked::{Asked, Row, ago};
 use crate::evidence::{outsider, write_log};
@@ -211,6 +212,110 @@ async fn an_edit_by_which_a_period_begins_earlier_lets_nothing_go_before_it_is_o
     one.confirm("p-eleven", &one.id("p-eleven"), 0);
     assert!(one.office.sql("SELECT CAST(id AS TEXT) FROM people").await.is_empty());
     one.in_order();
+}
+
+/// Sets the log aside and begins another.
+fn begin_anew(one: &Asked) {
+    std::fs::remove_file(one.office.path("state/keys/log.key")).unwrap();
+    one.office.must(0, &["audit", "begin-anew", "--reason", "lost", "--yes"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_went_on_a_request_before_the_log_was_begun_anew_is_not_lost() {
+    let (young, other) = (ago(100), ago(90));
+    let rows: [Row<'_>; 2] = [(1, "consent", "p-eleven", &young), (2, "consent", "p-twelve", &other)];
+    let one = Asked::new(Place::Sqlite).await;
+    one.edit("retentiond.yaml", "subject: who", "subject: who, inventory: on");
+    one.put(&rows).await;
+    one.office.must(0, &["run"]);
+    one.confirm("p-eleven", &one.id("p-eleven"), 0);
+    begin_anew(&one);
+    let said = one.office.must(1, &["run"]);
+    assert!(said.contains("1 records are missing") && said.contains("the log was begun anew since then"), "{said}");
+    assert!(one.entries("lost").is_empty(), "{:?}", one.entries("lost"));
+    one.office.must(0, &["run"]);
+    one.office.sql("DELETE FROM people WHERE id = 2").await;
+    one.office.must(1, &["run"]);
+    assert_eq!(one.entries("lost")[0]["count"], 1, "what nobody decided about is missed");
+    one.in_order();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_register_of_the_log_before_that_is_put_back_hides_no_hold() {
+    let old = ago(500);
+    let rows: [Row<'_>; 1] = [(1, "short", "p-eleven", &old)];
+    let one = Asked::new(Place::Sqlite).await;
+    for n in 0..40 {
+        let matter = format!("M{n}");
+        one.office.must(0, &["hold", "place", "--kind", "litigation", "--subject", "p-other", "--reason", "a claim", "--matter", &matter]);
+        one.office.must(0, &["hold", "release", "--matter", &matter, "--reason", "settled"]);
+    }
+    let files = || std::fs::read_dir(one.office.path("state")).unwrap().map(|file| file.unwrap().path());
+    let of_register = |path: &std::path::PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("register.db");
+    let kept: Vec<_> = files().filter(of_register).map(|path| (std::fs::read(&path).unwrap(), path)).collect();
+    begin_anew(&one);
+    one.put(&rows).await;
+    one.office.must(0, &["hold", "place", "--kind", "litigation", "--subject", "p-eleven", "--reason", "a claim", "--matter", "N"]);
+    for _ in 0..40 {
+        // The log is as long as the one before.
+        one.office.must(0, &["pause", "store", "--reason", "repair"]);
+        one.office.must(0, &["resume", "store"]);
+    }
+    files().filter(of_register).for_each(|path| std::fs::remove_file(path).unwrap());
+    kept.into_iter().for_each(|(bytes, path)| std::fs::write(path, bytes).unwrap());
+    one.office.must(0, &["run"]);
+    assert_eq!(one.there(&rows).await.len(), 1, "the hold protects it");
+    assert_eq!(one.office.holds().len(), 1);
+    one.in_order();
+}
+
+/// Begins what is to be done, and kills it once it has announced what goes and nothing has gone.
+async fn killed_at_the_intent(one: &Asked, words: &[&str]) {
+    let url = format!("sqlite://{}", one.office.path("office.db").display());
+    let mut lock = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap();
+    let before = one.entries("intent").len();
+    let mut child = one.office.command(words).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let began = Instant::now();
+    while one.entries("intent").len() == before {
+        assert!(child.try_wait().unwrap().is_none() && began.elapsed() < Duration::from_mins(1), "nothing is announced: {words:?}");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    sqlx::raw_sql("ROLLBACK").execute(&mut lock).await.unwrap();
+    lock.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_interrupted_is_settled_in_the_log_that_follows_without_what_stands_in_the_old_one() {
+    let (young, old) = (ago(100), ago(500));
+    for gone in [false, true] {
+        for class in ["consent", "looked-at"] {
+            let one = Asked::new(Place::Sqlite).await;
+            one.edit("schedule.yaml", "then: review }", "then: review, cooling-off: none }");
+            let day = if class == "consent" { &young } else { &old };
+            one.put(&[(1, class, "p-eleven", day)]).await;
+            if class == "consent" {
+                let id = one.id("p-eleven");
+                killed_at_the_intent(&one, &Asked::words("p-eleven", &id)).await;
+            } else {
+                one.office.must(0, &["run"]);
+                let listed = one.office.finish(&["--json", "review", "list"]);
+                let listed: Value = serde_json::from_str(String::from_utf8_lossy(&listed.stdout).lines().next().unwrap()).unwrap();
+                one.office.must(0, &["review", "approve", listed[0]["batch"].as_str().unwrap(), "--name", "Olive Oak"]);
+                killed_at_the_intent(&one, &["run"]).await;
+            }
+            if gone {
+                one.office.sql("DELETE FROM people").await;
+            }
+            begin_anew(&one);
+            one.office.finish(&["run"]);
+            let recovered = one.entries("recovered");
+            assert_eq!(recovered.len(), 1, "{class}");
+            assert_eq!(recovered[0]["found"], if gone { "gone" } else { "present" }, "{class}");
+            one.in_order();
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
