@@ -132,12 +132,13 @@ impl Session {
             formers: Arc::default(),
         };
         let projected = session.project().await?;
+        // Where somebody paused, recovery removes nothing either.
+        session.load_pauses().await?;
         // What recovery removes (what is left of records that are gone) is judged by what is in the log as in force, and by holds.
         session.write_down().await?;
         session.formers = Arc::new(formers(&session.config, Some(&session.register), now).await?);
         session.recovered.extend(session.settle_all(projected).await?);
         session.rename_holds().await?;
-        session.load_pauses().await?;
         Ok(session)
     }
 
@@ -191,8 +192,9 @@ impl Session {
     /// Commits entries that the register keeps something of, and lets it know. Nothing else may bring such entries into the log while runs are under
     /// way: the register must not claim to reflect an entry that it never saw.
     pub(crate) async fn tell(&self, kind: EntryKind, bodies: Vec<serde_json::Value>) -> Result<Committed> {
-        let token = self.shared.begin().await;
+        // Before anything is held back: what the log cannot hold is the fault of who asked for it, and ends nothing.
         let drafts = bodies.iter().map(|body| Draft::new(kind, body)).collect::<Result<Vec<_>>>()?;
+        let token = self.shared.begin().await;
         let committed = self.log.commit(drafts).await?;
         let entry = |(n, body): (u64, serde_json::Value)| Entry {
             n,

@@ -64,6 +64,26 @@ fn a_hold_placed_after_the_crash_keeps_what_is_left_of_the_record() {
     estate.check_tidy();
 }
 
+#[test]
+fn what_is_left_of_a_record_stays_while_its_store_is_paused() {
+    if let Some(why) = no_strace() {
+        return println!("skipped: {why}");
+    }
+    let (mut estate, companion) = with_remains();
+    let log = AuditLog::open(estate.state(), "crash-1").unwrap().log;
+    let body = serde_json::json!({"store": "media", "reason": "repair", "person": "somebody"});
+    log.commit_blocking(vec![Draft::new(Kind::Paused, &body).unwrap()]).unwrap();
+    drop(log);
+    for _ in 0..2 {
+        estate.finish(&["run", "media/nothing"]);
+        assert!(companion.exists(), "recovery removed something while the store was paused");
+    }
+    estate.finish(&["resume", "media"]);
+    estate.recover();
+    assert!(!companion.exists(), "the companion outlived its record, and nothing would ever remove it");
+    estate.check_done();
+}
+
 /// Gives every dataset a window that opens so many hours from now and is open for two.
 fn set_window(estate: &Estate, hours: i64) {
     let clock = |hours: i64| (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours)).strftime("%H:00");
