@@ -17,7 +17,7 @@ use crate::judge::{Bound, RuleToday, Standing, Verdict, judge};
 use crate::record::{Doubt, Reading, Record};
 use crate::register::Register;
 use crate::schedule::history::Former;
-use crate::schedule::{Answer, EventName, Rule};
+use crate::schedule::{Answer, ClassId, EventName, Rule};
 use crate::store::{Kept, Store};
 
 /// Comes to verdicts about the records of one dataset on one day.
@@ -215,10 +215,18 @@ impl Assessor {
     fn says<'r>(&self, dataset: &Dataset, record: &Record, rules: impl IntoIterator<Item = &'r Rule>) -> Vec<Says> {
         let says = |rule: Option<&Rule>, until| Says { rule: rule.cloned(), dataset: dataset.address.clone(), until };
         let mut all: Vec<Says> = rules.into_iter().map(|rule| says(Some(rule), None)).collect();
+        // Many edits may have brought the same words back: each is asked once, for as long as the last of them counts.
+        let mut before = |rule: Option<&Rule>, until| {
+            let same = |one: &&mut Says| one.until.is_some() && one.rule.as_ref().map(words_of) == rule.map(words_of);
+            match all.iter_mut().find(same) {
+                Some(one) => one.until = one.until.max(Some(until)),
+                None => all.push(says(rule, Some(until))),
+            }
+        };
         for former in self.formers.get(&dataset.address).into_iter().flatten() {
             match former.rules(record.class_value.as_deref()) {
-                Some(rules) => all.extend(rules.iter().map(|rule| says(Some(rule), Some(former.until)))),
-                None => all.push(says(None, Some(former.until))),
+                Some(rules) => rules.iter().for_each(|rule| before(Some(rule), former.until)),
+                None => before(None, former.until),
             }
         }
         all
@@ -383,6 +391,11 @@ impl Assessor {
             verdict.reasons.push(doubt);
         }
     }
+}
+
+/// What tells one version of a class from all others.
+fn words_of(rule: &Rule) -> (&ClassId, &str) {
+    (&rule.class.id, &rule.schedule.sha256)
 }
 
 fn unnamed_event() -> EventName {

@@ -235,7 +235,8 @@ impl Walk {
                 let run = need("run")?;
                 let mark = self.unfinished.get(&run).map(|begun| begun.mark.clone()).unwrap_or_default();
                 let carried = entry.u64("carried_from").is_some();
-                let open = OpenIntent { entry: entry.n, run, store: need("store")?, dataset: need("dataset")?, mark, act, carried, records };
+                let open =
+                    OpenIntent { entry: entry.n, run, store: need("store")?, dataset: need("dataset")?, mark, act, carried, records };
                 self.open.insert(entry.n, open);
             }
             EntryKind::Destroyed

@@ -186,7 +186,10 @@ async fn an_edit_by_which_a_period_begins_earlier_lets_nothing_go_before_it_is_o
     one.edit("retentiond.yaml", "made: made_on", "made: made_on, ended: ended_on");
     let file = one.office.path("schedule.yaml");
     let schedule = std::fs::read_to_string(&file).unwrap();
-    let of_ended = schedule.replace("keep: 6 years, after: made, then: destroy, on-erasure: destroy", "keep: 6 years, after: ended, then: destroy, on-erasure: destroy");
+    let of_ended = schedule.replace(
+        "keep: 6 years, after: made, then: destroy, on-erasure: destroy",
+        "keep: 6 years, after: ended, then: destroy, on-erasure: destroy",
+    );
     assert_ne!(schedule, of_ended);
     std::fs::write(&file, of_ended).unwrap();
     for id in rows {
@@ -211,6 +214,36 @@ async fn an_edit_by_which_a_period_begins_earlier_lets_nothing_go_before_it_is_o
     one.office.must(0, &["schedule", "confirm", &edit]);
     one.confirm("p-eleven", &one.id("p-eleven"), 0);
     assert!(one.office.sql("SELECT CAST(id AS TEXT) FROM people").await.is_empty());
+    one.in_order();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_often_schedule_and_classes_were_edited_each_version_is_asked_once() {
+    let young = ago(100);
+    let one = Asked::new(Place::Sqlite).await;
+    one.put(&[(1, "consent", "p-eleven", &young)]).await;
+    one.office.must(0, &["run"]);
+    let (asked, other) = ("consent: { keep: 6 years,", "consent: { keep: 7 years,");
+    let (map, longer) = ("consent: consent, ", "consent: [ consent, claim ], ");
+    for _ in 0..3 {
+        one.edit("schedule.yaml", asked, other);
+        one.office.must(0, &["check"]);
+        one.office.must(0, &["run"]);
+        one.edit("schedule.yaml", other, asked);
+        one.office.must(0, &["run"]);
+        one.edit("retentiond.yaml", map, longer);
+        one.office.must(0, &["run"]);
+        one.edit("retentiond.yaml", longer, map);
+        one.office.must(0, &["run"]);
+    }
+    one.confirm("p-eleven", &one.id("p-eleven"), 0);
+    let rules = one.entries("erasure-decided")[0]["rules"].as_array().unwrap().clone();
+    let mut versions: Vec<String> =
+        rules.iter().map(|rule| format!("{} {} {}", rule["class"], rule["schedule"], rule["until"].is_string())).collect();
+    versions.sort();
+    versions.dedup();
+    assert_eq!(rules.len(), versions.len(), "{rules:?}");
+    assert_eq!(rules.len(), 5, "{rules:?}");
     one.in_order();
 }
 
