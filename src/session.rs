@@ -76,6 +76,8 @@ pub struct Session {
     pub(crate) holds: Arc<RwLock<Holds>>,
     /// What was in force before, for what became due only through an edit.
     formers: Arc<Formers>,
+    /// The last entry with a text that was in force when those were asked for.
+    texts: Option<u64>,
 }
 
 /// Numbers that grow while a run goes on, for people who watch.
@@ -130,12 +132,14 @@ impl Session {
             epoch,
             holds: Arc::default(),
             formers: Arc::default(),
+            texts: None,
         };
         let projected = session.project().await?;
         // Where somebody paused, recovery removes nothing either.
         session.load_pauses().await?;
         // What recovery removes (what is left of records that are gone) is judged by what is in the log as in force, and by holds.
         session.write_down().await?;
+        session.texts = session.register.last_text().await?;
         session.formers = Arc::new(formers(&session.config, Some(&session.register), now).await?);
         session.recovered.extend(session.settle_all(projected).await?);
         session.rename_holds().await?;
@@ -152,9 +156,11 @@ impl Session {
             epoch = anew.create_epoch(year)?;
             pseudonyms = Arc::new(anew);
         }
+        // First: what is written down meanwhile is noticed.
+        let texts = self.register.last_text().await?;
         let formers = Arc::new(formers(&config, Some(&self.register), now).await?);
         let new_year = epoch.year() != self.epoch.year();
-        let renewed = Self { now, pseudonyms, epoch, formers, ..self.configured(config) };
+        let renewed = Self { now, pseudonyms, epoch, formers, texts, ..self.configured(config) };
         if new_year {
             renewed.rename_holds().await?;
         }
@@ -176,6 +182,7 @@ impl Session {
             epoch: Arc::clone(&self.epoch),
             holds: Arc::clone(&self.holds),
             formers: Arc::clone(&self.formers),
+            texts: self.texts,
         }
     }
 

@@ -135,6 +135,12 @@ impl Register {
         Ok(all)
     }
 
+    /// The last entry with the text of a schedule or binding, or that withdraws one.
+    pub async fn last_text(&self) -> Result<Option<u64>> {
+        let row = sqlx::query("SELECT MAX(entry) FROM texts").fetch_one(&self.pool).await.map_err(fail(&self.path))?;
+        Ok(row.get::<Option<i64>, _>(0).and_then(|entry| u64::try_from(entry).ok()))
+    }
+
     /// SHA-256 of each schedule and binding that stands in the log as in force, by kind and id.
     pub async fn in_force(&self) -> Result<BTreeMap<(TextKind, String), String>> {
         let text = "SELECT kind, id, sha256 FROM texts WHERE entry IN (SELECT MAX(entry) FROM texts GROUP BY kind, id) AND part > 0";

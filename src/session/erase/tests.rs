@@ -169,6 +169,28 @@ async fn a_decision_is_of_no_use_once_the_classes_no_longer_say_so() {
 }
 
 #[tokio::test]
+async fn an_edit_to_and_fro_while_it_was_looked_at_is_noticed() {
+    let (folder, session) = office().await;
+    let seen = session.see_erasure("p-eleven", None, &Progress::default()).await.unwrap();
+    let load = async |text: &str| {
+        std::fs::write(folder.path().join("schedule.yaml"), text).unwrap();
+        let config = Arc::new(Config::load(&folder.path().join("retentiond.yaml")).unwrap());
+        session.renewed(config, false).await.unwrap().write_down().await.unwrap();
+    };
+    load(&SCHEDULE.replace(", on-erasure: destroy", "")).await;
+    load(SCHEDULE).await;
+    let (person, matter) = ("Olive Oak".to_owned(), "SAR-9".to_owned());
+    let word = Confirmation { id: seen.id.clone(), person, matter, reason: None, review: None, beyond_limits: false };
+    let refused = session.confirm_erasure("p-eleven", &seen, &word, "olive (uid 1)").await.map(drop).unwrap_err();
+    assert!(refused.to_string().contains("were loaded anew"), "{refused}");
+    // Looked at again, what was in force in between refuses.
+    let again = session.renewed(Arc::clone(&session.config), false).await.unwrap();
+    let seen = again.see_erasure("p-eleven", None, &Progress::default()).await.unwrap();
+    assert_eq!(seen.count(Decision::Refuse), 6);
+    session.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_people_keep_after_a_review_is_refused() {
     let (folder, session) = office().await;
     let text =
