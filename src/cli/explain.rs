@@ -64,7 +64,8 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     let erasure = match (&found, &assessment) {
         (Found::Present(record), Some(assessment)) => {
             let says = assessor.says_on_erasure(std::slice::from_ref(record)).await.pop().unwrap_or_default();
-            let seen = Seen { incomplete: false, by_hand: dataset.store.is_attested(), kept };
+            let needed_by = config.looks_into(&dataset);
+            let seen = Seen { incomplete: false, by_hand: dataset.store.is_attested(), kept, needed_by };
             Some(decide(&assessment.verdict, &says, seen))
         }
         _ => None,
