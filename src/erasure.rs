@@ -12,6 +12,7 @@
 //! | due | what a run would do; what waits for people goes if the class says destroy, and waits otherwise |
 //! | not due, every class says destroy, now and before an edit that is not old enough | destroy |
 //! | not due, its period has not begun, now or before an edit that is not old enough | refuse: what it is about still goes on |
+//! | not due, and the dates of other records are looked up in its dataset | refuse: without it they could never be dated again |
 //! | not due otherwise | what the most careful class says: refuse, or restrict, which is a hold on the record |
 //! | only people can destroy it | wait, when it is due; else refuse |
 //!
@@ -72,6 +73,8 @@ pub enum Ground {
     Flag,
     /// It came before people, who keep it for a while.
     Kept,
+    /// The dates of other records are looked up in its dataset.
+    LookedUp,
 }
 
 /// A decision with its reason.
@@ -126,23 +129,26 @@ impl Ground {
             Self::ByHand => "by-hand",
             Self::Flag => "flag",
             Self::Kept => "kept",
+            Self::LookedUp => "looked-up",
         }
     }
 }
 
 /// What is known of a record besides its verdict.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Seen {
+pub struct Seen<'a> {
     /// Its dataset could not be seen completely.
     pub incomplete: bool,
     /// Only people can destroy it.
     pub by_hand: bool,
     /// It came before people, who keep it through this day.
     pub kept: Option<Date>,
+    /// The dataset whose dates are looked up in that of the record.
+    pub needed_by: Option<&'a str>,
 }
 
 /// Decides about one record, by its verdict and by what its classes say.
-pub fn decide(verdict: &Verdict, says: &[Says], seen: Seen) -> Decided {
+pub fn decide(verdict: &Verdict, says: &[Says], seen: Seen<'_>) -> Decided {
     let decided = |decision, ground, why: String| Decided { decision, ground, why, hold: None };
     let refuse = |ground, why: String| decided(Decision::Refuse, ground, why);
     // Both come from the same classes; were they ever to differ, the more careful one counts.
@@ -181,6 +187,10 @@ pub fn decide(verdict: &Verdict, says: &[Says], seen: Seen) -> Decided {
             decided(Decision::Wait, Ground::Review, "its period is over, and people decide about it: see `review list`".into())
         }
         (true, ..) => refuse(Ground::Flag, "its period is over, and its class does not say that it is destroyed".into()),
+        (false, _, Answer::Destroy) if let Some(other) = seen.needed_by => refuse(
+            Ground::LookedUp,
+            format!("dates of {other} are looked up in its dataset, and would be lost with it; it goes when it is due"),
+        ),
         (false, _, Answer::Destroy) if may_go(verdict) => decided(Decision::Destroy, Ground::Class, by_class(says, answer, verdict)),
         (false, _, Answer::Destroy) => {
             let now = || (Ground::NotBegun, format!("its period has not begun, so what it is about goes on: {}", reasons(verdict)));
@@ -289,12 +299,12 @@ mod tests {
         (verdict, rules.into_iter().map(|rule| Says { rule: Some(rule), dataset: "a/b".into(), until: None }).collect())
     }
 
-    fn answer(classes: &[&str], made: &Reading, held: Option<(&str, &str)>, seen: Seen) -> String {
+    fn answer(classes: &[&str], made: &Reading, held: Option<(&str, &str)>, seen: Seen<'_>) -> String {
         let (verdict, says) = judged(classes, made, held);
         let Decided { decision, ground, why, .. } = decide(&verdict, &says, seen);
         let goes = decision == Decision::Destroy && ground == Ground::Class;
         assert!(!goes || why_not_erased(&verdict).is_none(), "what is decided may pass the door: {classes:?}");
-        let elsewhere = seen.incomplete || seen.by_hand || seen.kept.is_some();
+        let elsewhere = seen.incomplete || seen.by_hand || seen.kept.is_some() || seen.needed_by.is_some();
         assert!(goes || decision.act().is_some() || why_not_erased(&verdict).is_some() || elsewhere, "{classes:?}");
         format!("{} ({}): {why}", decision.as_str(), ground.as_str())
     }
@@ -347,6 +357,18 @@ mod tests {
         assert!(
             answer(&["keep: 1 year, after: made, then: review, on-erasure: destroy"], &old, None, by_hand).starts_with("wait (review)")
         );
+    }
+
+    #[test]
+    fn what_dates_other_records_goes_when_it_is_due_and_not_before() {
+        let needed = Seen { needed_by: Some("documents/scans"), ..Seen::default() };
+        let said = answer(&[DESTROY], &on(date(2026, 6, 1)), None, needed);
+        assert_eq!(
+            said,
+            "refuse (looked-up): dates of documents/scans are looked up in its dataset, and would be lost with it; it goes when it is due"
+        );
+        assert!(answer(&[DESTROY], &on(date(2010, 6, 1)), None, needed).starts_with("destroy (due)"));
+        assert!(answer(&[RESTRICT], &on(date(2026, 6, 1)), None, needed).starts_with("restrict (class)"));
     }
 
     #[test]

@@ -162,7 +162,7 @@ impl Session {
         }
         let settled = u64::try_from(drafts.len()).unwrap_or(0);
         // First: were it interrupted after the intent is settled, nobody would know of what is left.
-        if !self.remove_remains(&dataset, remains, told).await? {
+        if !self.remove_remains(open, &dataset, remains, told).await? {
             return Ok(None);
         }
         for chunk in chunks(drafts) {
@@ -271,7 +271,7 @@ impl Session {
 
     /// Removes companion files whose record is gone, as a run of its own. Answers whether that was possible: outside the dataset's window nothing
     /// is removed, and whoever settles the intent then would be the last to know of them.
-    async fn remove_remains(&self, dataset: &Arc<Dataset>, remains: Vec<Item>, told: &mut Vec<Finding>) -> Result<bool> {
+    async fn remove_remains(&self, open: &OpenIntent, dataset: &Arc<Dataset>, remains: Vec<Item>, told: &mut Vec<Finding>) -> Result<bool> {
         if remains.is_empty() || dataset.mode == Mode::Report {
             return Ok(true);
         }
@@ -283,7 +283,13 @@ impl Session {
             told.push(Finding::note(&dataset.address, text));
             return Ok(false);
         }
-        let run = self.new_run(dataset, &Progress::default())?;
+        let mut run = self.new_run(dataset, &Progress::default())?;
+        if let Some(run) = Arc::get_mut(&mut run)
+            && let Some(epoch) = open.records.iter().find_map(|name| self.pseudonyms.epoch(year_of(name)?))
+        {
+            // In another year too a record goes by the name under which it was announced, and decided about.
+            run.epoch = epoch;
+        }
         let mark = self.started(&run, None, Some("recovery")).await?;
         let mut writer = Writer::create(&self.plans())?;
         for item in &remains {
@@ -317,6 +323,11 @@ impl Session {
         let body = json!({"run": unfinished.run, "store": unfinished.store, "dataset": unfinished.dataset, "end": "interrupted", "counts": counts, "by": BY});
         self.finish_run(&unfinished.run, body).await
     }
+}
+
+/// The year whose key made a pseudonym; `None` for a plain name.
+fn year_of(name: &str) -> Option<i16> {
+    name.split_once(':')?.0.parse().ok()
 }
 
 fn recovered(open: &OpenIntent, name: &str, look: Look, item: Option<&Item>) -> serde_json::Value {

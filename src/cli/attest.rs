@@ -3,17 +3,15 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use jiff::civil::Date;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::plan::{read_holds, spool_folder};
+use super::plan::spool_folder;
 use super::{Common, DONE, FINDINGS, print_line, progress};
-use crate::assess::Assessor;
-use crate::audit::Pseudonyms;
 use crate::clock::Today;
 use crate::config::{Config, Dataset, Mode};
 use crate::control::{Client, Reply, Request, peer};
@@ -21,12 +19,11 @@ use crate::dispose::{Attestation, Brake};
 use crate::error::{Error, Kind, Result, escape, hex};
 use crate::plan::Item;
 use crate::record::Address;
-use crate::register::Register;
 use crate::report;
 use crate::scan::scan;
 use crate::schedule::Disposition;
 use crate::schedule::load::parse_date;
-use crate::session::{self, Progress, Reviews, Session};
+use crate::session::{self, Onlooker, Progress, Session};
 
 /// The folder under the state folder in which copies of certificates are kept, named by their SHA-256.
 const CERTIFICATES: &str = "certificates";
@@ -74,11 +71,7 @@ pub(crate) async fn execute(common: &Common, verb: &Verb) -> Result<u8> {
 
 async fn list(common: &Common, selection: Option<&str>) -> Result<u8> {
     let config = common.load()?;
-    let pseudonyms = Arc::new(Pseudonyms::open(&config.state.join("keys"))?);
-    let holds = Arc::new(RwLock::new(read_holds(&config).await?));
-    let register = Register::open_for_reading(&config.state).await?;
-    let today = Today::now();
-    let formers = Arc::new(session::formers(&config, register.as_ref(), today.instant()).await?);
+    let known = Onlooker::open(Arc::clone(&config), Today::now()).await?;
     let datasets: Vec<_> = config.select(selection)?.into_iter().filter(|dataset| dataset.store.is_attested()).collect();
     if datasets.is_empty() {
         let place = selection.map_or("no store".to_owned(), |selection| format!("{}: nothing there", escape(selection.as_bytes())));
@@ -87,24 +80,15 @@ async fn list(common: &Common, selection: Option<&str>) -> Result<u8> {
     let (folder, _) = spool_folder(&config)?;
     let mut attention = false;
     for dataset in datasets {
-        let assessor = Assessor::new(
-            Arc::clone(&config),
-            Arc::clone(&dataset),
-            today,
-            Arc::clone(&holds),
-            Arc::clone(&pseudonyms),
-            Arc::clone(&formers),
-        )
-        .with_register(register.clone());
+        let assessor = known.assessor(&dataset);
         let progress = Progress::default();
         let shown = progress::show(&dataset.address, &progress);
         let planned = scan(&assessor, Some(&folder), progress.seen, &Brake::default(), false, None).await;
         drop(shown);
         let mut planned = planned?;
-        if let (Some(register), true) = (&register, session::is_reviewed(&config, &dataset)) {
+        if let (Some(reviews), true) = (known.reviews(), session::is_reviewed(&config, &dataset)) {
             // What people approved is a task as well.
-            let reviews = Reviews { config: &config, register, formers: &formers, now: today.instant() };
-            session::review_planned(&reviews, &assessor, &pseudonyms, &folder, &mut planned).await?;
+            session::review_planned(&reviews, &assessor, &known.pseudonyms, &folder, &mut planned).await?;
         }
         let mut listed = 0_u64;
         if let Some(plan) = &planned.plan {
@@ -112,7 +96,7 @@ async fn list(common: &Common, selection: Option<&str>) -> Result<u8> {
                 let item = item?;
                 if item.then == Disposition::Destroy {
                     listed += 1;
-                    print_line(&task(&dataset, &item, today, common.json))?;
+                    print_line(&task(&dataset, &item, known.today, common.json))?;
                 }
             }
         }

@@ -1,23 +1,22 @@
 //! `retentiond explain ADDRESS`: why this record is kept, due, held or gone.
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use clap::Args;
 use jiff::civil::Date;
 use serde_json::json;
 
-use super::{Common, DONE, FINDINGS, plan::read_holds, print_line};
-use crate::assess::{Assessment, Assessor};
-use crate::audit::{Entry, Pseudonyms};
+use super::{Common, DONE, FINDINGS, print_line};
+use crate::assess::Assessment;
+use crate::audit::Entry;
 use crate::clock::Today;
 use crate::erasure::{Seen, decide};
 use crate::error::{Kind, Result};
 use crate::record::Address;
-use crate::register::Register;
 use crate::report;
 use crate::review::Standing;
 use crate::schedule::Disposition;
-use crate::session::{self, Reviews};
+use crate::session::{self, Onlooker, Reviews};
 use crate::store::Found;
 
 #[derive(Args)]
@@ -30,15 +29,10 @@ pub(crate) struct Options {
 pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     let config = common.load()?;
     let (address, dataset) = config.find(&options.address)?;
-    let pseudonyms = Arc::new(Pseudonyms::open(&config.state.join("keys"))?);
-    let holds = Arc::new(RwLock::new(read_holds(&config).await?));
-    let names = pseudonyms.all_for(&address.store, &address.dataset, address.key.as_bytes());
+    let known = Onlooker::open(Arc::clone(&config), Today::now()).await?;
+    let names = known.pseudonyms.all_for(&address.store, &address.dataset, address.key.as_bytes());
     let entries = super::audit::entries_about(&config.state.join("audit"), &names)?;
-    let today = Today::now();
-    let register = Register::open_for_reading(&config.state).await?;
-    let formers = Arc::new(session::formers(&config, register.as_ref(), today.instant()).await?);
-    let assessor =
-        Assessor::new(Arc::clone(&config), Arc::clone(&dataset), today, holds, pseudonyms, formers).with_register(register.clone());
+    let assessor = known.assessor(&dataset);
     // A store that needs looking at before it can be read is looked at; what it finds is said by `check`.
     dataset.store.check().await.map_err(|error| error.context(&dataset.address))?;
     let found = dataset.store.fetch(&dataset.name, std::slice::from_ref(&address.key)).await?.pop();
@@ -53,18 +47,15 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
         }
         _ => false,
     };
-    let (review, kept) = match &register {
-        Some(register) => {
-            let now = today.instant();
-            let formers = session::formers(&config, Some(register), now).await?;
-            where_it_is_reviewed(&Reviews { config: &config, register, formers: &formers, now }, &address, assessment.as_ref()).await?
-        }
+    let (review, kept) = match known.reviews() {
+        Some(reviews) => where_it_is_reviewed(&reviews, &address, assessment.as_ref()).await?,
         None => (None, None),
     };
     let erasure = match (&found, &assessment) {
         (Found::Present(record), Some(assessment)) => {
             let says = assessor.says_on_erasure(std::slice::from_ref(record)).await.pop().unwrap_or_default();
-            let seen = Seen { incomplete: false, by_hand: dataset.store.is_attested(), kept };
+            let needed_by = config.looks_into(&dataset);
+            let seen = Seen { incomplete: false, by_hand: dataset.store.is_attested(), kept, needed_by };
             Some(decide(&assessment.verdict, &says, seen))
         }
         _ => None,

@@ -1,28 +1,25 @@
 //! `retentiond plan`: what a run would do. It builds the same plan with the same code and stops before spending it.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use clap::Args;
 use jiff::civil::Date;
 use serde_json::{Value, json};
 
 use super::{Common, DONE, FINDINGS, print, print_line, progress};
-use crate::assess::{Assessment, Assessor};
-use crate::audit::Pseudonyms;
+use crate::assess::Assessment;
 use crate::clock::Today;
 use crate::compare::{Change, Compared, compare};
 use crate::config::{Config, Dataset, Mode};
 use crate::dispose::Brake;
 use crate::error::{Error, Kind, Result, escape};
 use crate::finding::Severity;
-use crate::hold::Holds;
 use crate::record::Record;
-use crate::register::Register;
 use crate::report;
 use crate::scan::{Planned, scan};
 use crate::schedule::load::parse_date;
-use crate::session::{self, Progress, Reviews, plans_folder};
+use crate::session::{self, Onlooker, Progress, plans_folder};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -43,27 +40,16 @@ pub(crate) struct Options {
 pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     let config = common.load()?;
     let today = options.on.map_or_else(Today::now, Today::On);
-    let pseudonyms = Arc::new(Pseudonyms::open(&config.state.join("keys"))?);
-    let holds = Arc::new(RwLock::new(read_holds(&config).await?));
+    let known = Onlooker::open(Arc::clone(&config), today).await?;
     if let Some(schedules) = &options.against {
-        return against(common, options, &config, schedules, (today, holds, pseudonyms)).await;
+        return against(common, options, &known, schedules).await;
     }
-    let register = Register::open_for_reading(&config.state).await?;
-    let formers = Arc::new(session::formers(&config, register.as_ref(), today.instant()).await?);
     let mut waiting = 0;
     let mut spools: Option<(PathBuf, bool)> = None;
     let (mut attention, never) = (false, Brake::default());
     let mut rows: Vec<Value> = Vec::new();
     for dataset in config.select(options.selection.as_deref())? {
-        let assessor = Assessor::new(
-            Arc::clone(&config),
-            Arc::clone(&dataset),
-            today,
-            Arc::clone(&holds),
-            Arc::clone(&pseudonyms),
-            Arc::clone(&formers),
-        )
-        .with_register(register.clone());
+        let assessor = known.assessor(&dataset);
         let progress = Progress::default();
         let shown = progress::show(&dataset.address, &progress);
         let mut listed = Vec::new();
@@ -82,7 +68,7 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
         };
         // The items are needed to keep a plan that a person may allow, and for its id; otherwise they are not even written.
         let refusable = options.on.is_none() && dataset.mode == Mode::Enforce && !dataset.limits.is_unlimited();
-        let reviewed = register.is_some() && session::is_reviewed(&config, &dataset);
+        let reviewed = known.register.is_some() && session::is_reviewed(&config, &dataset);
         if spools.is_none() && (refusable || reviewed || common.json) {
             spools = Some(spool_folder(&config)?);
         }
@@ -106,9 +92,8 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
             Err(error) if error.kind() == Kind::Store => Planned::failed(error.to_string()),
             Err(error) => return Err(error),
         };
-        if let (Some(register), true, Some((folder, _))) = (&register, reviewed, spool) {
-            let reviews = Reviews { config: &config, register, formers: &formers, now: today.instant() };
-            session::review_planned(&reviews, &assessor, &pseudonyms, folder, &mut planned).await?;
+        if let (Some(reviews), true, Some((folder, _))) = (known.reviews(), reviewed, spool) {
+            session::review_planned(&reviews, &assessor, &known.pseudonyms, folder, &mut planned).await?;
         }
         waiting += planned.tally.waiting;
         let allow = allow_command(common, &dataset, &mut planned, keeps, &config)?;
@@ -122,7 +107,7 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
             print_line(&report::planned(&dataset, &planned, allow.as_deref()))?;
         }
     }
-    let edit = session::edit(&config, &formers).filter(|_| waiting > 0);
+    let edit = known.edit().filter(|_| waiting > 0);
     if common.json {
         print_line(&json!({"edit": edit.as_ref().map(|edit| json!({"id": edit.id, "until": format!("{:.0}", edit.until)})), "on": options.on.map(|day| day.to_string()), "plans": rows}).to_string())?;
     } else {
@@ -134,24 +119,13 @@ pub(crate) async fn execute(common: &Common, options: &Options) -> Result<u8> {
     Ok(if attention { FINDINGS } else { DONE })
 }
 
-type Facts = (Today, Arc<RwLock<Holds>>, Arc<Pseudonyms>);
-
 /// What an edited schedule would change.
-async fn against(
-    common: &Common,
-    options: &Options,
-    config: &Arc<Config>,
-    schedules: &Path,
-    (today, holds, pseudonyms): Facts,
-) -> Result<u8> {
+async fn against(common: &Common, options: &Options, known: &Onlooker, schedules: &Path) -> Result<u8> {
+    let config = &known.config;
     let edited = Arc::new(Config::load_with(&common.config, Some(schedules))?);
     let (mut rows, mut attention) = (Vec::new(), false);
     for dataset in config.select(options.selection.as_deref())? {
         let Some(other) = edited.dataset(dataset.store.name(), &dataset.name) else { continue };
-        let assessor = |config: &Arc<Config>, dataset: &Arc<Dataset>| {
-            let (holds, pseudonyms) = (Arc::clone(&holds), Arc::clone(&pseudonyms));
-            Assessor::new(Arc::clone(config), Arc::clone(dataset), today, holds, pseudonyms, Arc::default())
-        };
         let mut failed = None;
         let mut listen = |change: Change, record: &Record, after: &Assessment| {
             if options.list
@@ -160,7 +134,7 @@ async fn against(
                 failed.get_or_insert(error);
             }
         };
-        let compared = match compare(&assessor(config, &dataset), &assessor(&edited, other), &mut listen).await {
+        let compared = match compare(&known.assessor_of(config, &dataset), &known.assessor_of(&edited, other), &mut listen).await {
             Ok(compared) => compared,
             Err(error) if error.kind() == Kind::Store => Compared { incomplete: Some(error.to_string()), ..Compared::default() },
             Err(error) => return Err(error),
@@ -192,14 +166,6 @@ fn allow_command(common: &Common, dataset: &Dataset, planned: &mut Planned, keep
     let id = plan.id()?;
     plan.keep(&plans_folder(config), &id)?;
     Ok(Some(report::allow_command(&common.config, &id)))
-}
-
-pub(super) async fn read_holds(config: &Config) -> Result<Holds> {
-    let register = Register::open_for_reading(&config.state).await?;
-    Ok(match register {
-        Some(register) => Holds::new(register.holds().await?),
-        None => Holds::default(),
-    })
 }
 
 /// Where the plan is spooled: in the state folder when this user may write there, else in a folder for temporary files (and then no plan is kept).

@@ -4,16 +4,15 @@
 //! prints it is answerable for it. `report` changes nothing and leaves nothing in the log; nor does `erase` without `--confirm`, but that it looks from
 //! where it would act: through the service, or under the lock.
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use jiff::civil::Date;
 use serde_json::{Value, json};
 
 use super::attend::attend;
-use super::{Common, DONE, FINDINGS, plan::read_holds, print_line, progress, tell_line};
+use super::{Common, DONE, FINDINGS, print_line, progress, tell_line};
 use crate::assess::{Assessment, Assessor};
-use crate::audit::Pseudonyms;
 use crate::clock::Today;
 use crate::config::{Config, Dataset};
 use crate::control::{Client, Reply, Request, peer};
@@ -21,11 +20,10 @@ use crate::dispose::Brake;
 use crate::error::{Error, Kind, Result, escape};
 use crate::judge::Standing;
 use crate::record::Record;
-use crate::register::Register;
 use crate::report;
 use crate::scan::{Planned, scan};
 use crate::schedule::load::parse_date;
-use crate::session::{self, Confirmation, Confirmed, ErasureOrder, Progress, Session, exit_code};
+use crate::session::{Confirmation, Confirmed, ErasureOrder, Onlooker, Progress, Session, exit_code};
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
@@ -93,17 +91,11 @@ pub(crate) async fn execute(common: &Common, verb: Verb) -> Result<u8> {
         let text = "no dataset there names its subjects, so nothing can be found; write `subject:` in the configuration";
         return Err(Error::new(Kind::Usage, text));
     }
-    let pseudonyms = Arc::new(Pseudonyms::open(&config.state.join("keys"))?);
-    let holds = Arc::new(RwLock::new(read_holds(&config).await?));
-    let register = Register::open_for_reading(&config.state).await?;
-    let today = Today::now();
-    let formers = Arc::new(session::formers(&config, register.as_ref(), today.instant()).await?);
+    let known = Onlooker::open(Arc::clone(&config), Today::now()).await?;
     let (mut all, mut incomplete) = (0, false);
     let mut rows = Vec::new();
     for dataset in &named {
-        let (holds, pseudonyms, formers) = (Arc::clone(&holds), Arc::clone(&pseudonyms), Arc::clone(&formers));
-        let assessor = Assessor::new(Arc::clone(&config), Arc::clone(dataset), today, holds, pseudonyms, formers);
-        let found = look(common, &assessor, &options.subject).await?;
+        let found = look(common, &known.assessor(dataset), &options.subject).await?;
         all += found.records;
         incomplete |= found.incomplete.is_some();
         if common.json {

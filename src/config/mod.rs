@@ -225,6 +225,11 @@ impl Config {
         self.datasets.iter().find(|dataset| dataset.store.name() == store && dataset.name == name)
     }
 
+    /// The first dataset whose records have dates that are looked up in this one.
+    pub fn looks_into(&self, dataset: &Dataset) -> Option<&str> {
+        self.datasets.iter().find(|other| other.looks_into(dataset)).map(|other| other.address.as_str())
+    }
+
     /// The record at an address as people write it, and its dataset; a helpful error when there is no such dataset.
     pub fn find(&self, address: &str) -> Result<(Address, Arc<Dataset>)> {
         let address = Address::parse(address).map_err(|error| Error::new(Kind::Usage, error))?;

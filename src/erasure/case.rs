@@ -67,7 +67,7 @@ pub struct Words<'a> {
 
 impl Case {
     /// Decides about a record that a scan found.
-    pub fn of(dataset: &Arc<Dataset>, epoch: &EpochKey, record: Record, assessment: &Assessment, says: Vec<Says>, seen: Seen) -> Self {
+    pub fn of(dataset: &Arc<Dataset>, epoch: &EpochKey, record: Record, assessment: &Assessment, says: Vec<Says>, seen: Seen<'_>) -> Self {
         let key = record.key.as_bytes();
         let name = match dataset.keys {
             KeyNames::Plain => plain_record(key),

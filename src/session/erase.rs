@@ -204,7 +204,8 @@ impl Session {
             return Err(refused("the program was told to end; nothing was done"));
         }
         found.sort_by(|one, other| one.0.key.cmp(&other.0.key));
-        let seen = Seen { incomplete: planned.incomplete.is_some(), by_hand: dataset.store.is_attested(), kept: None };
+        let (by_hand, needed_by) = (dataset.store.is_attested(), self.config.looks_into(dataset));
+        let seen = Seen { incomplete: planned.incomplete.is_some(), by_hand, kept: None, needed_by };
         let kept = self.kept_by_people(dataset, &found).await?;
         let before = cases.len();
         self.decide_cases(&assessor, found, (seen, &kept), cases).await;
@@ -241,7 +242,7 @@ impl Session {
         &self,
         assessor: &Assessor,
         found: Vec<(Record, Assessment)>,
-        (seen, kept): (Seen, &HashMap<Key, Date>),
+        (seen, kept): (Seen<'_>, &HashMap<Key, Date>),
         cases: &mut Vec<Case>,
     ) {
         for found in found.chunks(BATCH) {

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use retentiond::audit::{AuditLog, Draft, Kind};
+use retentiond::audit::{AuditLog, Draft, Entry, Kind};
 
-use crate::estate::{Estate, FOOTAGE, Load, text};
+use crate::estate::{Estate, FOOTAGE, Load, PROGRAM, text};
 use crate::lost::no_strace;
 
 /// An estate with one record that is gone by a crash and whose companion is still there, under an open intent. Answers the companion.
@@ -182,5 +183,27 @@ fn what_recovery_removes_is_judged_by_a_schedule_that_is_in_the_log_before() {
     }
     assert!(recoveries > 0 && written.len() > 1);
     estate.check_done();
+    estate.verify();
+}
+
+#[test]
+fn in_another_year_what_is_left_of_a_record_goes_under_the_name_that_it_was_announced_by() {
+    if let Some(why) = no_strace() {
+        return println!("skipped: {why}");
+    }
+    if !Command::new("faketime").args(["-f", "-1d", "true"]).status().is_ok_and(|status| status.success()) {
+        return println!("skipped: faketime cannot be used here");
+    }
+    let (estate, companion) = with_remains();
+    let announced = |intents: &[Entry]| intents.last().unwrap().fields["records"].clone();
+    let before = estate.entries_of(Kind::Intent);
+    let mut command = Command::new("faketime");
+    command.args(["-f", "+380d", PROGRAM, "--config"]).arg(estate.config()).args(["run", "media/nothing", "--trust-clock"]);
+    let output = command.output().unwrap();
+    assert!(!companion.exists(), "{}", text(&output));
+    let after = estate.entries_of(Kind::Intent);
+    assert_eq!((after.len(), announced(&after)), (before.len() + 1, announced(&before)));
+    let year = |entry: &Entry| entry.at[..4].parse::<i16>().unwrap();
+    assert!(year(after.last().unwrap()) > year(before.last().unwrap()));
     estate.verify();
 }

@@ -21,6 +21,8 @@ struct Database {
     _folder: tempfile::TempDir,
     path: PathBuf,
     store: Arc<dyn Store>,
+    /// Whoever makes records: thousands, so one connection for all of them, and nothing that a power cut would miss.
+    maker: tokio::sync::Mutex<SqliteConnection>,
 }
 
 impl Database {
@@ -31,9 +33,9 @@ impl Database {
         for statement in schema {
             sqlx::query(AssertSqlSafe(*statement)).execute(&mut connection).await.unwrap();
         }
-        connection.close().await.unwrap();
+        sqlx::query("PRAGMA synchronous = OFF; PRAGMA busy_timeout = 20000").execute(&mut connection).await.unwrap();
         let store = configure(&SQLITE, &path, dataset, "{ column: done, as: datetime }", "team", true);
-        Self { _folder: folder, path, store }
+        Self { _folder: folder, path, store, maker: connection.into() }
     }
 
     /// A connection of somebody else's.
@@ -41,10 +43,16 @@ impl Database {
         SqliteConnectOptions::new().filename(&self.path).busy_timeout(std::time::Duration::from_secs(20)).connect().await.unwrap()
     }
 
+    /// Makes a record.
+    async fn put(&self, team: &str, name: &str, when: When) {
+        let query = sqlx::query("INSERT INTO things (team, name, done) VALUES (?, ?, ?)").bind(team).bind(name).bind(written(when));
+        query.execute(&mut *self.maker.lock().await).await.unwrap();
+    }
+
     /// Runs one statement with the team and the name, and answers the number of rows that it changed or counted.
-    async fn run(&self, statement: &'static str, team: &str, name: &str, done: Option<&str>) -> i64 {
+    async fn run(&self, statement: &'static str, team: &str, name: &str) -> i64 {
         let mut connection = self.connect().await;
-        let query = sqlx::query(AssertSqlSafe(statement)).bind(team.to_owned()).bind(name.to_owned()).bind(done.map(str::to_owned));
+        let query = sqlx::query(AssertSqlSafe(statement)).bind(team.to_owned()).bind(name.to_owned());
         let row = query.fetch_optional(&mut connection).await.unwrap();
         connection.close().await.unwrap();
         row.map_or(0, |row| row.get(0))
@@ -59,8 +67,6 @@ fn written(when: When) -> Option<String> {
         When::Doubt => Some("2025-02-30".into()),
     }
 }
-
-const PUT: &str = "INSERT INTO things (team, name, done) VALUES (?, ?, ?)";
 
 /// One column is the key.
 struct Plain(Database);
@@ -90,16 +96,16 @@ impl Harness for Plain {
     }
 
     async fn put(&self, group: &str, name: &str, when: When) -> Key {
-        self.0.run(PUT, group, name, written(when).as_deref()).await;
+        self.0.put(group, name, when).await;
         Key::new(name.as_bytes())
     }
 
     async fn change(&self, key: &Key) {
-        self.0.run("UPDATE things SET note = note || '!' WHERE ?1 <> ?2 AND name = ?2", "", text_of(key), None).await;
+        self.0.run("UPDATE things SET note = note || '!' WHERE ?1 <> ?2 AND name = ?2", "", text_of(key)).await;
     }
 
     async fn is_there(&self, key: &Key) -> bool {
-        self.0.run("SELECT count(*) FROM things WHERE ?1 = '' AND name = ?2", "", text_of(key), None).await == 1
+        self.0.run("SELECT count(*) FROM things WHERE ?1 = '' AND name = ?2", "", text_of(key)).await == 1
     }
 }
 
@@ -124,16 +130,16 @@ impl Harness for Indexed {
     }
 
     async fn put(&self, group: &str, name: &str, when: When) -> Key {
-        self.0.run(PUT, group, name, written(when).as_deref()).await;
+        self.0.put(group, name, when).await;
         Key::new(name.as_bytes())
     }
 
     async fn change(&self, key: &Key) {
-        self.0.run("UPDATE things SET note = note || '!' WHERE ?1 <> ?2 AND name = ?2", "", text_of(key), None).await;
+        self.0.run("UPDATE things SET note = note || '!' WHERE ?1 <> ?2 AND name = ?2", "", text_of(key)).await;
     }
 
     async fn is_there(&self, key: &Key) -> bool {
-        self.0.run("SELECT count(*) FROM things WHERE ?1 = '' AND name = ?2", "", text_of(key), None).await == 1
+        self.0.run("SELECT count(*) FROM things WHERE ?1 = '' AND name = ?2", "", text_of(key)).await == 1
     }
 }
 
@@ -157,22 +163,22 @@ impl Harness for Composite {
     }
 
     async fn put(&self, group: &str, name: &str, when: When) -> Key {
-        self.0.run(PUT, group, name, written(when).as_deref()).await;
+        self.0.put(group, name, when).await;
         key_of(&[Seen::Text(group), Seen::Text(name)])
     }
 
     async fn change(&self, key: &Key) {
         let parts = parts_of(key.as_bytes(), 2).unwrap();
-        self.0.run("UPDATE things SET note = note || '!' WHERE team = ? AND name = ?", &parts[0], &parts[1], None).await;
+        self.0.run("UPDATE things SET note = note || '!' WHERE team = ? AND name = ?", &parts[0], &parts[1]).await;
     }
 
     async fn is_there(&self, key: &Key) -> bool {
         let parts = parts_of(key.as_bytes(), 2).unwrap();
-        let row = self.0.run("SELECT count(*) FROM things WHERE team = ? AND name = ?", &parts[0], &parts[1], None).await;
-        let children = self.0.run("SELECT count(*) FROM parts WHERE team = ? AND name = ?", &parts[0], &parts[1], None).await;
+        let row = self.0.run("SELECT count(*) FROM things WHERE team = ? AND name = ?", &parts[0], &parts[1]).await;
+        let children = self.0.run("SELECT count(*) FROM parts WHERE team = ? AND name = ?", &parts[0], &parts[1]).await;
         assert_eq!(children, 2 * row, "children go with their record and only with it");
         assert_eq!(
-            self.0.run("SELECT count(*) FROM things WHERE open = 1 AND ?1 <> ?2", "", "x", None).await,
+            self.0.run("SELECT count(*) FROM things WHERE open = 1 AND ?1 <> ?2", "", "x").await,
             1,
             "what the condition leaves out stays"
         );

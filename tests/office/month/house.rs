@@ -18,12 +18,12 @@ owner: Data Protection Officer
 time-zone: Europe/London
 classes:
   cctv.footage:    { title: CCTV footage,            keep: 23 days,  after: recorded,    then: destroy }
-  calls.recording: { title: Call recordings,         keep: 3 months, after: call,        then: destroy }
-  repairs.request: { title: Repair requests,         keep: 1 year,   after: closed,      then: destroy }
+  calls.recording: { title: Call recordings,         keep: 3 months, after: call,        then: destroy, on-erasure: destroy }
+  repairs.request: { title: Repair requests,         keep: 1 year,   after: closed,      then: destroy, on-erasure: destroy }
   recruitment:     { title: Unsuccessful applicants, keep: 6 months, after: outcome,     then: anonymise }
   paper.file:      { title: Paper files,             keep: 6 years,  after: closed,      then: destroy }
   tenancy.file:    { title: Tenancy files,           keep: 6 years,  after: tenancy-end, then: review,
-                     approvals: 2, cooling-off: 3 days, approval-lasts: 14 days }
+                     approvals: 2, cooling-off: 3 days, approval-lasts: 14 days, authority: \"Limitation Act 1980, s.5\" }
 ";
 
 /// The office, in March of the next year.
@@ -96,7 +96,7 @@ impl House {
             let (camera, rest) = clip.split_once('/').unwrap();
             self.program.write(&format!("cctv/{camera}/{}-{rest}.mp4", self.year), clip);
         }
-        for (caller, day) in [("T-40", "11-25"), ("T-50", "11-25"), ("T-2", "12-04"), ("T-8", "12-31")] {
+        for (caller, day) in [("T-40", "11-25"), ("T-50", "11-25"), ("T-2", "12-04"), ("T-7", "12-31"), ("T-8", "12-31")] {
             self.program.write(&format!("calls/{caller}/{}/call.wav", on(1, day)), "said");
         }
         let ended =
