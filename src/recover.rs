@@ -20,10 +20,10 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::audit::{Draft, Kind as EntryKind};
+use crate::audit::{Draft, Kind as EntryKind, Reader};
 use crate::clock;
 use crate::config::{Dataset, Mode};
-use crate::dispose::{BY, spend};
+use crate::dispose::{BY, Erasure, spend};
 use crate::error::{Error, Kind, Result};
 use crate::finding::Finding;
 use crate::plan::{Item, Tally};
@@ -155,7 +155,7 @@ impl Session {
                 Look::Anonymised => anonymised += 1,
                 Look::Remains => {
                     gone += 1;
-                    remains.extend(item.cloned());
+                    remains.extend(item.map(|item| (name.clone(), item.clone())));
                 }
             }
             drafts.push(Draft::new(EntryKind::Recovered, &recovered(open, name, *look, item))?);
@@ -249,6 +249,11 @@ impl Session {
     }
 
     async fn look_by_scan(&self, open: &OpenIntent, dataset: &Arc<Dataset>) -> std::result::Result<Vec<(String, Look)>, String> {
+        // Without its key nothing would bear the name, and all would seem gone.
+        let nameless = open.records.iter().filter_map(|name| year_of(name)).find(|year| self.pseudonyms.epoch(*year).is_none());
+        if let Some(year) = nameless {
+            return Err(format!("the key of {year}, by which they are named, is not in the state folder; restore it"));
+        }
         let (out, mut batches) = mpsc::channel(4);
         let query = Query { bound: None, whole: true, now: self.now, seen: Arc::default() };
         let scanning = tokio::spawn({
@@ -271,7 +276,26 @@ impl Session {
 
     /// Removes companion files whose record is gone, as a run of its own. Answers whether that was possible: outside the dataset's window nothing
     /// is removed, and whoever settles the intent then would be the last to know of them.
-    async fn remove_remains(&self, open: &OpenIntent, dataset: &Arc<Dataset>, remains: Vec<Item>, told: &mut Vec<Finding>) -> Result<bool> {
+    async fn remove_remains(
+        &self,
+        open: &OpenIntent,
+        dataset: &Arc<Dataset>,
+        mut remains: Vec<(String, Item)>,
+        told: &mut Vec<Finding>,
+    ) -> Result<bool> {
+        if open.carried {
+            // What people approved or decided stands in the log before this one, and nothing here may rest on it.
+            let before = remains.len();
+            remains.retain(|(_, item)| item.approval.is_none() && item.erasure.is_none());
+            if remains.len() < before {
+                let text = format!(
+                    "companion files of {} records that people had approved or decided to destroy, by the log before this one, are left; \
+                     remove them by hand",
+                    before - remains.len()
+                );
+                told.push(Finding::warning(&dataset.address, text));
+            }
+        }
         if remains.is_empty() || dataset.mode == Mode::Report {
             return Ok(true);
         }
@@ -283,16 +307,25 @@ impl Session {
             told.push(Finding::note(&dataset.address, text));
             return Ok(false);
         }
+        if let Some(pause) = self.paused(dataset.store.name()) {
+            let text = format!("companion files of {} records that are gone are left from an interrupted run: {pause}", remains.len());
+            told.push(Finding::note(&dataset.address, text));
+            return Ok(false);
+        }
         let mut run = self.new_run(dataset, &Progress::default())?;
-        if let Some(run) = Arc::get_mut(&mut run)
-            && let Some(epoch) = open.records.iter().find_map(|name| self.pseudonyms.epoch(year_of(name)?))
-        {
+        if let Some(run) = Arc::get_mut(&mut run) {
             // In another year too a record goes by the name under which it was announced, and decided about.
-            run.epoch = epoch;
+            if let Some(epoch) = open.records.iter().find_map(|name| self.pseudonyms.epoch(year_of(name)?)) {
+                run.epoch = epoch;
+            }
+            if remains.iter().any(|(_, item)| item.erasure.is_some()) {
+                let log = Reader::open(&self.config.state.join("audit"))?;
+                run.erasure = Erasure::of_what_is_left(&log, dataset, &remains)?.map(Arc::new);
+            }
         }
         let mark = self.started(&run, None, Some("recovery")).await?;
         let mut writer = Writer::create(&self.plans())?;
-        for item in &remains {
+        for (_, item) in &remains {
             writer.add_item(item)?;
         }
         let mut plan = writer.finish(&source(dataset).await, Tally::default())?;

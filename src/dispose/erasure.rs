@@ -1,15 +1,18 @@
 //! Leave to destroy records before they are due, because it was decided so on a request for erasure.
 //!
 //! It is made here and nowhere else, of entries of the log that have just been committed, for exactly the records that they name, as they were then.
-//! The one door asks for it record by record: a record without it is destroyed when it is due or not at all, whatever the items of a plan say. It is
-//! never read back from anywhere: after a crash there is none, and whoever asked asks again.
+//! The one door asks for it record by record: a record without it is destroyed when it is due or not at all, whatever the items of a plan say. After a
+//! crash there is none, and whoever asked asks again. Only for what is left of a record that is gone already, such as its companions, is it read from
+//! the log once more ([`Erasure::of_what_is_left`]): nobody could ask for that again.
 
 use std::collections::HashMap;
 
-use crate::audit::{AuditLog, Draft, Kind as EntryKind};
-use crate::erasure::{Case, Words, why_not_erased};
+use crate::audit::{AuditLog, Draft, Entry, Kind as EntryKind, Reader};
+use crate::config::Dataset;
+use crate::erasure::{Case, Decision, Ground, Words, why_not_erased};
 use crate::error::Result;
 use crate::judge::{Deciding, Verdict};
+use crate::plan::Item;
 use crate::record::{Fingerprint, Key, Reading, Record};
 use crate::store::{BATCH, Kept};
 
@@ -48,6 +51,26 @@ impl Erasure {
             }
         }
         Ok(Self { id: words.id.to_owned(), decided })
+    }
+
+    /// Leave to remove what is left of records that went by decisions of this log, each by the name that it has there. Those whose decision the log does
+    /// not have are left out; nothing when that is all of them.
+    pub fn of_what_is_left(log: &Reader, dataset: &Dataset, left: &[(String, Item)]) -> Result<Option<Self>> {
+        let mut this = Self { id: String::new(), decided: HashMap::new() };
+        for (name, item) in left {
+            let Some(entry) = item.erasure else { continue };
+            let Some(decision) = log.get(entry)?.and_then(|bytes| Entry::parse(&bytes).ok()) else { continue };
+            let text = |name: &str| decision.str(name).unwrap_or_default();
+            let same = text("store") == dataset.store.name() && text("dataset") == dataset.name && text("record") == name.as_str();
+            if decision.kind != EntryKind::ErasureDecided || !same || text("decision") != Decision::Destroy.as_str() {
+                continue;
+            }
+            text("erasure").clone_into(&mut this.id);
+            let early = text("ground") == Ground::Class.as_str();
+            let leave = Leave { entry, early, fingerprint: item.record.fingerprint.clone(), deciding: Some(item.deciding.clone()) };
+            this.decided.entry(dataset.address.clone()).or_default().insert(item.record.key.clone(), leave);
+        }
+        Ok((!this.decided.is_empty()).then_some(this))
     }
 
     /// The id of the request.

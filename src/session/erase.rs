@@ -1,6 +1,6 @@
 //! Carrying out a request for erasure: seen, decided and shown; then, by the id of what was shown, seen and decided once more, logged, and done.
 //!
-//! The order of steps: every decision, refusals too, is an entry of the log (`erasure-decided`) → what is restricted gets its hold → what goes, goes
+//! The order of steps: what is restricted gets its hold → every decision, refusals too, is an entry of the log (`erasure-decided`) → what goes, goes
 //! through the one door, in a run of its own for each dataset (`run-started` with the reason `erasure`), with its intent, the guard and the holds of that
 //! moment. A crash leaves decisions that nothing followed, or intents that recovery settles by looking; whoever asks again sees what is left.
 //!
@@ -321,11 +321,12 @@ impl Session {
         if !same {
             return Err(refused("schedule and configuration were loaded anew at this moment; look again"));
         }
-        let erasure = Erasure::decide(&self.log, &seen.cases, &words).await?;
-        drop(edition);
+        // First: were it interrupted in between, what is to be restricted is held all the same.
         if !wishes.is_empty() {
             self.place(&wishes, account).await?;
         }
+        let erasure = Erasure::decide(&self.log, &seen.cases, &words).await?;
+        drop(edition);
         Ok(Confirmed::Decided(Arc::new(erasure), wishes.len() as u64))
     }
 

@@ -207,3 +207,70 @@ fn in_another_year_what_is_left_of_a_record_goes_under_the_name_that_it_was_anno
     assert!(year(after.last().unwrap()) > year(before.last().unwrap()));
     estate.verify();
 }
+
+/// A picture of p-1 and what goes with it, not due for years, whose erasure was decided and cut off when the picture was gone. Answers the picture's
+/// companion.
+fn erased_by_half(folder: &Path) -> PathBuf {
+    let write = |name: &str, text: &str| {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    };
+    write(
+        "schedule.yaml",
+        "schedule: s\ntime-zone: UTC\nclasses:\n  c: { keep: 9 years, after: made, then: destroy, on-erasure: destroy }\n",
+    );
+    write(
+        "retentiond.yaml",
+        "node: n\nmode: enforce\nschedules: schedule.yaml\nstate: state\nlimits: unlimited\nstores:\n  pictures:\n    files: pictures\n    datasets:\n      \
+         all: { class: c, path: \"{who}/{made:%Y-%m-%d}/*.jpg\", events: { made: path }, subject: who, companions: [\"{stem}.txt\"] }\n",
+    );
+    let day = (jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * 30)).strftime("%Y-%m-%d").to_string();
+    let picture = write(&format!("pictures/p-1/{day}/a.jpg"), "picture");
+    let companion = write(&format!("pictures/p-1/{day}/a.txt"), "who is on it");
+    assert!(program(folder, &["run"]).status.success());
+    let shown = text(&program(folder, &["subject", "erase", "p-1"]));
+    let id = shown.split("--confirm ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o"]).arg(folder.join("strace")).args(["--trace=unlinkat", "--inject=unlinkat:signal=KILL:when=2"]);
+    command.arg(PROGRAM).arg("--config").arg(folder.join("retentiond.yaml")).args(["subject", "erase", "p-1", "--confirm", id]);
+    let killed = command.args(["--person", "Olive Oak", "--matter", "ER-1"]).output().unwrap();
+    assert!(killed.status.code().is_none() && !picture.exists() && companion.exists(), "{}", text(&killed));
+    companion
+}
+
+fn program(folder: &Path, words: &[&str]) -> std::process::Output {
+    Command::new(PROGRAM).arg("--config").arg(folder.join("retentiond.yaml")).args(words).output().unwrap()
+}
+
+#[test]
+fn what_is_left_of_a_record_that_a_person_asked_to_erase_goes_at_the_next_start() {
+    if let Some(why) = no_strace() {
+        return println!("skipped: {why}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let companion = erased_by_half(folder.path());
+    let ran = program(folder.path(), &["run"]);
+    assert!(!companion.exists(), "the companion outlived its record, and nobody would ever find it: {}", text(&ran));
+    for words in [["audit", "verify"], ["audit", "replay"]] {
+        let said = program(folder.path(), &words);
+        assert!(said.status.success(), "{words:?}: {}", text(&said));
+    }
+}
+
+#[test]
+fn a_hold_keeps_what_is_left_of_a_record_that_a_person_asked_to_erase() {
+    if let Some(why) = no_strace() {
+        return println!("skipped: {why}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let companion = erased_by_half(folder.path());
+    let log = AuditLog::open(&folder.path().join("state"), "n").unwrap().log;
+    let body = serde_json::json!({"hold": "H-1", "hold_kind": "litigation", "scope": {"dataset": "pictures/all"}});
+    log.commit_blocking(vec![Draft::new(Kind::HoldPlaced, &body).unwrap()]).unwrap();
+    drop(log);
+    program(folder.path(), &["run"]);
+    assert!(companion.exists(), "recovery removed what is held");
+    assert!(program(folder.path(), &["audit", "verify"]).status.success());
+}
