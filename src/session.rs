@@ -399,7 +399,7 @@ impl Session {
         }
         // Were schedules written down anew between here and the entry, it would name one that was withdrawn before it.
         let edition = self.shared.edition.read().await;
-        if edition.as_deref() != Some(&*edit_id(&self.config)) {
+        if !self.is_current(edition.as_deref()).await? {
             return Err(Error::new(
                 Kind::Refused,
                 format!("{}: schedule and configuration were loaded anew at this moment; try again", dataset.address),

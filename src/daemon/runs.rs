@@ -119,7 +119,7 @@ async fn run(state: &Arc<State>, address: &str, trust_clock: Option<bool>) -> st
     let ran = match session.run(&dataset, &progress).await {
         Ok(ran) => ran,
         // A reload came between; it makes the timetable anew, and who ordered the run orders it again.
-        Err(error) if error.kind() == Kind::Refused && session.is_superseded().await => {
+        Err(error) if error.kind() == Kind::Refused && session.is_superseded().await? => {
             return Err(if trust_clock.is_none() { Trouble::PutOff(error.to_string()) } else { error.into() });
         }
         Err(error) => {

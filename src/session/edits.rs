@@ -130,8 +130,15 @@ impl Session {
     }
 
     /// Whether schedule or configuration were loaded anew since this session took its own: none of its runs can begin any more.
-    pub async fn is_superseded(&self) -> bool {
-        self.shared.edition.read().await.as_deref() != Some(&*edit_id(&self.config))
+    pub async fn is_superseded(&self) -> Result<bool> {
+        let edition = self.shared.edition.read().await;
+        Ok(!self.is_current(edition.as_deref()).await?)
+    }
+
+    /// Whether this edition is what the session goes by, and no other was in between: an edit to and fro leaves the same in force, and what was so for a
+    /// moment counts as well.
+    pub(super) async fn is_current(&self, edition: Option<&str>) -> Result<bool> {
+        Ok(edition == Some(&*edit_id(&self.config)) && self.register.last_text().await? == self.texts)
     }
 
     /// What waits through an edit, if anything may.

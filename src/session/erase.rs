@@ -18,7 +18,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{End, Mode, Progress, Ran, Session, another_place, edit_id};
+use super::{End, Mode, Progress, Ran, Session, another_place};
 use crate::assess::{Assessment, Assessor};
 use crate::audit::Kind as EntryKind;
 use crate::clock::{self, Today};
@@ -316,9 +316,7 @@ impl Session {
         };
         // Were schedules written down anew between here and the entries, these would name one that was withdrawn before them.
         let edition = self.shared.edition.read().await;
-        // An edit to and fro leaves the same in force, and what was so in between counts as well.
-        let same = edition.as_deref() == Some(&*edit_id(&self.config)) && self.register.last_text().await? == self.texts;
-        if !same {
+        if !self.is_current(edition.as_deref()).await? {
             return Err(refused("schedule and configuration were loaded anew at this moment; look again"));
         }
         // First: were it interrupted in between, what is to be restricted is held all the same.

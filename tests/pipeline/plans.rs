@@ -119,9 +119,9 @@ async fn no_run_begins_by_a_schedule_that_was_withdrawn_before_it() {
     let before = session.renewed(estate.config(), false).await.unwrap();
     // A run has taken what is in force, and before its first entry schedule and configuration are loaded anew.
     estate.set_period("9 months");
+    session.renewed(estate.config(), false).await.unwrap().write_down().await.unwrap();
     let after = session.renewed(estate.config(), false).await.unwrap();
-    after.write_down().await.unwrap();
-    assert!(before.is_superseded().await && !after.is_superseded().await);
+    assert!(before.is_superseded().await.unwrap() && !after.is_superseded().await.unwrap());
     let dataset = Arc::clone(before.config.dataset("memory", DATASET).unwrap());
     let Err(refused) = before.run(&dataset, &Progress::default()).await else { panic!("it ran by what is no longer in force") };
     assert!(refused.kind() == Kind::Refused && refused.to_string().contains("loaded anew"), "{refused}");
@@ -129,6 +129,15 @@ async fn no_run_begins_by_a_schedule_that_was_withdrawn_before_it() {
     let dataset = Arc::clone(after.config.dataset("memory", DATASET).unwrap());
     after.run(&dataset, &Progress::default()).await.unwrap();
     assert_eq!(estate.entries_of("run-started").len(), 1);
+    // Taken back at once, it was in force for a moment all the same.
+    let between = after.renewed(estate.config(), false).await.unwrap();
+    for period in ["2 years", "9 months"] {
+        estate.set_period(period);
+        after.renewed(estate.config(), false).await.unwrap().write_down().await.unwrap();
+    }
+    assert!(between.is_superseded().await.unwrap());
+    let refused = between.run(between.config.dataset("memory", DATASET).unwrap(), &Progress::default()).await;
+    assert!(refused.is_err_and(|error| error.to_string().contains("loaded anew")));
     session.close().await.unwrap();
     estate.verify();
 }

@@ -8,7 +8,7 @@ use sqlx::{Connection as _, Row as _};
 use super::*;
 use crate::config::Config;
 use crate::dispose::Spent;
-use crate::session::{HoldOrder, Which};
+use crate::session::{HoldOrder, Which, edit_id};
 
 const SCHEDULE: &str = "schedule: test
 time-zone: Europe/London
