@@ -160,8 +160,8 @@ async fn a_decision_is_of_no_use_once_the_classes_no_longer_say_so() {
     let file = folder.path().join("schedule.yaml");
     std::fs::write(&file, SCHEDULE.replace(", on-erasure: destroy", "")).unwrap();
     let config = Arc::new(Config::load(&folder.path().join("retentiond.yaml")).unwrap());
+    session.renewed(Arc::clone(&config), false).await.unwrap().write_down().await.unwrap();
     let edited = session.renewed(config, false).await.unwrap();
-    edited.write_down().await.unwrap();
     let cases: Vec<&Case> = seen.cases.iter().collect();
     let spent = carry_out(&edited, &erasure, &cases).await;
     assert_eq!((spent.counts.destroyed, spent.counts.kept), (0, 6), "{:?}", spent.troubles);
