@@ -15,6 +15,7 @@ use super::{Common, DONE, FINDINGS, print_line, progress, tell_line};
 use crate::assess::{Assessment, Assessor};
 use crate::clock::Today;
 use crate::config::{Config, Dataset};
+use crate::control::answers::{self, Erasing};
 use crate::control::{Client, Reply, Request, peer};
 use crate::dispose::Brake;
 use crate::error::{Error, Kind, Result, escape};
@@ -23,7 +24,7 @@ use crate::record::Record;
 use crate::report;
 use crate::scan::{Planned, scan};
 use crate::schedule::load::parse_date;
-use crate::session::{Confirmation, Confirmed, ErasureOrder, Onlooker, Progress, Session, exit_code};
+use crate::session::{Confirmation, ErasureOrder, Onlooker, Progress, Session, exit_code};
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
@@ -173,10 +174,7 @@ async fn erase(common: &Common, options: Erase) -> Result<u8> {
     let order = ErasureOrder { subject, only, confirm };
     let config = common.load()?;
     if let Some(service) = Client::connect(&config)? {
-        return service.ask(&Request::Erase { order, on_behalf_of: peer::behind_sudo() }, |reply| match reply {
-            Reply::Told { text, json } | Reply::Ran { text, json } => show(common, &text, &json),
-            _ => Ok(()),
-        });
+        return service.ask(&Request::Erase { order, on_behalf_of: peer::behind_sudo() }, |reply| show(common, reply));
     }
     let session = Session::open(config, false).await?;
     Brake::pull_on_signals(&session.stop)?;
@@ -189,8 +187,9 @@ async fn erase(common: &Common, options: Erase) -> Result<u8> {
 }
 
 /// Goes on whether or not somebody still reads. In JSON each record is a line of its own.
-fn show(common: &Common, text: &str, json: &Value) -> Result<()> {
-    match json {
+fn show(common: &Common, reply: Reply) -> Result<()> {
+    let (Reply::Told { text, json } | Reply::Ran { text, json }) = reply else { return Ok(()) };
+    match &json {
         Value::Array(rows) if common.json => rows.iter().try_for_each(|row| tell_line(&row.to_string())),
         json if common.json => tell_line(&json.to_string()),
         _ => tell_line(text.trim_end()),
@@ -199,28 +198,14 @@ fn show(common: &Common, text: &str, json: &Value) -> Result<()> {
 
 /// What the service does for its clients, done here.
 async fn decide(common: &Common, session: &Session, order: &ErasureOrder) -> Result<u8> {
-    let tell = |(text, json): (String, Value)| show(common, &text, &json);
     let progress = Progress::default();
     let shown = progress::show("searching", &progress);
     let seen = session.see_erasure(&order.subject, order.only.as_deref(), &progress).await;
     drop(shown);
     let seen = seen?;
-    let person = peer::myself();
-    let Some(word) = order.confirm.as_ref().filter(|word| seen.is(&word.id)) else {
-        report::erasure_cases(&seen).into_iter().try_for_each(tell)?;
-        tell(report::erasure_seen(&seen, &order.subject, &common.config))?;
-        if let Some(word) = &order.confirm {
-            // Refuses, and says why.
-            session.confirm_erasure(&order.subject, &seen, word, &person).await?;
-        }
-        return Ok(if seen.needs_attention() { FINDINGS } else { DONE });
-    };
-    let erasure = match session.confirm_erasure(&order.subject, &seen, word, &person).await? {
-        Confirmed::Waits(entry) => return tell(report::erasure_waits(&seen, entry)).map(|()| DONE),
-        Confirmed::Decided(erasure, restricted) => {
-            tell(report::erasure_decided(&seen, restricted))?;
-            erasure
-        }
+    let erasure = match answers::erasure(session, order, (&seen, &peer::myself(), &common.config), |reply| show(common, reply)).await? {
+        Erasing::Told(code) => return Ok(code),
+        Erasing::Decided(erasure) => erasure,
     };
     let mut rans = Vec::new();
     for (dataset, cases) in seen.going() {
@@ -229,7 +214,7 @@ async fn decide(common: &Common, session: &Session, order: &ErasureOrder) -> Res
         let ran = session.carry_out_erasure(&erasure, &dataset, &cases, &progress).await;
         drop(shown);
         let ran = ran?;
-        tell((report::ran(&ran, &common.config), report::ran_json(&ran)))?;
+        show(common, Reply::Ran { text: report::ran(&ran, &common.config), json: report::ran_json(&ran) })?;
         rans.push(ran);
     }
     Ok(exit_code(&rans, seen.needs_attention()))

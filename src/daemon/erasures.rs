@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::state::{self, State};
 use crate::control::Reply;
-use crate::error::{DONE, Error, FINDINGS, Kind, Result};
+use crate::control::answers::{self, Erasing};
+use crate::error::{Error, Kind, Result};
 use crate::report;
-use crate::session::{Confirmed, ErasureOrder, Progress, exit_code};
+use crate::session::{ErasureOrder, Progress, exit_code};
 
 /// Answers a request for erasure.
 pub(super) async fn answer(state: Arc<State>, order: ErasureOrder, person: String, replies: mpsc::UnboundedSender<Reply>) {
@@ -18,30 +18,18 @@ pub(super) async fn answer(state: Arc<State>, order: ErasureOrder, person: Strin
 }
 
 async fn act(state: &Arc<State>, order: &ErasureOrder, person: &str, replies: &mpsc::UnboundedSender<Reply>) -> Result<u8> {
-    // Who went away finds it in the log.
-    let tell = |(text, json): (String, Value)| drop(replies.send(Reply::Told { text, json }));
     let config = state.config();
     let session = state.session.renewed(Arc::clone(&config), false).await?;
     let progress = Progress::default();
     let seen = session.see_erasure(&order.subject, order.only.as_deref(), &progress).await?;
-    let Some(word) = order.confirm.as_ref().filter(|word| seen.is(&word.id)) else {
-        report::erasure_cases(&seen).into_iter().for_each(&tell);
-        tell(report::erasure_seen(&seen, &order.subject, &state.file));
-        if let Some(word) = &order.confirm {
-            // Refuses, and says why.
-            session.confirm_erasure(&order.subject, &seen, word, person).await?;
-        }
-        return Ok(if seen.needs_attention() { FINDINGS } else { DONE });
+    // Who went away finds it in the log.
+    let tell = |reply| {
+        let _ = replies.send(reply);
+        Ok(())
     };
-    let erasure = match session.confirm_erasure(&order.subject, &seen, word, person).await? {
-        Confirmed::Waits(entry) => {
-            tell(report::erasure_waits(&seen, entry));
-            return Ok(DONE);
-        }
-        Confirmed::Decided(erasure, restricted) => {
-            tell(report::erasure_decided(&seen, restricted));
-            erasure
-        }
+    let erasure = match answers::erasure(&session, order, (&seen, person, &state.file), tell).await? {
+        Erasing::Told(code) => return Ok(code),
+        Erasing::Decided(erasure) => erasure,
     };
     let mut rans = Vec::new();
     for (dataset, cases) in seen.going() {
