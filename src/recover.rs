@@ -67,7 +67,7 @@ impl Session {
 
     /// Brings register and holds up to the end of the log; answers what is open there.
     pub(crate) async fn project(&self) -> Result<Projected> {
-        let projected = self.register.project(&self.config.state.join("audit")).await?;
+        let projected = self.register.project(&self.log_folder()).await?;
         // Recovery may remove what is left of records; a hold wins here as anywhere.
         if !self.shared.holds_loaded.load(Ordering::Relaxed) {
             self.load_holds().await?;
@@ -98,7 +98,7 @@ impl Session {
                 self.close_run(unfinished, recovered).await?;
             }
         }
-        let left = self.register.project(&self.config.state.join("audit")).await?;
+        let left = self.register.project(&self.log_folder()).await?;
         let adrift = left.open.iter().map(|open| (format!("{}/{}", open.store, open.dataset), open.records.len() as u64));
         self.shared.hands.set_adrift(adrift);
         self.shared.settled(left.entries, !left.open.is_empty() || !left.unfinished.is_empty()).await;
@@ -319,7 +319,7 @@ impl Session {
                 run.epoch = epoch;
             }
             if remains.iter().any(|(_, item)| item.erasure.is_some()) {
-                let log = Reader::open(&self.config.state.join("audit"))?;
+                let log = Reader::open(&self.log_folder())?;
                 run.erasure = Erasure::of_what_is_left(&log, dataset, &remains)?.map(Arc::new);
             }
         }

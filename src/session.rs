@@ -218,6 +218,11 @@ impl Session {
         Ok(committed)
     }
 
+    /// The folder of the audit log.
+    pub(crate) fn log_folder(&self) -> PathBuf {
+        self.config.state.join("audit")
+    }
+
     /// The folder of plans.
     pub fn plans(&self) -> PathBuf {
         plans_folder(&self.config)

@@ -73,6 +73,26 @@ pub struct Wish {
 }
 
 impl Wish {
+    /// A hold on one record, named as `housing/applicants:1234`.
+    pub fn on_record(kind: HoldKind, record: String, reason: String) -> Self {
+        Self {
+            kind,
+            subject: None,
+            record: Some(record),
+            class: None,
+            dataset: None,
+            event: None,
+            event_from: None,
+            event_to: None,
+            everything: false,
+            until: None,
+            review: None,
+            owner: None,
+            matter: None,
+            reason,
+        }
+    }
+
     /// What is wrong with it in itself, in words that complete "a hold: ...".
     pub fn mistake(&self) -> Option<String> {
         let scopes = [&self.subject, &self.record, &self.class, &self.dataset];

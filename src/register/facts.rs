@@ -71,6 +71,10 @@ fn word(kind: TextKind) -> &'static str {
     }
 }
 
+fn kind_of(text: &str) -> TextKind {
+    if text == word(TextKind::Schedule) { TextKind::Schedule } else { TextKind::Binding }
+}
+
 /// An instant as the log writes it; one that cannot be read is as old as can be.
 fn instant(text: &str) -> Timestamp {
     text.parse().unwrap_or(Timestamp::UNIX_EPOCH)
@@ -123,7 +127,7 @@ impl Register {
         let rows = query.fetch_all(&self.pool).await.map_err(fail(&self.path))?;
         let mut all: Vec<Written> = Vec::new();
         for row in &rows {
-            let kind = if row.get::<&str, _>(0) == word(TextKind::Schedule) { TextKind::Schedule } else { TextKind::Binding };
+            let kind = kind_of(row.get(0));
             let (id, sha256, at): (String, String, &str) = (row.get(1), row.get(2), row.get(3));
             let (part, text): (i64, String) = (row.get(4), row.get(5));
             match all.last_mut() {
@@ -145,8 +149,7 @@ impl Register {
     pub async fn in_force(&self) -> Result<BTreeMap<(TextKind, String), String>> {
         let text = "SELECT kind, id, sha256 FROM texts WHERE entry IN (SELECT MAX(entry) FROM texts GROUP BY kind, id) AND part > 0";
         let rows = sqlx::query(text).fetch_all(&self.pool).await.map_err(fail(&self.path))?;
-        let kind = |text: &str| if text == word(TextKind::Schedule) { TextKind::Schedule } else { TextKind::Binding };
-        Ok(rows.iter().map(|row| ((kind(row.get(0)), row.get(1)), row.get(2))).collect())
+        Ok(rows.iter().map(|row| ((kind_of(row.get(0)), row.get(1)), row.get(2))).collect())
     }
 
     /// Id and text of the schedule with this SHA-256, if it ever was in force.

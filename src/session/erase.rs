@@ -74,6 +74,13 @@ pub struct Confirmation {
     pub beyond_limits: bool,
 }
 
+impl Confirmation {
+    /// The reason, if one is given.
+    fn why(&self) -> Option<&str> {
+        self.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty())
+    }
+}
+
 /// What was found of a request in one dataset.
 pub struct SeenDataset {
     /// The dataset.
@@ -308,7 +315,7 @@ impl Session {
             name: word.person.trim(),
             person: account,
             matter: word.matter.trim(),
-            reason: word.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty()),
+            reason: word.why(),
             approvals: &approvals,
             edit_delay: self.config.service.edit_delay.as_secs(),
             beyond_limits: seen.datasets.iter().any(|one| one.over.is_some()),
@@ -333,22 +340,11 @@ impl Session {
         let restricted = seen.cases.iter().filter(|case| case.decided.decision == Decision::Restrict);
         let today = Today::Now(self.now).date_in(&jiff::tz::TimeZone::UTC);
         let in_a_year = || Period::parse("1 year").ok().and_then(|year| year.due(today, Counting::After)).unwrap_or(Date::MAX);
-        let reason = word.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty());
-        let wish = |case: &Case| Wish {
-            kind: HoldKind::Restriction,
-            subject: None,
-            record: Some(format!("{}:{}", case.dataset.address, case.record.key.to_text())),
-            class: None,
-            dataset: None,
-            event: None,
-            event_from: None,
-            event_to: None,
-            everything: false,
-            until: None,
-            review: Some(word.review.unwrap_or_else(in_a_year)),
-            owner: None,
-            matter: Some(word.matter.trim().to_owned()),
-            reason: reason.unwrap_or("restricted instead of erased").to_owned(),
+        let wish = |case: &Case| {
+            let record = format!("{}:{}", case.dataset.address, case.record.key.to_text());
+            let reason = word.why().unwrap_or("restricted instead of erased").to_owned();
+            let (review, matter) = (Some(word.review.unwrap_or_else(in_a_year)), Some(word.matter.trim().to_owned()));
+            Wish { review, matter, ..Wish::on_record(HoldKind::Restriction, record, reason) }
         };
         let wishes: Vec<Wish> = restricted.map(wish).collect();
         for wish in &wishes {

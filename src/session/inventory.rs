@@ -83,10 +83,6 @@ impl Session {
         Ok(Some(Taking { path, scope: scope.clone(), at, entry, log, epoch: Arc::clone(&self.epoch), names, before, begun, failed: None }))
     }
 
-    fn log_folder(&self) -> PathBuf {
-        self.config.state.join("audit")
-    }
-
     /// Compares what a complete scan saw with the inventory before, tells what is lost, and keeps the new inventory.
     pub(super) async fn keep_inventory(&self, run: &Run, taking: Taking, mark: &str, ran: &mut Ran) -> Result<()> {
         let dataset = run.dataset();

@@ -79,22 +79,8 @@ async fn whatever_changed_since_it_was_decided_is_kept() {
     sql(folder.path(), "UPDATE people SET kind = 'claim' WHERE id = 2").await;
     sql(folder.path(), "UPDATE people SET made_on = '2021-01-01' WHERE id = 3").await;
     sql(folder.path(), "UPDATE people SET made_on = NULL WHERE id = 5").await;
-    let wish = Wish {
-        kind: HoldKind::Litigation,
-        record: Some("store/people:4".into()),
-        subject: None,
-        class: None,
-        dataset: None,
-        event: None,
-        event_from: None,
-        event_to: None,
-        everything: false,
-        until: None,
-        review: None,
-        owner: None,
-        matter: Some("C7".into()),
-        reason: "a claim".into(),
-    };
+    let wish = Wish::on_record(HoldKind::Litigation, "store/people:4".into(), "a claim".into());
+    let wish = Wish { matter: Some("C7".into()), ..wish };
     session.carry_out(&HoldOrder::Place { holds: vec![wish] }, "somebody").await.unwrap();
     let cases: Vec<&Case> = seen.cases.iter().collect();
     let spent = carry_out(&session, &erasure, &cases).await;
