@@ -85,6 +85,9 @@ pub struct Record {
     pub size: u64,
     /// What only the store understands and what changes whenever the record does: the record is removed only while this is the same.
     pub fingerprint: Fingerprint,
+    /// Where the store found it, as only the store understands, so that it finds it again sooner; 0 where that is of no use. It may be wrong by now, and
+    /// decides nothing.
+    pub hint: u64,
 }
 
 impl Key {

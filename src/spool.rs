@@ -37,7 +37,7 @@ use crate::schedule::{ClassId, Disposition, EventName};
 /// Plans that were refused and never allowed are removed after this many days: by then the data has moved on, and the keys must not pile up.
 pub const KEEP_DAYS: i64 = 14;
 
-const MAGIC: &[u8; 9] = b"rtdplan2\n";
+const MAGIC: &[u8; 9] = b"rtdplan3\n";
 
 /// What a plan says about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -444,6 +444,7 @@ mod tests {
             subject: None,
             size: 77,
             fingerprint: Fingerprint::from_slice(&[1, 2, 3]),
+            hint: 1 << 40,
         };
         let deciding = Deciding {
             class: ClassId::parse("tenancy.file").unwrap(),

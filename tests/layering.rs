@@ -123,7 +123,7 @@ fn only_the_command_line_knows_the_service() {
 
 #[test]
 fn each_external_crate_has_its_home() {
-    let homes: [(&str, &[&str]); 25] = [
+    let homes: [(&str, &[&str]); 26] = [
         ("tracing_journald", &["logging"]),
         ("tracing_subscriber", &["logging"]),
         ("prometheus_client", &["metrics"]),
@@ -135,6 +135,7 @@ fn each_external_crate_has_its_home() {
         ("sd_notify", &["daemon"]),
         ("signal_hook", &["daemon", "dispose"]),
         ("fiemap", &["store/files", "store/sql"]),
+        ("futures_core", &["store/sql"]),
         ("procfs", &["store/files"]),
         ("globset", &["store/files"]),
         ("regex", &["store/files", "store/sql"]),

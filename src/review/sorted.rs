@@ -134,6 +134,7 @@ mod tests {
             subject: None,
             size: 1,
             fingerprint: Fingerprint::from_slice(&key.to_le_bytes()),
+            hint: 0,
         };
         let deciding = Deciding {
             class: ClassId::parse(class).unwrap(),

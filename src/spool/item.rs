@@ -1,7 +1,7 @@
 //! One item of a plan as bytes.
 //!
 //! ```text
-//! item      disposition u8 (16 more: behind it, as a varint, which of the plan's approvals; 32 more: behind that, the entry that decided the erasure) | rule, event: varint | event date, due: date | key | class value, subject, fingerprint: bytes | size: varint
+//! item      disposition u8 (16 more: behind it, as a varint, which of the plan's approvals; 32 more: behind that, the entry that decided the erasure) | rule, event: varint | event date, due: date | key | class value, subject, fingerprint: bytes | size, hint: varint
 //!           | number of readings u8 | readings
 //! key       varint: how many bytes are those of the key before it; then the others, as bytes
 //! bytes     varint: 0 for nothing, otherwise the length and one more; then the bytes
@@ -69,6 +69,7 @@ impl Coder {
         encode_bytes(out, record.subject.as_deref().map(str::as_bytes));
         encode_bytes(out, Some(&record.fingerprint));
         encode_number(out, record.size);
+        encode_number(out, record.hint);
         out.push(u8::try_from(record.readings.len()).unwrap_or(u8::MAX));
         for reading in &record.readings {
             encode_reading(out, reading);
@@ -94,12 +95,12 @@ impl Coder {
         let key = Key::new(self.last.as_slice());
         let (class_value, subject) = (bytes.text()?, bytes.text()?);
         let fingerprint = Fingerprint::from_slice(bytes.given()?);
-        let size = bytes.number()?;
+        let (size, hint) = (bytes.number()?, bytes.number()?);
         let count = bytes.array::<1>()?[0];
         let readings = (0..count).map(|_| bytes.reading()).collect::<Option<_>>()?;
         let deciding = Deciding { class: class.clone(), schedule: Arc::clone(schedule), event: event.clone(), event_date, due };
         bytes.0.is_empty().then_some(Item {
-            record: Record { key, class_value, readings, subject, size, fingerprint },
+            record: Record { key, class_value, readings, subject, size, fingerprint, hint },
             then,
             deciding,
             approval,

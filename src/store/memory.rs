@@ -92,6 +92,7 @@ impl MemoryStore {
             subject: Some(subject.into()),
             size: 100,
             fingerprint: inner.changed.to_le_bytes().as_slice().into(),
+            hint: 0,
         };
         inner.datasets.entry(dataset.to_owned()).or_default().insert(record.key.clone(), Stored { record, anonymised: false });
     }

@@ -280,6 +280,7 @@ impl Dataset {
             subject: columns.subject.and_then(text),
             size: 0,
             fingerprint: Fingerprint::from_slice(&hash.finalize()),
+            hint: 0,
         }
     }
 }

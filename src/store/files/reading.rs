@@ -63,6 +63,7 @@ fn assemble(dataset: &Dataset, key: Key, captured: &Captured, readings: Readings
         subject: text(dataset.subject),
         size,
         fingerprint: Fingerprint::from_slice(fingerprint),
+        hint: 0,
     }
 }
 

@@ -18,7 +18,7 @@ use super::check;
 use super::config::Dataset;
 use super::session::{Failure, KNOWN, Outcome, Session, Trouble};
 use super::shape::table;
-use super::statement::{Dialect, Statement};
+use super::statement::{Dialect, Name, Statement};
 use super::value::Cell;
 use super::{mysql, postgres};
 use crate::store::Act;
@@ -30,6 +30,8 @@ pub(super) struct Hanging {
     /// Asks what hangs there, as one value that is another one when anything has changed.
     asks: Statement,
     answer: Cell,
+    /// The name under which the session keeps that question with the number of its own process in front, where it is asked in each transaction.
+    kept: Option<Name>,
     /// Whether tables are added to it without a lock that a removal would meet.
     grows: bool,
 }
@@ -40,7 +42,9 @@ pub(super) async fn look(session: &mut Session, dataset: &Dataset) -> Outcome<()
     if session.hanging(&dataset.name).is_some_and(fresh) {
         return Ok(());
     }
-    session.forget_hanging(&dataset.name);
+    if let Some(Hanging { kept: Some(kept), .. }) = session.forget_hanging(&dataset.name) {
+        session.execute(Statement::new("DEALLOCATE ").name(&kept)).await?;
+    }
     let at = Instant::now();
     let (asks, grows) = match session.dialect() {
         Dialect::Sqlite => return Ok(()),
@@ -51,10 +55,20 @@ pub(super) async fn look(session: &mut Session, dataset: &Dataset) -> Outcome<()
     let answer = answer(session, &asks).await?;
     let dangers = check::dangers(session, dataset).await?;
     if dangers.is_empty() {
-        session.remember_hanging(&dataset.name, Hanging { at, asks, answer, grows });
+        let kept = if session.dialect() == Dialect::Postgres { keep(session, &asks).await? } else { None };
+        session.remember_hanging(&dataset.name, Hanging { at, asks, answer, kept, grows });
         return Ok(());
     }
     Err(Failure { trouble: Trouble::Danger, text: dangers.join("; ") })
+}
+
+/// Lets the session keep the question, so that it is not parsed and planned anew for every transaction: that takes longer than to answer it.
+async fn keep(session: &mut Session, asks: &Statement) -> Outcome<Option<Name>> {
+    let Ok(name) = Name::new(&format!("retentiond_{}", session.next_number())) else { return Ok(None) };
+    let mut statement = Statement::new("PREPARE ");
+    statement.name(&name).sql(" AS SELECT pg_backend_pid(), ").part(asks);
+    session.execute(&statement).await?;
+    Ok(Some(name))
 }
 
 async fn answer(session: &mut Session, asks: &Statement) -> Outcome<Cell> {
@@ -77,14 +91,17 @@ pub(super) async fn begin(session: &mut Session, dataset: &Dataset, act: Act, te
                 });
                 statement.sql(" IN ROW EXCLUSIVE MODE");
             }
-            statement.sql("; SELECT pg_backend_pid(), ").part(&known.asks);
+            match &known.kept {
+                Some(kept) => statement.sql("; EXECUTE ").name(kept),
+                None => statement.sql("; SELECT pg_backend_pid(), ").part(&known.asks),
+            };
         }
         let begun = session.begin(&statement).await?;
         if session.dialect() != Dialect::Postgres || begun.is_some_and(|found| known.answer.text().is_some_and(|known| known == found)) {
             return Ok(());
         }
         session.run("ROLLBACK").await?;
-        session.forget_hanging(&dataset.name);
+        drop(session.forget_hanging(&dataset.name));
     }
     Err(changing())
 }
@@ -99,7 +116,7 @@ pub(super) async fn is_as_known(session: &mut Session, dataset: &Dataset, act: A
     if answer(session, &known.asks).await? == known.answer {
         return Ok(());
     }
-    session.forget_hanging(&dataset.name);
+    drop(session.forget_hanging(&dataset.name));
     Err(changing())
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Layout {
     /// Columns that the engine appends to every index by itself, in this order.
     pub(super) appended: Vec<String>,
     /// What the engine says of each version of a row and of no other version of the same row: so that whether a row changed is told without reading
-    /// all of it. `None` where it says nothing of the kind.
+    /// all of it; and, behind a comma, where the row lies. `None` where it says nothing of the kind.
     pub(super) version: Option<&'static str>,
     /// About how many rows there are, by the engine's statistics, where it has any.
     pub(super) rows: Option<u64>,
@@ -40,6 +40,8 @@ pub(super) struct Column {
     pub(super) declared: String,
     pub(super) sort: Sort,
     pub(super) not_null: bool,
+    /// Bytes that every value but null takes, where the engine says so.
+    pub(super) width: Option<i64>,
     /// What stands before and behind the column's name where it is read.
     pub(super) read: (&'static str, &'static str),
     /// How a value is handed back.

@@ -2,7 +2,7 @@
 //!
 //! **One walk, in one order, in short reads.** The table is cut into stretches of [`STRETCH`] rows along a unique order: the key's, or (event,
 //! key) where an index gives that order for free. For each stretch one statement counts and one or more fetch what may be due or is in
-//! doubt; the next stretches are measured and counted over a second connection meanwhile. No read transaction spans two statements, so an
+//! doubt; two connections take turns at that, so that the server looks at one stretch while the other is on its way. No read transaction spans two statements, so an
 //! application's writers and WAL checkpoints wait for one stretch at the most.
 //!
 //! **Rows that change meanwhile.** In key order the cursor only moves up and a row has one place, so a row is seen at most once unless its key
@@ -14,12 +14,14 @@
 //! **What is sent**: rows within the bound; rows whose date is not plainly of the declared form; rows of the future; rows whose date lies in
 //! another store and that name nothing to look it up by. Null dates are counted and not sent, unless everything is asked for.
 
-use tokio::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{Mutex, mpsc, watch};
 
 use super::config::Dataset;
 use super::layout::{Column, Term};
 use super::push;
-use super::session::{Outcome, Session, Trouble};
+use super::session::{Failure, Outcome, Session, Trouble};
 use super::shape::{Shape, compare, not_null, order_by, read};
 use super::statement::Statement;
 use super::value::{Cell, Seen};
@@ -35,9 +37,6 @@ const STRETCH: i64 = 10_000;
 /// Where more than one row in so many is due, a table is walked in the order of its key although an index gives the order of events: rows are then
 /// read, and removed, as they lie.
 const MANY: u64 = 10;
-
-/// Stretches that may be measured before they are fetched.
-const AHEAD: usize = 2;
 
 /// Records fetched by one statement at the most: few enough to hold in memory, many enough that finding the place again costs nothing.
 const FETCHED: usize = MESSAGE;
@@ -86,6 +85,45 @@ async fn unaddressable(session: &mut Session, shape: &Shape<'_>) -> Outcome<u64>
     not_null(&mut statement, shape.unique.terms.iter().map(|term| &term.column));
     statement.sql(") AND ").condition(shape.dataset.filter.as_ref());
     session.number(&statement).await
+}
+
+/// How far the stretches are measured.
+struct Front {
+    /// The number of the next one; `None` when there is none.
+    next: Option<u64>,
+    /// Where it begins.
+    cursor: Option<Vec<Cell>>,
+}
+
+/// A stretch of the table, behind one place of the order up to another.
+struct Measured {
+    number: u64,
+    begin: Option<Vec<Cell>>,
+    end: Option<Vec<Cell>>,
+    /// Its rows.
+    counted: u64,
+}
+
+/// What both sessions of a scan have in common.
+struct Going<'w> {
+    query: &'w Query,
+    out: &'w mpsc::Sender<Vec<Record>>,
+    /// The number of the stretch whose records may be sent.
+    turn: watch::Sender<u64>,
+    population: AtomicU64,
+}
+
+/// Why a walk ends before its end.
+enum Ended {
+    /// Nobody listens any more.
+    Unheard,
+    Failed(Failure),
+}
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
 }
 
 struct Walk<'s> {
@@ -139,8 +177,8 @@ impl<'s> Walk<'s> {
         (self.order, self.by_event) = (self.shape.unique.walk.clone(), false);
     }
 
-    /// Walks to the end; `false` when nobody listens any more. Stretches are measured and counted over one session while the one before is fetched over
-    /// the other.
+    /// Walks to the end; `false` when nobody listens any more. Both sessions do the same: each takes the next stretch while the other fetches the one before,
+    /// and hands over what it found when its turn has come.
     async fn run(
         &self,
         sessions: [&mut Session; 2],
@@ -148,77 +186,79 @@ impl<'s> Walk<'s> {
         out: &mpsc::Sender<Vec<Record>>,
         scanned: &mut Scanned,
     ) -> Outcome<bool> {
-        let [measuring, fetching] = sessions;
+        let [one, other] = sessions;
         if self.by_event {
             // Nulls stand before every date in the index and are never sent here.
             let mut statement = Statement::new("SELECT count(*)");
             self.shape.from(&mut statement).sql(" WHERE ").name(&self.order[0].column).sql(" IS NULL");
-            let nulls = patient(measuring, &statement, number).await?.into_iter().sum();
+            let nulls = patient(one, &statement, number).await?.into_iter().sum();
             scanned.population += nulls;
             query.count(nulls);
         }
-        let (measured, mut stretches) = mpsc::channel(AHEAD);
-        let measure = async move {
-            let mut cursor: Option<Vec<Cell>> = None;
-            loop {
-                let end = self.stretch(measuring, cursor.as_deref()).await?;
-                let counted = match (&self.wanted, &end) {
-                    (None, _) => 0,
-                    // Its last row was found by counting.
-                    (Some(_), Some(_)) if self.whole => u64::try_from(STRETCH).unwrap_or(0),
-                    (Some(_), _) => self.count(measuring, cursor.as_deref(), end.as_deref()).await?,
-                };
-                if measured.send((end.clone(), counted)).await.is_err() || end.is_none() {
-                    return Ok(());
-                }
-                cursor = end;
-            }
-        };
-        let fetch = async move {
-            let mut cursor: Option<Vec<Cell>> = None;
-            while let Some((end, counted)) = stretches.recv().await {
-                let Some(sent) = self.send(fetching, cursor, end.as_deref(), query, out).await? else { return Ok(false) };
-                // Rows may come and go between the two statements; what was sent was there.
-                let seen = counted.max(sent);
-                scanned.population += seen;
-                query.count(seen - sent);
-                if end.is_none() {
-                    return Ok(true);
-                }
-                cursor = end;
-            }
-            // The reason is the other's.
-            Ok(false)
-        };
-        // Whichever ends first lets go of the channel, so that the other does not wait for it.
-        tokio::try_join!(measure, fetch).map(|((), whole)| whole)
+        let front = Mutex::new(Front { next: Some(0), cursor: None });
+        let going = Going { query, out, turn: watch::Sender::new(0), population: AtomicU64::new(0) };
+        let ended = tokio::try_join!(self.take_turns(one, &front, &going), self.take_turns(other, &front, &going));
+        scanned.population += going.population.into_inner();
+        match ended {
+            Ok(_) => Ok(true),
+            Err(Ended::Unheard) => Ok(false),
+            Err(Ended::Failed(failure)) => Err(failure),
+        }
     }
 
-    /// Sends what is wanted of one stretch; answers how many rows that were, or nothing when nobody listens any more.
-    async fn send(
-        &self,
-        session: &mut Session,
-        mut cursor: Option<Vec<Cell>>,
-        end: Option<&[Cell]>,
-        query: &Query,
-        out: &mpsc::Sender<Vec<Record>>,
-    ) -> Outcome<Option<u64>> {
+    /// Takes one stretch after the other until there is none.
+    async fn take_turns(&self, session: &mut Session, front: &Mutex<Front>, going: &Going<'_>) -> std::result::Result<(), Ended> {
+        while let Some(stretch) = self.next_stretch(session, front).await? {
+            let sent = self.send(session, &stretch, going).await?;
+            // Rows may come and go between the two statements; what was sent was there.
+            let seen = stretch.counted.max(sent);
+            going.population.fetch_add(seen, Ordering::Relaxed);
+            going.query.count(seen - sent);
+            going.turn.send_replace(stretch.number + 1);
+        }
+        Ok(())
+    }
+
+    /// Measures and counts the next stretch.
+    async fn next_stretch(&self, session: &mut Session, front: &Mutex<Front>) -> Outcome<Option<Measured>> {
+        let mut front = front.lock().await;
+        let Some(number) = front.next else { return Ok(None) };
+        let begin = front.cursor.take();
+        let end = self.stretch(session, begin.as_deref()).await?;
+        front.cursor.clone_from(&end);
+        front.next = end.is_some().then_some(number + 1);
+        // The next one can be measured meanwhile.
+        drop(front);
+        let counted = match (&self.wanted, &end) {
+            (None, _) => 0,
+            // Its last row was found by counting.
+            (Some(_), Some(_)) if self.whole => u64::try_from(STRETCH).unwrap_or(0),
+            (Some(_), _) => self.count(session, begin.as_deref(), end.as_deref()).await?,
+        };
+        Ok(Some(Measured { number, begin, end, counted }))
+    }
+
+    /// Sends what is wanted of one stretch; answers how many rows that were.
+    async fn send(&self, session: &mut Session, stretch: &Measured, going: &Going<'_>) -> std::result::Result<u64, Ended> {
         let mut sent = 0;
+        let mut cursor = stretch.begin.clone();
         loop {
-            let (rows, last) = self.fetch(session, cursor.as_deref(), end).await?;
+            let (rows, last) = self.fetch(session, cursor.as_deref(), stretch.end.as_deref()).await?;
             let full = rows.len() == FETCHED;
             sent += rows.len() as u64;
             // At once, so that whoever watches sees a slow scan go on.
-            query.count(rows.len() as u64);
+            going.query.count(rows.len() as u64);
             if full {
                 cursor = Some(last);
             }
-            let due: Vec<Record> = rows.into_iter().filter(|record| possibly(self.shape, query, record)).collect();
-            if !due.is_empty() && out.send(due).await.is_err() {
-                return Ok(None);
+            let due: Vec<Record> = rows.into_iter().filter(|record| possibly(self.shape, going.query, record)).collect();
+            // Records go out in the order of the walk. Nobody sends turns any more when the scan is over.
+            going.turn.subscribe().wait_for(|turn| *turn == stretch.number).await.map_err(|_| Ended::Unheard)?;
+            if !due.is_empty() && going.out.send(due).await.is_err() {
+                return Err(Ended::Unheard);
             }
             if !full {
-                return Ok(Some(sent));
+                return Ok(sent);
             }
         }
     }

@@ -4,9 +4,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::future::poll_fn;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use futures_core::Stream;
 
 use super::config::Dataset;
 use super::hanging::Hanging;
@@ -52,6 +56,8 @@ pub(super) struct Session {
     live: Option<Live>,
     layouts: HashMap<String, (Instant, Arc<Layout>)>,
     hanging: HashMap<String, Hanging>,
+    /// How many names it was asked for.
+    numbers: u32,
 }
 
 /// The engine's own connection.
@@ -74,6 +80,17 @@ pub(super) enum Trouble {
     Gone,
     /// Anything else.
     Other,
+}
+
+/// How a transaction finds the rows that it deletes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Each by its key.
+    Keys,
+    /// By walking along the stretch in which they lie.
+    Stretch,
+    /// Where the scan saw them.
+    Places,
 }
 
 /// Why a statement failed, without any value of a record.
@@ -144,7 +161,7 @@ impl Place {
 
 impl Session {
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, patience: PATIENCE, lost: false, live: None, layouts: HashMap::new(), hanging: HashMap::new() }
+        Self { connection, patience: PATIENCE, lost: false, live: None, layouts: HashMap::new(), hanging: HashMap::new(), numbers: 0 }
     }
 
     /// Takes a session of a server, which gave it this number, for one of this process.
@@ -221,18 +238,14 @@ impl Session {
         }
     }
 
-    /// Begins a transaction that deletes before it looks, row by row or along a stretch.
-    pub(super) fn begin_at_once(&self, along: bool) -> &'static str {
-        match &self.connection {
-            Connection::Sqlite(_) => "BEGIN",
-            Connection::Postgres(_) => {
-                if along {
-                    postgres::BEGIN_ALONG
-                } else {
-                    postgres::BEGIN_AT_ONCE
-                }
-            }
-            Connection::MySql(_) => mysql::BEGIN_AT_ONCE,
+    /// Begins a transaction that deletes before it looks, and finds its rows so.
+    pub(super) fn begin_at_once(&self, way: Way) -> &'static str {
+        match (&self.connection, way) {
+            (Connection::Sqlite(_), _) => "BEGIN",
+            (Connection::Postgres(_), Way::Keys) => postgres::BEGIN_AT_ONCE,
+            (Connection::Postgres(_), Way::Stretch) => postgres::BEGIN_ALONG,
+            (Connection::Postgres(_), Way::Places) => postgres::BEGIN_AT_PLACES,
+            (Connection::MySql(_), _) => mysql::BEGIN_AT_ONCE,
         }
     }
 
@@ -246,10 +259,16 @@ impl Session {
         self.hanging.insert(dataset.to_owned(), hanging);
     }
 
-    /// Lets the tables of a dataset be looked at before the next transaction, and be described anew.
-    pub(super) fn forget_hanging(&mut self, dataset: &str) {
-        self.hanging.remove(dataset);
+    /// Lets the tables of a dataset be looked at before the next transaction, and be described anew. What was known comes back.
+    pub(super) fn forget_hanging(&mut self, dataset: &str) -> Option<Hanging> {
         self.layouts.remove(dataset);
+        self.hanging.remove(dataset)
+    }
+
+    /// A number that this session has not given out yet.
+    pub(super) fn next_number(&mut self) -> u32 {
+        self.numbers = self.numbers.wrapping_add(1);
+        self.numbers
     }
 
     /// The dataset joined with its table; everything that does not fit otherwise. A server is asked for the table's description only now and
@@ -379,6 +398,11 @@ fn not_connected(said: &str) -> String {
         }
         Some(why) => format!("the server's certificate was not accepted: {}", escape(why.as_bytes())),
     }
+}
+
+/// The next of what a driver answers.
+pub(super) async fn next<S: Stream + Unpin>(answers: &mut S) -> Option<S::Item> {
+    poll_fn(|context| Pin::new(&mut *answers).poll_next(context)).await
 }
 
 /// An answer in time, or a lost connection.

@@ -88,11 +88,31 @@ impl<'a> Shape<'a> {
             read(statement, &column.name, column.read);
         });
         if let Some(version) = self.version {
-            statement.sql(", ").sql(version).sql(COMPUTED).sql(", CAST(").list(" + ", &self.layout.columns, |statement, column| {
-                statement.sql("coalesce(pg_column_size(").name(&column.name).sql("), 0)");
-            });
-            statement.sql(" AS int8)").sql(COMPUTED);
+            statement.sql(", ").sql(version).sql(COMPUTED).sql(", ");
+            self.size(statement);
+            statement.sql(COMPUTED);
         }
+    }
+
+    /// Adds how many bytes the values of a row take, for PostgreSQL: it is asked for no more than it has to look at.
+    fn size(&self, statement: &mut Statement) {
+        let always: i64 = self.layout.columns.iter().filter(|column| column.not_null).filter_map(|column| column.width).sum();
+        statement.sql("CAST(").value(&Cell::Int(always));
+        for column in &self.layout.columns {
+            match (column.width, column.not_null) {
+                (Some(_), true) => {}
+                (Some(width), false) => {
+                    statement.sql(" + CASE WHEN ").name(&column.name).sql(" IS NULL THEN 0 ELSE ").value(&Cell::Int(width)).sql(" END");
+                }
+                (None, true) => {
+                    statement.sql(" + pg_column_size(").name(&column.name).sql(")");
+                }
+                (None, false) => {
+                    statement.sql(" + coalesce(pg_column_size(").name(&column.name).sql("), 0)");
+                }
+            }
+        }
+        statement.sql(" AS int8)");
     }
 
     /// What a row of [`Shape::select`] holds in a column of the layout.
@@ -108,7 +128,7 @@ impl<'a> Shape<'a> {
 
     /// How many values [`Shape::select`] gives.
     pub(super) fn width(&self) -> usize {
-        self.read.len() + if self.version.is_some() { 2 } else { 0 }
+        self.read.len() + if self.version.is_some() { 3 } else { 0 }
     }
 
     /// Adds: the key is one of these, at least one.
@@ -121,22 +141,24 @@ impl<'a> Shape<'a> {
         self.version.is_some()
     }
 
-    /// Adds, for PostgreSQL: `FROM` the table, and the conditions by which each of these keys is found in this version and in no other.
-    pub(super) fn versions_in<'s>(&self, statement: &'s mut Statement, keys: &[&[Cell]], versions: Vec<u32>) -> &'s mut Statement {
-        self.from(statement).sql(" USING (SELECT * FROM unnest(").list(
-            ", ",
-            self.unique.terms.iter().enumerate(),
-            |statement, (at, term)| {
-                statement.array(keys.iter().filter_map(|key| key.get(at).cloned()).collect(), &term.bind);
-            },
-        );
-        let names: Vec<Name> = (0..=self.unique.terms.len()).filter_map(|at| Name::new(&format!("retentiond_{at}")).ok()).collect();
-        statement.sql(", ").versions(versions).sql(")) AS retentiond_asked(").names(&names).sql(") WHERE ");
-        for (name, term) in names.iter().zip(&self.unique.terms) {
-            term.add(statement);
-            statement.sql(" = ").name(name).sql(" AND ");
+    /// Deletes, in PostgreSQL, what lies in these places, and tells by a 1 whether those were the rows with these keys in these versions, all of them and
+    /// in this order, and nothing else. The places stand in the order in which they lie, and the others in step.
+    pub(super) fn delete_at(&self, places: Vec<u64>, keys: &[&[Cell]], versions: Vec<u32>) -> Statement {
+        let names: Vec<Name> = (0..self.unique.terms.len()).filter_map(|at| Name::new(&format!("retentiond_{at}")).ok()).collect();
+        let terms = || self.unique.terms.iter().zip(&names);
+        let mut statement = Statement::new("WITH retentiond_gone AS (DELETE");
+        self.from(&mut statement).sql(" WHERE ctid = ANY(").places(places).sql(") AND ").condition(self.dataset.filter.as_ref());
+        statement.sql(" RETURNING ").list(", ", terms(), |statement, (term, name)| {
+            statement.cast(&term.column, &term.bind).sql(" AS ").name(name);
+        });
+        let count = Cell::Int(i64::try_from(keys.len()).unwrap_or(-1));
+        statement.sql(", xmin AS retentiond_version) SELECT CASE WHEN count(*) = ").value(&count);
+        for (at, (term, name)) in terms().enumerate() {
+            let part = keys.iter().filter_map(|key| key.get(at).cloned()).collect();
+            statement.sql(" AND array_agg(").name(name).sql(") = ").array(part, &term.bind);
         }
-        statement.sql("xmin = ").names(names.last())
+        statement.sql(" AND array_agg(retentiond_version) = ").versions(versions).sql(" THEN 1 ELSE 0 END FROM retentiond_gone");
+        statement
     }
 
     /// Adds: these columns, in the order of the key, hold one of these keys.
@@ -215,12 +237,13 @@ impl<'a> Shape<'a> {
         let row = &row[..row.len().min(self.width())];
         let key = self.key(row);
         let text = |at: Option<usize>| at.and_then(|at| self.cell(row, at).text().map(Into::into));
-        // Version and size stand last. Of a version that cannot be read, what was read of the row has to do.
-        let (size, state) = match row.split_last_chunk() {
-            Some((_, [version, Seen::Int(size)])) if self.version.is_some() => {
-                (u64::try_from(*size).unwrap_or(0), state_of_version(*version).unwrap_or_else(|| state_of(row)))
+        // Version, place and size stand last. Of a version that cannot be read, what was read of the row has to do.
+        let (size, hint, state) = match row.split_last_chunk() {
+            Some((read, [version, Seen::Int(place), Seen::Int(size)])) if self.version.is_some() => {
+                let state = state_of_version(*version).unwrap_or_else(|| state_of(read));
+                (u64::try_from(*size).unwrap_or(0), u64::try_from(*place).unwrap_or(0), state)
             }
-            _ => (row.iter().map(|cell| cell.size()).sum(), state_of(row)),
+            _ => (row.iter().map(|cell| cell.size()).sum(), 0, state_of(row)),
         };
         Record {
             key: key_of(&key),
@@ -229,6 +252,7 @@ impl<'a> Shape<'a> {
             subject: text(self.subject),
             size,
             fingerprint: fingerprint(&state, &key),
+            hint,
         }
     }
 

@@ -67,6 +67,8 @@ enum Part {
     Once(Bind),
     /// The next value, which is a list, as an array of this type; PostgreSQL only.
     Array(Bind),
+    /// The end of a cast to this type; PostgreSQL only.
+    As(Bind),
     /// Names with dots between, as a text: how functions of PostgreSQL take the name of a table.
     Spelled(Vec<Name>),
     /// Both sides are the same value, or both are null.
@@ -82,6 +84,8 @@ pub(super) enum Value {
     Many(Vec<Cell>),
     /// Numbers of transactions, which have no sign; PostgreSQL only.
     Versions(Vec<u32>),
+    /// Where rows lie in the file of their table, as [`super::value::place`] writes it; PostgreSQL only.
+    Places(Vec<u64>),
 }
 
 /// A word of SQL text, as far as this store needs to tell words apart.
@@ -272,6 +276,20 @@ impl Statement {
         self
     }
 
+    /// Adds a list of places as one array; PostgreSQL only.
+    pub(super) fn places(&mut self, places: Vec<u64>) -> &mut Self {
+        self.parts.push(Part::Array(Bind::Bare));
+        self.values.push(Value::Places(places));
+        self
+    }
+
+    /// Adds a column as the type in which values are handed to it; PostgreSQL only.
+    pub(super) fn cast(&mut self, column: &Name, bind: &Bind) -> &mut Self {
+        self.sql("CAST(").name(column);
+        self.parts.push(Part::As(bind.clone()));
+        self.sql(")")
+    }
+
     /// Adds bound values with commas between.
     pub(super) fn bind<'a>(&mut self, values: impl IntoIterator<Item = &'a Cell>) -> &mut Self {
         self.list(", ", values, |statement, value| {
@@ -347,6 +365,10 @@ impl Statement {
                     Dialect::Postgres => " IS NOT DISTINCT FROM ",
                     Dialect::MySql => " <=> ",
                 }),
+                Part::As(bind) => {
+                    out.push_str(" AS ");
+                    out.push_str(if let Bind::Cast(kind) = bind { kind } else { "text" });
+                }
                 Part::Matches => out.push_str(if dialect == Dialect::Postgres { " ~ " } else { " REGEXP " }),
                 Part::Value(bind) | Part::Array(bind) | Part::Once(bind) => {
                     if let Some((value, number)) = values.next() {
@@ -392,13 +414,13 @@ impl Dialect {
             }
             let (kind, array) = match (bind, value) {
                 (Bind::Cast(kind), Value::One(_)) => (&**kind, ""),
-                (Bind::Cast(kind), Value::Many(_) | Value::Versions(_)) => (&**kind, "[]"),
+                (Bind::Cast(kind), Value::Many(_) | Value::Versions(_) | Value::Places(_)) => (&**kind, "[]"),
                 (_, Value::One(Cell::Int(_))) => ("int8", ""),
                 (_, Value::One(Cell::Real(_))) => ("float8", ""),
                 (_, Value::One(_)) => ("text", ""),
                 (_, Value::Many(_)) => ("text", "[]"),
-                // The server compares the number of a transaction with these by their bits.
-                (_, Value::Versions(_)) => ("int4", "[]"),
+                (_, Value::Versions(_)) => ("xid", "[]"),
+                (_, Value::Places(_)) => ("tid", "[]"),
             };
             out.push_str(&format!("CAST(${number} AS {kind}{array})"));
             return;

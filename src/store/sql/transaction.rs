@@ -14,11 +14,11 @@ use std::time::Instant;
 use super::config::{Child, To};
 use super::hanging;
 use super::remove::{Lost, Removal, failed};
-use super::session::{Failure, Outcome, Session, Trouble};
+use super::session::{Failure, Outcome, Session, Trouble, Way};
 use super::shape::{Shape, deepest_first, read, table, whether};
 use super::statement::{Dialect, Statement};
 use super::stretch::Stretch;
-use super::value::{Cell, Seen, encoded, key_bytes, key_of, seen, typed_key, version_of};
+use super::value::{Cell, Seen, TypedKey, encoded, is_key_of, key_bytes, seen, typed_key, version_of};
 use crate::record::Record;
 use crate::store::{Act, Evidence, Fate, Kept};
 
@@ -38,7 +38,13 @@ struct Asked<'t> {
     position: usize,
     /// The key's bytes, by which rows are told apart here.
     name: &'t [u8],
-    cells: Vec<Cell>,
+    cells: TypedKey,
+}
+
+/// Where a record was seen, and which version of it.
+struct Standing {
+    place: u64,
+    version: u32,
 }
 
 /// A fate that awaits the commit.
@@ -96,27 +102,27 @@ impl<'t> Transaction<'t> {
         let Ok(asked) = self.positions.iter().map(|position| self.asked(&shape, *position)).collect::<Result<Vec<_>, _>>() else {
             return Ok(None);
         };
-        let names: HashSet<&[u8]> = asked.iter().map(|one| one.name).collect();
         // What is named twice goes once, which takes a closer look.
-        if names.len() != asked.len() {
+        if !all_different(&asked) {
             return Ok(None);
         }
         let records: Vec<&Record> = self.positions.iter().map(|position| &self.removal.records[*position]).collect();
         let stretch = Stretch::of(&shape, &keys(&asked), &records);
-        let versions = self.versions(&shape);
-        // Where rows have versions, what is deleted is the same either way.
-        let walks = versions.is_some() || stretch.as_ref().is_some_and(Stretch::is_dated) && self.removal.pace.may_walk();
-        let along = stretch.as_ref().filter(|_| walks);
-        let then = if along.is_none() || versions.is_none() { Some(None) } else { None };
-        for way in along.map(Some).into_iter().chain(then) {
-            match hanging::begin(session, self.removal.dataset, self.removal.order.act, session.begin_at_once(way.is_some())).await {
+        let standing = self.standing(&shape);
+        let ways = match (&standing, &stretch) {
+            (Some(_), _) => &[Way::Places][..],
+            (None, Some(stretch)) if stretch.is_dated() && self.removal.pace.may_walk() => &[Way::Stretch, Way::Keys],
+            _ => &[Way::Keys],
+        };
+        for way in ways {
+            match hanging::begin(session, self.removal.dataset, self.removal.order.act, session.begin_at_once(*way)).await {
                 // The careful order waits longer.
                 Err(failure) if failure.trouble == Trouble::Busy => return Ok(None),
                 begun => begun.map_err(nothing)?,
             }
-            let deleted = match &versions {
-                Some(versions) => self.delete_versions(session, &shape, &asked, versions, way).await,
-                None => self.delete_returning(session, &shape, &asked, way).await,
+            let deleted = match &standing {
+                Some(standing) => self.delete_standing(session, &shape, &asked, standing).await,
+                None => self.delete_returning(session, &shape, &asked, stretch.as_ref().filter(|_| *way == Way::Stretch)).await,
             };
             match deleted {
                 Ok(true) => {
@@ -126,7 +132,7 @@ impl<'t> Transaction<'t> {
                 Err(failure) if failure.trouble == Trouble::Gone => return Err(nothing(failure)),
                 deleted => {
                     session.run("ROLLBACK").await.map_err(nothing)?;
-                    if way.is_some() && versions.is_none() && deleted.is_ok() {
+                    if *way == Way::Stretch && deleted.is_ok() {
                         self.removal.pace.strayed();
                     }
                 }
@@ -159,15 +165,17 @@ impl<'t> Transaction<'t> {
             let fates = Some(fates.collect());
             return Err(Lost { failure, fates });
         }
-        let done: HashSet<usize> =
-            self.positions.iter().zip(&pending).filter(|(_, one)| matches!(one, Pending::Done { .. })).map(|(at, _)| *at).collect();
-        let looked_for: Vec<&Asked<'_>> = asked.iter().filter(|one| done.contains(&one.position)).collect();
-        let unverified = self.look_again(session, &looked_for, stretch).await.unwrap_or(done);
+        let settled: HashSet<usize> =
+            self.positions.iter().zip(&pending).filter(|(_, one)| matches!(one, Pending::Settled(_))).map(|(at, _)| *at).collect();
+        let looked_for: Vec<&Asked<'_>> = asked.iter().filter(|one| !settled.contains(&one.position)).collect();
+        // Where nobody could look, nothing is verified.
+        let there = self.look_again(session, &looked_for, stretch).await.ok();
         let fates = self.positions.iter().zip(pending).map(|(position, one)| match one {
             Pending::Settled(fate) => fate,
             Pending::Done { parts } => {
                 let method = if act == Act::Destroy { "delete" } else { "anonymise" };
-                Fate::Done(Evidence { method, grade: "", verified: !unverified.contains(position), caveats: Vec::new(), parts })
+                let verified = there.as_ref().is_some_and(|there| !there.contains(position));
+                Fate::Done(Evidence { method, grade: "", verified, caveats: Vec::new(), parts })
             }
         });
         Ok(fates.collect())
@@ -181,30 +189,23 @@ impl<'t> Transaction<'t> {
             return Err("the record was not read by this store, or its dataset has another key now");
         };
         // The log names a record by its key: it must be the one that goes.
-        if key_of(&seen(&cells)) == record.key {
+        if is_key_of(&record.key, &seen(&cells)) {
             Ok(Asked { position, name, cells })
         } else {
             Err("the record's key and its fingerprint are of different records")
         }
     }
 
-    /// Deletes exactly the versions that were planned, and tells whether that were all: then each of them was there and was what it had been, and is
-    /// judged by what is known of it.
-    async fn delete_versions(
-        &self,
-        session: &mut Session,
-        shape: &Shape<'_>,
-        asked: &[Asked<'_>],
-        versions: &[u32],
-        along: Option<&Stretch>,
-    ) -> Outcome<bool> {
-        let mut statement = Statement::new("DELETE");
-        shape.versions_in(&mut statement, &keys(asked), versions.to_vec()).sql(" AND ").condition(self.removal.dataset.filter.as_ref());
-        if let Some(stretch) = along {
-            // They all lie there: it only saves the engine from looking elsewhere.
-            stretch.keys(statement.sql(" AND "), shape);
-        }
-        if session.execute(&statement).await? != asked.len() as u64 {
+    /// Deletes what lies where the records were seen, and tells whether that were those records in the versions that were planned, all of them and nothing
+    /// else: then each of them was there and was what it had been, and is judged by what is known of it.
+    async fn delete_standing(&self, session: &mut Session, shape: &Shape<'_>, asked: &[Asked<'_>], standing: &[Standing]) -> Outcome<bool> {
+        // The engine visits places in the order in which they lie, and says in that order what went.
+        let mut order: Vec<(&Standing, &Asked<'_>)> = standing.iter().zip(asked).collect();
+        order.sort_unstable_by_key(|(standing, _)| standing.place);
+        let keys: Vec<&[Cell]> = order.iter().map(|(_, one)| one.cells.as_slice()).collect();
+        let (places, versions) = order.iter().map(|(standing, _)| (standing.place, standing.version)).unzip();
+        let gone = session.number(&shape.delete_at(places, &keys, versions)).await?;
+        if gone != 1 {
             return Ok(false);
         }
         hanging::is_as_known(session, self.removal.dataset, Act::Destroy).await?;
@@ -247,10 +248,13 @@ impl<'t> Transaction<'t> {
         Ok(goes && names.is_empty())
     }
 
-    /// The versions of all records as they were planned, where the engine has such and all were read with them.
-    fn versions(&self, shape: &Shape<'_>) -> Option<Vec<u32>> {
-        let version = |position: &usize| version_of(&self.removal.records[*position].fingerprint);
-        shape.has_versions().then(|| self.positions.iter().map(version).collect())?
+    /// Where all records were seen, and in which versions, where the engine says so and all were read with it.
+    fn standing(&self, shape: &Shape<'_>) -> Option<Vec<Standing>> {
+        let standing = |position: &usize| {
+            let record = &self.removal.records[*position];
+            Some(Standing { place: record.hint, version: version_of(&record.fingerprint)? }).filter(|standing| standing.place > 0)
+        };
+        shape.has_versions().then(|| self.positions.iter().map(standing).collect())?
     }
 
     fn fresh(shape: &Shape<'_>, row: &[Seen<'_>]) -> Fresh {
@@ -383,7 +387,8 @@ impl<'t> Transaction<'t> {
                 Some(stretch) => still_along(session, &shape, stretch).await?,
                 None => present(session, &shape, &keys).await?,
             };
-            return Ok(asked.iter().filter(|one| there.contains(one.name)).map(|one| one.position).collect());
+            let found = |one: &&&Asked<'_>| !there.is_empty() && there.contains(one.name);
+            return Ok(asked.iter().filter(found).map(|one| one.position).collect());
         }
         let mut constants = Statement::new("1 = 1");
         for change in &shape.dataset.changes {
@@ -408,6 +413,14 @@ impl<'t> Transaction<'t> {
         };
         Ok(asked.iter().filter(|one| !holds(one)).map(|one| one.position).collect())
     }
+}
+
+/// Whether no two of them have the same key.
+fn all_different(asked: &[Asked<'_>]) -> bool {
+    // A plan stands in the order of its keys, and whole numbers that rise are different.
+    let number = |one: &Asked<'_>| if let [Cell::Int(number)] = one.cells.as_slice() { Some(*number) } else { None };
+    let rises = asked.is_sorted_by(|one, next| number(one).zip(number(next)).is_some_and(|(one, next)| one < next));
+    rises || asked.iter().map(|one| one.name).collect::<HashSet<_>>().len() == asked.len()
 }
 
 /// The keys by which records are asked for.

@@ -7,6 +7,7 @@
 //! this version of it), then the encoded key values.
 
 use std::borrow::Cow;
+use std::io::Write as _;
 
 use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
@@ -51,6 +52,9 @@ pub(in crate::store) enum Seen<'r> {
     /// Bytes.
     Blob(&'r [u8]),
 }
+
+/// The exact values of a key; that of most tables needs no allocation.
+pub(super) type TypedKey = SmallVec<[Cell; 1]>;
 
 /// A row as it is looked at; that of most tables needs no allocation.
 pub(super) type SeenRow<'r> = SmallVec<[Seen<'r>; 16]>;
@@ -219,6 +223,19 @@ pub(in crate::store) fn key_of(parts: &[Seen<'_>]) -> Key {
     Key::new(encoded.join(",").into_bytes())
 }
 
+/// Whether this is the key that people see of these parts.
+pub(super) fn is_key_of(key: &Key, parts: &[Seen<'_>]) -> bool {
+    if let [Seen::Int(number)] = parts {
+        // Without making another key of it: each row that goes is asked.
+        let mut digits = [0; 20];
+        let mut rest = digits.as_mut_slice();
+        let whole = write!(rest, "{number}").is_ok();
+        let length = 20 - rest.len();
+        return whole && key.as_bytes() == &digits[..length];
+    }
+    key_of(parts) == *key
+}
+
 /// The texts of a key's parts, or `None` when the key cannot be one of `parts` parts.
 pub(super) fn parts_of(key: &[u8], parts: usize) -> Option<Vec<String>> {
     let text = std::str::from_utf8(key).ok()?;
@@ -250,6 +267,17 @@ pub(super) fn state_of_version(version: Seen<'_>) -> Option<State> {
     Some(state)
 }
 
+/// Where a row lies in the file of its table, as one number in the order of places: the block, and behind it the number within. 0 is no place.
+pub(super) fn place(block: u32, within: u16) -> u64 {
+    u64::from(block) << 16 | u64::from(within)
+}
+
+/// The block and the number within of a place.
+pub(super) fn block_of(place: u64) -> (u32, u16) {
+    // What is further up was never put there.
+    ((place >> 16) as u32, (place & 0xffff) as u16)
+}
+
 /// The number of the version in a fingerprint; `None` when there is something else.
 pub(super) fn version_of(fingerprint: &[u8]) -> Option<u32> {
     let state = fingerprint.strip_prefix(&[VERSION])?.first_chunk::<STATE>()?;
@@ -273,9 +301,9 @@ pub(super) fn key_bytes(fingerprint: &[u8]) -> Option<&[u8]> {
 }
 
 /// The exact key values in a fingerprint; `None` when it was not made here or has another number of parts.
-pub(super) fn typed_key(fingerprint: &[u8], parts: usize) -> Option<Vec<Cell>> {
+pub(super) fn typed_key(fingerprint: &[u8], parts: usize) -> Option<TypedKey> {
     let mut rest = key_bytes(fingerprint)?;
-    let mut key = Vec::with_capacity(parts);
+    let mut key = TypedKey::new();
     while !rest.is_empty() {
         key.push(Cell::decode(&mut rest)?);
     }
@@ -292,7 +320,7 @@ mod tests {
         assert_eq!(key_of(&one), key_of(&two));
         let print = |row: &[Seen<'_>]| fingerprint(&state_of(row), row);
         assert_ne!(state_of(&one), state_of(&two));
-        assert_eq!(typed_key(&print(&one), 1).unwrap(), [Cell::Int(1)]);
+        assert_eq!(typed_key(&print(&one), 1).unwrap().as_slice(), [Cell::Int(1)]);
         assert_eq!(key_bytes(&print(&one)).unwrap(), encoded(one));
         assert_eq!(typed_key(&print(&one), 2), None);
         assert_eq!(state_of_version(Seen::Null), None);

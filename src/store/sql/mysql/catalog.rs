@@ -171,7 +171,7 @@ async fn columns(session: &mut Session, found: &Found) -> Outcome<Vec<Column>> {
             (Sort::Text, Cell::Text(collation)) => format!("text in {collation}"),
             _ => described.declared.clone(),
         };
-        columns.push(Column { name, declared: described.declared, sort, not_null, read, bind, equal, loose, equality });
+        columns.push(Column { name, declared: described.declared, sort, not_null, width: None, read, bind, equal, loose, equality });
     }
     Ok(columns)
 }

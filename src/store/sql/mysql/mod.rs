@@ -25,13 +25,13 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlRow, MySqlValueRef};
-use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Decode, Executor as _, MySql, Row, TypeInfo, ValueRef};
+use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Decode, Either, Executor as _, MySql, Row, TypeInfo, ValueRef};
 
 use self::failure::failure;
 use self::identity::Identity;
 use super::config::Dataset;
 use super::server::Server;
-use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble, connected};
+use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble, connected, next};
 use super::shape::table;
 use super::statement::{Dialect, Statement, Value};
 use super::throttle::Load;
@@ -193,11 +193,15 @@ impl Connection {
     ) -> Outcome<Vec<T>> {
         let query = sqlx::query_with::<MySql, _>(AssertSqlSafe(statement.text(Dialect::MySql)), arguments(statement)?);
         let query = query.persistent(statement.values().len() <= KEPT_PREPARED);
-        query
-            .try_map(move |row: MySqlRow| seen(&row).map(|row| each(&row)))
-            .fetch_all(&mut self.inner)
-            .await
-            .map_err(|error| failure(&error))
+        // Row by row from the driver: its own mapping of rows would take each of them through one more stream.
+        let mut answers = self.inner.fetch_many(query);
+        let mut out = Vec::new();
+        while let Some(answer) = next(&mut answers).await {
+            if let Either::Right(row) = answer.map_err(|error| failure(&error))? {
+                out.push(each(&seen(&row).map_err(|error| failure(&error))?));
+            }
+        }
+        Ok(out)
     }
 
     /// Counts the rows that were found, not those that an UPDATE found to be different: the driver asks for that.
@@ -254,7 +258,7 @@ fn arguments(statement: &Statement) -> Outcome<MySqlArguments> {
             Value::One(Cell::Real(number)) => arguments.add(*number),
             Value::One(Cell::Mangled(bytes) | Cell::Blob(bytes)) => arguments.add(bytes.to_vec()),
             Value::One(cell) => arguments.add(cell.text().map(Cow::into_owned)),
-            Value::Many(_) | Value::Versions(_) => return Err(Failure::other("MySQL has no arrays")),
+            Value::Many(_) | Value::Versions(_) | Value::Places(_) => return Err(Failure::other("MySQL has no arrays")),
         };
         added.map_err(|_| Failure::other("a value could not be bound"))?;
     }
@@ -262,7 +266,11 @@ fn arguments(statement: &Statement) -> Outcome<MySqlArguments> {
 }
 
 fn seen(row: &MySqlRow) -> sqlx::Result<SeenRow<'_>> {
-    (0..row.len()).map(|at| value(row.try_get_raw(at)?).map_err(sqlx::Error::Decode)).collect()
+    let mut seen = SeenRow::new();
+    for at in 0..row.len() {
+        seen.push(value(row.try_get_raw(at)?).map_err(sqlx::Error::Decode)?);
+    }
+    Ok(seen)
 }
 
 fn value(value: MySqlValueRef<'_>) -> Result<Seen<'_>, sqlx::error::BoxDynError> {

@@ -30,8 +30,8 @@ pub(super) async fn oid(session: &mut Session, table: &Table) -> Outcome<Option<
 
 /// The transaction that wrote the row. Each one that changes a row leaves its own number there, and it stays when a table is vacuumed or written anew.
 /// Numbers come round after four thousand million; what a row says of its events is read and judged in any case. Partitions and tables of other
-/// kinds may say something else, or nothing.
-const VERSION: &str = "xmin";
+/// kinds may say something else, or nothing. With it comes where the row lies, which holds until the table is written anew.
+const VERSION: &str = "xmin, ctid";
 
 /// Adds a query that gives the table's schema if the role may not look into it.
 fn closed<'s>(statement: &'s mut Statement, table: &Table) -> &'s mut Statement {
@@ -83,7 +83,7 @@ async fn columns(session: &mut Session, oid: &Cell) -> Outcome<Vec<Column>> {
     let mut statement = Statement::new(
         "SELECT CAST(a.attname AS text), format_type(a.atttypid, a.atttypmod), format_type(t.oid, NULL), a.attnotnull, \
          a.attcollation <> 0 AND t.typcategory = 'S', format_type(t.oid, b.mod), \
-         CASE WHEN c.collisdeterministic THEN '' ELSE CAST(c.oid AS text) END \
+         CASE WHEN c.collisdeterministic THEN '' ELSE CAST(c.oid AS text) END, CAST(nullif(a.attlen, -1) AS int8) \
          FROM pg_attribute AS a CROSS JOIN LATERAL ( \
            WITH RECURSIVE down(oid, mod, depth) AS ( \
              SELECT a.atttypid, a.atttypmod, 0 \
@@ -94,7 +94,7 @@ async fn columns(session: &mut Session, oid: &Cell) -> Outcome<Vec<Column>> {
     statement.value(oid).sql(" AS oid) ORDER BY a.attnum");
     let mut columns = Vec::new();
     for row in session.rows(&statement).await? {
-        let [name, declared, base, not_null, collated, bind, folds] = row.as_slice() else { continue };
+        let [name, declared, base, not_null, collated, bind, folds, width] = row.as_slice() else { continue };
         let (declared, base) = (words(declared), words(base));
         let (sort, read) = match base.as_str() {
             "smallint" | "integer" | "bigint" => (Sort::Int, ("CAST(", " AS int8)")),
@@ -117,7 +117,8 @@ async fn columns(session: &mut Session, oid: &Cell) -> Outcome<Vec<Column>> {
         let loose = matches!(sort, Sort::Real) || matches!(base.as_str(), "numeric" | "interval" | "money" | "jsonb" | "json");
         // By its name in the standard, text of fixed length would be cut to one character.
         let (bind, equal) = (Bind::Cast(words(bind).into()), Bind::Cast(if base == "character" { "bpchar" } else { base.as_str() }.into()));
-        columns.push(Column { name, bind, equal, loose, equality, declared, sort, not_null: not_null.is_true(), read });
+        let width = if let Cell::Int(width @ 1..) = width { Some(*width) } else { None };
+        columns.push(Column { name, bind, equal, loose, equality, declared, sort, not_null: not_null.is_true(), width, read });
     }
     Ok(columns)
 }

@@ -20,16 +20,22 @@ mod tests;
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgArguments, PgConnection, PgDatabaseError, PgRow, PgSeverity, PgValueFormat, PgValueRef};
-use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Decode, Executor as _, Postgres, Row, ValueRef};
+use sqlx::encode::IsNull;
+use sqlx::postgres::types::Oid;
+use sqlx::postgres::{
+    PgArgumentBuffer, PgArguments, PgConnection, PgDatabaseError, PgRow, PgSeverity, PgTypeInfo, PgValueFormat, PgValueRef,
+};
+use sqlx::{
+    Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Decode, Either, Encode, Executor as _, Postgres, Row, Type, ValueRef,
+};
 
 use super::config::Dataset;
 use super::server::Server;
-use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble, connected, unanswered};
+use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble, connected, next, unanswered};
 use super::shape::table;
 use super::statement::{Dialect, Statement, Value};
 use super::throttle::Load;
-use super::value::{Cell, Seen, SeenRow};
+use super::value::{Cell, Seen, SeenRow, block_of, place};
 use crate::error::escape;
 
 /// Every grade, from the lowest up.
@@ -53,9 +59,17 @@ const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET datestyle = 'ISO, YMD'
 pub(super) const BEGIN_AT_ONCE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '50ms'; \
      SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
 
+/// Begins one that deletes what lies in certain places. It waits for nobody either, and whichever the places, there is one way to them, which need not be
+/// planned each time.
+pub(super) const BEGIN_AT_PLACES: &str =
+    "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '50ms'; SET LOCAL plan_cache_mode = 'force_generic_plan'";
+
 /// Begins one that deletes along a stretch of keys, which is walked by the key's index and compared with what was asked for.
 pub(super) const BEGIN_ALONG: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '50ms'; \
      SET LOCAL enable_nestloop = off; SET LOCAL enable_seqscan = off";
+
+/// What the server says when it is to carry out what was not prepared in this session.
+const NOT_KEPT: &str = "26000";
 
 /// A connection to one database of a server.
 pub(in super::super) struct Connection {
@@ -162,7 +176,11 @@ impl Connection {
     /// not the one that was prepared; otherwise what it answers beside that.
     pub(in super::super) async fn begin(&mut self, statement: &Statement) -> Outcome<Option<Option<String>>> {
         let text = AssertSqlSafe(statement.text(Dialect::Postgres));
-        let rows = self.inner.fetch_all(sqlx::raw_sql(text)).await.map_err(|error| failure(&error))?;
+        let rows = match self.inner.fetch_all(sqlx::raw_sql(text)).await {
+            // The session that was prepared would know the question.
+            Err(error) if error.as_database_error().and_then(|error| error.code()).as_deref() == Some(NOT_KEPT) => return Ok(None),
+            rows => rows.map_err(|error| failure(&error))?,
+        };
         let Some(row) = rows.first().filter(|row| row.try_get(0).is_ok_and(|number: i32| number == self.number)) else { return Ok(None) };
         Ok(Some(row.try_get(1).ok()))
     }
@@ -173,7 +191,15 @@ impl Connection {
         mut each: impl FnMut(&[Seen<'_>]) -> T + Send,
     ) -> Outcome<Vec<T>> {
         let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(statement.text(Dialect::Postgres)), arguments(statement)?);
-        query.try_map(move |row: PgRow| seen(&row).map(|row| each(&row))).fetch_all(&mut self.inner).await.map_err(|error| failure(&error))
+        // Row by row from the driver: its own mapping of rows would take each of them through one more stream.
+        let mut answers = self.inner.fetch_many(query);
+        let mut out = Vec::new();
+        while let Some(answer) = next(&mut answers).await {
+            if let Either::Right(row) = answer.map_err(|error| failure(&error))? {
+                out.push(each(&seen(&row).map_err(|error| failure(&error))?));
+            }
+        }
+        Ok(out)
     }
 
     pub(in super::super) async fn execute(&mut self, statement: &Statement) -> Outcome<u64> {
@@ -202,15 +228,79 @@ fn arguments(statement: &Statement) -> Outcome<PgArguments> {
                 Some(numbers) => arguments.add(numbers),
                 None => arguments.add(cells.iter().map(text).collect::<Vec<_>>()),
             },
-            Value::Versions(numbers) => arguments.add(numbers.iter().map(|number| number.cast_signed()).collect::<Vec<_>>()),
+            Value::Versions(numbers) => arguments.add(Unknown::versions(numbers)),
+            Value::Places(places) => arguments.add(Unknown::places(places)),
         };
         added.map_err(|_| Failure::other("a value could not be bound"))?;
     }
     Ok(arguments)
 }
 
+/// An array of a type that the driver does not know, in the server's binary form.
+struct Unknown {
+    array: Oid,
+    element: u32,
+    count: usize,
+    width: usize,
+    bytes: Vec<u8>,
+}
+
+impl Unknown {
+    /// Numbers of transactions.
+    fn versions(numbers: &[u32]) -> Self {
+        Self::of((1011, 28), 4, numbers, |bytes, number| bytes.extend_from_slice(&number.to_be_bytes()))
+    }
+
+    /// Places of rows.
+    fn places(places: &[u64]) -> Self {
+        Self::of((1010, 27), 6, places, |bytes, place| {
+            let (block, within) = block_of(*place);
+            bytes.extend_from_slice(&block.to_be_bytes());
+            bytes.extend_from_slice(&within.to_be_bytes());
+        })
+    }
+
+    /// The numbers that PostgreSQL itself gives the types, and the width of an element in bytes.
+    fn of<T>((array, element): (u32, u32), width: usize, all: &[T], put: impl Fn(&mut Vec<u8>, &T)) -> Self {
+        let mut bytes = Vec::with_capacity(all.len() * width);
+        all.iter().for_each(|one| put(&mut bytes, one));
+        Self { array: Oid(array), element, count: all.len(), width, bytes }
+    }
+}
+
+impl Type<Postgres> for Unknown {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(Oid(1010))
+    }
+}
+
+impl Encode<'_, Postgres> for Unknown {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, sqlx::error::BoxDynError> {
+        let number = |number: usize| i32::try_from(number).map(i32::to_be_bytes);
+        // One dimension, no nulls, counted from one.
+        buffer.extend_from_slice(&1_i32.to_be_bytes());
+        buffer.extend_from_slice(&0_i32.to_be_bytes());
+        buffer.extend_from_slice(&self.element.to_be_bytes());
+        buffer.extend_from_slice(&number(self.count)?);
+        buffer.extend_from_slice(&1_i32.to_be_bytes());
+        for element in self.bytes.chunks(self.width) {
+            buffer.extend_from_slice(&number(element.len())?);
+            buffer.extend_from_slice(element);
+        }
+        Ok(IsNull::No)
+    }
+
+    fn produces(&self) -> Option<PgTypeInfo> {
+        Some(PgTypeInfo::with_oid(self.array))
+    }
+}
+
 fn seen(row: &PgRow) -> sqlx::Result<SeenRow<'_>> {
-    (0..row.len()).map(|at| value(row.try_get_raw(at)?).map_err(sqlx::Error::Decode)).collect()
+    let mut seen = SeenRow::new();
+    for at in 0..row.len() {
+        seen.push(value(row.try_get_raw(at)?).map_err(sqlx::Error::Decode)?);
+    }
+    Ok(seen)
 }
 
 fn value(value: PgValueRef<'_>) -> Result<Seen<'_>, sqlx::error::BoxDynError> {
@@ -225,6 +315,14 @@ fn value(value: PgValueRef<'_>) -> Result<Seen<'_>, sqlx::error::BoxDynError> {
         16 => Seen::Int(<bool as Decode<'_, Postgres>>::decode(value)?.into()),
         // The number of a transaction, which the driver knows nothing of.
         28 if value.format() == PgValueFormat::Binary => Seen::Int(u32::from_be_bytes(value.as_bytes()?.try_into()?).into()),
+        // Where a row lies.
+        27 if value.format() == PgValueFormat::Binary => {
+            let ([a, b, c, d], within): ([u8; 4], [u8; 2]) = match value.as_bytes()?.split_first_chunk() {
+                Some((block, within)) => (*block, within.try_into()?),
+                None => return Err("a place of six bytes was expected".into()),
+            };
+            Seen::Int(place(u32::from_be_bytes([a, b, c, d]), u16::from_be_bytes(within)).cast_signed())
+        }
         _ => Seen::Text(<&str as Decode<'_, Postgres>>::decode(value)?),
     })
 }

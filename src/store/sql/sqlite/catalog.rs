@@ -35,6 +35,7 @@ async fn read(session: &mut Session, table: &Name) -> Outcome<Option<Layout>> {
                 declared,
                 sort: Sort::Loose,
                 not_null,
+                width: None,
                 read: ("", ""),
                 bind: Bind::Bare,
                 equal: Bind::Bare,

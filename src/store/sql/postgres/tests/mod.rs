@@ -3,6 +3,7 @@
 mod dates;
 mod faults;
 mod locks;
+mod places;
 mod races;
 mod refused;
 mod rights;

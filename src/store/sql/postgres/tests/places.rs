@@ -1,0 +1,180 @@
+//! Rows are deleted where the scan saw them. Whatever lies there by now, only the planned versions of the planned records may go, and they go wherever they
+//! lie.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::dispose::Permit;
+use crate::store::Order;
+
+/// All written by one transaction, so that nothing but place and key tells them apart: those with an even number are planned.
+const MANY: &str = "CREATE TABLE people (id int PRIMARY KEY, ended_on date, name text, status text NOT NULL DEFAULT 'x');
+    INSERT INTO people SELECT i, CASE WHEN i % 2 = 0 THEN date '2020-01-01' ELSE date '2024-01-01' END, 'n' FROM generate_series(1, 400) AS i;";
+
+const WITH_CONDITION: &str = "  people: { table: people, key: id, where: \"status = 'x'\", events: { end: ended_on } }\n";
+
+async fn estate() -> Option<(Db, Arc<dyn Store>, Vec<Record>)> {
+    let db = Db::new(MANY).await?;
+    let store = db.store(WITH_CONDITION);
+    let planned = all(&store).await.into_iter().filter(|record| number(record) % 2 == 0).collect();
+    Some((db, store, planned))
+}
+
+fn number(record: &Record) -> i64 {
+    record.key.to_text().parse().unwrap()
+}
+
+/// Destroys; how many of the records were judged as they were planned, which is done only of those that were deleted where they were seen.
+async fn destroyed(store: &Arc<dyn Store>, records: &[Record]) -> (Vec<Fate>, usize) {
+    let as_planned = AtomicUsize::new(0);
+    let guard = |at: usize, fresh: &Record| {
+        as_planned.fetch_add(usize::from(std::ptr::eq(fresh, &raw const records[at])), Ordering::Relaxed);
+        None
+    };
+    let fates = store.remove(&Permit::for_test(), "people", &Order { act: Act::Destroy, at_least: None }, records, &guard).await;
+    (fates, as_planned.into_inner())
+}
+
+async fn left(db: &Db) -> BTreeSet<i64> {
+    db.texts("SELECT id FROM people").await.iter().map(|id| id.parse().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn rows_are_deleted_where_they_were_seen_in_whatever_order_they_come() {
+    let turns: [fn(&mut Vec<Record>); 3] = [|_| {}, |records| records.reverse(), |records| records.rotate_left(7)];
+    for turn in turns {
+        let Some((db, store, mut records)) = estate().await else { return };
+        turn(&mut records);
+        let (fates, as_planned) = destroyed(&store, &records).await;
+        assert!(fates.iter().all(|fate| done(fate).verified));
+        assert_eq!(as_planned, records.len());
+        assert_eq!(left(&db).await, (1..=400).filter(|id| id % 2 == 1).collect());
+    }
+}
+
+#[tokio::test]
+async fn keys_of_several_columns_and_of_other_types_are_found_in_their_places() {
+    for (columns, key) in [
+        ("a text, b int, PRIMARY KEY (b, a)", "[a, b]"),
+        ("a varchar(9), b numeric, PRIMARY KEY (a, b)", "[b, a]"),
+        ("a postcode, b uuid DEFAULT gen_random_uuid(), PRIMARY KEY (a, b)", "[a, b]"),
+        ("a char(4), b date, PRIMARY KEY (a, b)", "[a, b]"),
+        ("a bytea, b timestamptz, PRIMARY KEY (b)", "b"),
+    ] {
+        let values = match columns {
+            columns if columns.contains("uuid") => "chr(64 + i), gen_random_uuid()",
+            columns if columns.contains("date") => "chr(64 + i), date '2020-01-01' + i",
+            columns if columns.contains("timestamptz") => "'\\x00', timestamptz '2020-01-01' + i * interval '1 microsecond'",
+            _ => "chr(64 + i), i",
+        };
+        let script = format!(
+            "CREATE DOMAIN postcode AS text CHECK (length(value) < 9); CREATE TABLE people ({columns}, ended_on date);
+             INSERT INTO people SELECT {values}, '2020-01-01' FROM generate_series(1, 20) AS i;"
+        );
+        let Some(db) = Db::new(&script).await else { return };
+        let store = db.store(&format!("  people: {{ table: people, key: {key}, events: {{ end: ended_on }} }}\n"));
+        let records = all(&store).await;
+        let (fates, as_planned) = destroyed(&store, &records[5..]).await;
+        assert!(fates.iter().all(|fate| done(fate).verified), "{columns}");
+        assert_eq!(as_planned, 15, "{columns}");
+        assert_eq!(keys(&all(&store).await), keys(&records[..5]), "{columns}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_else_goes_that_lies_there_by_now() {
+    for (does, gone) in [
+        // Written anew, and each row lies where another one was.
+        ("DELETE FROM people WHERE id = 1; VACUUM FULL people", 0),
+        ("DELETE FROM people WHERE id <= 100; VACUUM FULL people", 50),
+        ("CREATE INDEX turned ON people ((-id)); CLUSTER people USING turned", 0),
+        // One row is gone, and another one came into its place.
+        ("DELETE FROM people WHERE id = 100; VACUUM people; INSERT INTO people VALUES (401, '2020-01-01', 'new')", 1),
+        ("DELETE FROM people WHERE id = 100; VACUUM people; INSERT INTO people VALUES (1001, '2020-01-01', 'new')", 1),
+    ] {
+        let Some((db, store, records)) = estate().await else { return };
+        // Some of it does not run within a transaction.
+        for statement in does.split("; ") {
+            db.run(statement).await;
+        }
+        let before = left(&db).await;
+        let (fates, as_planned) = destroyed(&store, &records).await;
+        assert_eq!(as_planned, 0, "{does}");
+        let planned: BTreeSet<i64> = records.iter().map(number).collect();
+        assert_eq!(left(&db).await, &before - &planned, "{does}");
+        assert_eq!(fates.iter().filter(|fate| matches!(fate, Fate::Absent)).count(), gone, "{does}");
+        assert!(fates.iter().filter(|fate| !matches!(fate, Fate::Absent)).all(|fate| done(fate).verified), "{does}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_is_no_longer_what_it_was_stays_wherever_it_lies() {
+    for (does, stays) in [
+        ("UPDATE people SET name = 'other' WHERE id = 100", true),
+        ("UPDATE people SET ended_on = '2026-01-01' WHERE id = 100", true),
+        ("UPDATE people SET status = 'y' WHERE id = 100", true),
+        // The same values in another version, in the very same place.
+        ("DELETE FROM people WHERE id = 100; VACUUM people; INSERT INTO people VALUES (100, '2020-01-01', 'n')", true),
+        ("UPDATE people SET name = 'other' WHERE id = 101", false),
+    ] {
+        let Some((db, store, records)) = estate().await else { return };
+        for statement in does.split("; ") {
+            db.run(statement).await;
+        }
+        let (fates, _) = destroyed(&store, &records).await;
+        let kept: Vec<i64> =
+            records.iter().zip(&fates).filter(|(_, fate)| matches!(fate, Fate::Kept(_))).map(|(record, _)| number(record)).collect();
+        assert_eq!(kept, if stays { vec![100] } else { vec![] }, "{does}");
+        let expected: BTreeSet<i64> = (1..=400).filter(|id| id % 2 == 1 || stays && *id == 100).collect();
+        assert_eq!(left(&db).await, expected, "{does}");
+    }
+}
+
+/// A hint comes with a plan that lay on the disk: whatever stands there, it only helps to find the record.
+#[tokio::test]
+async fn a_hint_decides_nothing() {
+    let Some((db, store, records)) = estate().await else { return };
+    let everything = all(&store).await;
+    let place_of = |id: i64| everything.iter().find(|record| number(record) == id).unwrap().hint;
+    let changes: [fn(&mut Vec<Record>, &dyn Fn(i64) -> u64); 5] = [
+        // The place of a row that no plan has.
+        |records, place_of| records[3].hint = place_of(1),
+        |records, _| records.swap(0, 1),
+        |records, _| {
+            let (one, other) = (records[0].hint, records[1].hint);
+            (records[0].hint, records[1].hint) = (other, one);
+        },
+        |records, _| records.iter_mut().for_each(|record| record.hint = 0),
+        |records, _| records.iter_mut().for_each(|record| record.hint = u64::MAX),
+    ];
+    for (at, change) in changes.iter().enumerate() {
+        let mut part: Vec<Record> = records[at * 20..(at + 1) * 20].to_vec();
+        let before = left(&db).await;
+        change(&mut part, &place_of);
+        assert!(destroyed(&store, &part).await.0.iter().all(|fate| done(fate).verified), "{at}");
+        let planned: BTreeSet<i64> = part.iter().map(number).collect();
+        assert_eq!(left(&db).await, &before - &planned, "{at}");
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_the_guard_holds_stays_and_the_others_go() {
+    let Some((db, store, records)) = estate().await else { return };
+    let guard = |_: usize, fresh: &Record| (number(fresh) == 200).then(|| Kept::NotDue("held".into()));
+    let fates = store.remove(&Permit::for_test(), "people", &Order { act: Act::Destroy, at_least: None }, &records, &guard).await;
+    assert_eq!(fates.iter().filter(|fate| matches!(fate, Fate::Kept(_))).count(), 1);
+    assert_eq!(left(&db).await, (1..=400).filter(|id| id % 2 == 1 || *id == 200).collect());
+}
+
+/// Sizes are asked for column by column, and only where they are not known beforehand.
+#[tokio::test]
+async fn the_size_of_a_record_is_that_of_its_values() {
+    let script = "CREATE TABLE people (id int PRIMARY KEY, ended_on date, a int NOT NULL, b text, c text NOT NULL, d uuid, e name);
+        INSERT INTO people VALUES (1, '2020-01-01', 1, NULL, 'abc', NULL, NULL), (2, NULL, 1, repeat('x', 500), '', gen_random_uuid(), 'n');";
+    let Some(db) = Db::new(script).await else { return };
+    let query = "SELECT CAST(coalesce(pg_column_size(id), 0) + coalesce(pg_column_size(ended_on), 0) + coalesce(pg_column_size(a), 0) + coalesce(pg_column_size(b), 0)
+        + coalesce(pg_column_size(c), 0) + coalesce(pg_column_size(d), 0) + coalesce(pg_column_size(e), 0) AS text) FROM people ORDER BY id";
+    let sizes: Vec<u64> = db.texts(query).await.iter().map(|size| size.parse().unwrap()).collect();
+    assert_eq!(all(&db.store(PEOPLE)).await.iter().map(|record| record.size).collect::<Vec<_>>(), sizes);
+}
