@@ -7,9 +7,10 @@
 //!
 //! **At once.** Where the engine says of deleted rows what they were (`DELETE … RETURNING`) and nothing else goes with them, the rows are deleted first
 //! and looked at before the commit: it is the same look at the same rows, which nobody can change any more, for half the work. If a single one of
-//! them has to stay, or is held by another session, the transaction is rolled back and done again in the careful order above. Where rows have versions
-//! (PostgreSQL), the planned versions are deleted and nothing is given back: as many as were asked for means that each was what it had been. Records that
-//! lie close to each other are found by walking along them ([`super::stretch`]), and the look after the commit does so too.
+//! them has to stay, or is held by another session, the transaction is rolled back and done again in the careful order above. Where rows have
+//! versions and places (PostgreSQL), what lies where the scan saw the records is deleted, and the same statement tells whether that were their keys in
+//! the planned versions and nothing else: then each of them was what it had been. Elsewhere, records that lie close to each other are found by walking
+//! along them ([`super::stretch`]), and everywhere the look after the commit does so.
 //!
 //! **What hangs on the tables**, such as a foreign key that cascades, is looked at before anything goes, and asked for anew in every transaction
 //! ([`super::hanging`]).

@@ -5,9 +5,10 @@
 //! Contents of `bytea` columns stand in it by their SHA-256, computed by the server, so that documents are not carried over for every look.
 //!
 //! **Versions.** A plain table says of each row which transaction wrote it (`xmin`), and no transaction writes two versions of a row that others can
-//! see. So key and `xmin` together say that a row is what the scan saw, and the other columns need not be read. A row that was changed and changed back
-//! is another version, and stays until the next scan. Partitioned and inherited tables, tables of another access method, and datasets that anonymise are
-//! compared by their contents.
+//! see. So key and `xmin` together say that a row is what the scan saw, and the other columns need not be read. It says where the row lies as well
+//! (`ctid`): there it is looked for first, and that is never why it is taken for what it was, because a table that is written anew has other rows
+//! there. A row that was changed and changed back is another version, and stays until the next scan. Partitioned and inherited tables, tables of
+//! another access method, and datasets that anonymise are compared by their contents.
 //!
 //! **Grades**: `row-deleted` and `anonymised`. The row is gone for every reader; its bytes stay in the table's file until VACUUM and later writes
 //! have gone over them, and in the write-ahead log until that is recycled. Replicas and archives follow by themselves. A rewriting of the table
