@@ -68,7 +68,7 @@ pub use checkpoint::{Checkpoint, SigningKey, Verifier};
 pub use entry::{Draft, Entry, Kind, Stem};
 pub use entry_proof::EntryProof;
 pub use log::{AuditLog, Committed, Opened, Recovery, Settings};
-pub use pseudonym::{EpochKey, Pseudonyms, plain_record};
+pub use pseudonym::{EpochKey, Pseudonyms, plain_record, write_plain_record};
 pub use read::{Entries, Reader};
 pub use rotation::Chain;
 pub use verify::{Verified, verify, verify_with};

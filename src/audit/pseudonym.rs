@@ -28,6 +28,9 @@ use crate::error::{self, Error, Result};
 /// Length of an epoch's key in bytes: the output of the hash, more adds nothing.
 const KEY_BYTES: usize = 32;
 
+/// Length in characters of a pseudonym behind its year: 256 bits in base64 without padding.
+const CHARS: usize = 43;
+
 /// Stands where a record's message has the length of the store's name.
 const SUBJECT: u64 = u64::MAX;
 
@@ -123,6 +126,8 @@ fn file_name(year: i16) -> String {
 /// The pseudonym key of one year.
 pub struct EpochKey {
     year: i16,
+    /// What every pseudonym of the year begins with.
+    prefix: String,
     /// The HMAC with the key taken in and no message yet; copied for each pseudonym.
     keyed: Hmac<Sha256>,
 }
@@ -134,7 +139,7 @@ impl EpochKey {
             let message = format!("{}: expected a key of {KEY_BYTES} bytes, found {found}; restore it from a backup", shown(path));
             Error::new(error::Kind::Io, message)
         })?;
-        Ok(Self { year, keyed })
+        Ok(Self { year, prefix: format!("{year:04}:"), keyed })
     }
 
     /// The year that the key belongs to.
@@ -145,6 +150,11 @@ impl EpochKey {
     /// The pseudonym of a record, such as `2026:` and 43 characters.
     pub fn record(&self, store: &str, dataset: &str, key: &[u8]) -> String {
         self.name(&self.record_bytes(store, dataset, key))
+    }
+
+    /// Appends the pseudonym of a record.
+    pub fn write_record(&self, names: &mut String, store: &str, dataset: &str, key: &[u8]) {
+        self.write_name(names, &self.record_bytes(store, dataset, key));
     }
 
     /// The bytes that the pseudonym of a record writes down; [`EpochKey::name`] makes it of them.
@@ -178,11 +188,18 @@ impl EpochKey {
 
     /// The pseudonym with these bytes.
     pub fn name(&self, bytes: &[u8; 32]) -> String {
-        let mut name = String::with_capacity(5 + 43);
-        // Writing to a string cannot fail.
-        let _ = write!(name, "{:04}:", self.year);
-        URL_SAFE_NO_PAD.encode_string(bytes, &mut name);
+        let mut name = String::with_capacity(self.prefix.len() + CHARS);
+        self.write_name(&mut name, bytes);
         name
+    }
+
+    fn write_name(&self, names: &mut String, bytes: &[u8; 32]) {
+        let mut chars = [0; CHARS];
+        // 32 bytes are 43 characters, always, and all of them ASCII.
+        let written = URL_SAFE_NO_PAD.encode_slice(bytes, &mut chars);
+        debug_assert_eq!(written, Ok(CHARS));
+        names.push_str(&self.prefix);
+        names.push_str(std::str::from_utf8(&chars).unwrap_or_default());
     }
 }
 
@@ -197,6 +214,12 @@ impl std::fmt::Debug for EpochKey {
 /// Bytes that are not UTF-8, control characters and `%` itself are percent-encoded, so that two keys never have one name.
 pub fn plain_record(key: &[u8]) -> String {
     let mut name = String::with_capacity(6 + key.len());
+    write_plain_record(&mut name, key);
+    name
+}
+
+/// Appends what [`plain_record`] answers.
+pub fn write_plain_record(name: &mut String, key: &[u8]) {
     name.push_str("plain:");
     let encode = |name: &mut String, bytes: &[u8]| {
         for byte in bytes {
@@ -207,14 +230,13 @@ pub fn plain_record(key: &[u8]) -> String {
     for chunk in key.utf8_chunks() {
         for c in chunk.valid().chars() {
             if c == '%' || c.is_control() {
-                encode(&mut name, c.encode_utf8(&mut [0; 4]).as_bytes());
+                encode(name, c.encode_utf8(&mut [0; 4]).as_bytes());
             } else {
                 name.push(c);
             }
         }
-        encode(&mut name, chunk.invalid());
+        encode(name, chunk.invalid());
     }
-    name
 }
 
 /// The key that [`plain_record`] made this name of.
@@ -244,6 +266,10 @@ mod tests {
     fn a_pseudonym_is_the_hmac_that_anyone_with_the_key_can_compute() {
         // python3: hmac.new(b"\x01"*32, b"".join(struct.pack("<Q",len(p))+p for p in (b"cctv",b"footage",b"cam-07")), "sha256")
         assert_eq!(key(2026, 1).record("cctv", "footage", b"cam-07"), "2026:yM-8cx1dcRFudenZsp3OnD9T2fnFaEnjckOunXCXLKY");
+        let mut names = "before,".to_owned();
+        key(2026, 1).write_record(&mut names, "cctv", "footage", b"cam-07");
+        assert_eq!(names, "before,2026:yM-8cx1dcRFudenZsp3OnD9T2fnFaEnjckOunXCXLKY");
+        assert_eq!(key(-7, 1).name(&[0; 32]), format!("-007:{}", "A".repeat(43)));
         // the same with struct.pack("<QQ", 2**64-1, 6) + b"cam-07"
         assert_eq!(key(2026, 1).subject(b"cam-07"), "2026:vw2-OnZ_ArTaeTNeZ2s5lCpMQJM_U9wOLp9uNYZtgOE");
     }

@@ -1,8 +1,10 @@
 //! From the items of a plan to batches: what goes under one intent.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
 use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
 
 use super::Run;
 use crate::error::Result;
@@ -10,6 +12,7 @@ use crate::judge::Deciding;
 use crate::plan::{Approval, Item};
 use crate::record::Record;
 use crate::schedule::Disposition;
+use crate::spool::Items;
 use crate::store::{Act, BATCH};
 
 /// An entry of the log holds at most 65,535 bytes; an intent stays well below that however long its keys are.
@@ -19,8 +22,8 @@ const INTENT_BYTES: usize = 56 * 1024;
 pub(super) struct Batch {
     pub(super) act: Act,
     /// The records' names in the log.
-    pub(super) names: Vec<Arc<str>>,
-    /// The same, as numbers by which [`Batches::in_hand`] knows them.
+    pub(super) names: Names,
+    /// The same, as numbers by which [`Batches`] knows them.
     pub(super) marks: Vec<u64>,
     pub(super) records: Vec<Record>,
     /// What makes each record due.
@@ -31,63 +34,119 @@ pub(super) struct Batch {
     pub(super) erasures: Vec<Option<u64>>,
 }
 
-/// Cuts the items of a plan into batches of one act each that fit into one intent.
-pub(super) struct Batches {
-    pub(super) items: crate::spool::Items,
-    pub(super) run: Arc<Run>,
-    /// The first item of the next batch, which did not fit into the last one.
-    pub(super) waiting: Option<Next>,
-    /// Records with an intent and no outcome yet, by a hash of their name that nobody outside can foresee. A folder that changes while it is listed may
-    /// show a name twice, and then the plan holds the record twice. Of two names with one hash, which nobody will ever see, one waits for the next run.
-    pub(super) in_hand: HashSet<u64>,
-    pub(super) hasher: RandomState,
+/// Names of records in one text, one behind the other.
+#[derive(Default)]
+pub(super) struct Names {
+    text: String,
+    ends: Vec<usize>,
 }
 
-/// An item with what is to be done to it, its name in the log, and the hash of that.
-pub(super) struct Next {
-    act: Act,
-    name: Arc<str>,
-    mark: u64,
-    item: Item,
+/// Cuts the items of a plan into batches of one act each that fit into one intent.
+pub(super) struct Batches {
+    items: Items,
+    run: Arc<Run>,
+    /// The first item of the next batch, which did not fit into the last one, and its mark.
+    waiting: Option<(Item, Act, u64)>,
+    /// Records with an intent and no outcome yet, by a hash of their name that nobody outside can foresee. A folder that changes while it is listed may
+    /// show a name twice, and then the plan holds the record twice. Of two names with one hash, which nobody will ever see, one waits for the next run.
+    in_hand: HashSet<u64, BuildHasherDefault<Marked>>,
+    hasher: RandomState,
+}
+
+/// Takes a mark, which is a hash already, for its own hash.
+#[derive(Default)]
+struct Marked(u64);
+
+impl Hasher for Marked {
+    fn write_u64(&mut self, mark: u64) {
+        self.0 = mark;
+    }
+
+    /// Nothing but marks comes here; whatever did would be told apart, only less well.
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+impl Names {
+    /// Adds a name, which `write` appends, and answers it.
+    fn add(&mut self, write: impl FnOnce(&mut String)) -> &str {
+        let begin = self.text.len();
+        write(&mut self.text);
+        self.ends.push(self.text.len());
+        &self.text[begin..]
+    }
+
+    /// Takes out the name that was added last.
+    fn take_back(&mut self) {
+        self.ends.pop();
+        self.text.truncate(self.ends.last().copied().unwrap_or(0));
+    }
+
+    /// The names, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
+        let mut begin = 0;
+        self.ends.iter().map(move |end| &self.text[std::mem::replace(&mut begin, *end)..*end])
+    }
+}
+
+impl Serialize for Names {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
+impl Batch {
+    fn new(act: Act) -> Self {
+        Self {
+            act,
+            names: Names::default(),
+            marks: Vec::with_capacity(BATCH),
+            records: Vec::with_capacity(BATCH),
+            deciding: Vec::with_capacity(BATCH),
+            approvals: Vec::with_capacity(BATCH),
+            erasures: Vec::with_capacity(BATCH),
+        }
+    }
+
+    /// Whether what its names have become with the one that was added last still fits into one intent.
+    fn fits(&self) -> bool {
+        let names = self.names.ends.len();
+        names == 1 || (names <= BATCH && self.names.text.len() + 3 * names <= INTENT_BYTES)
+    }
+
+    /// Adds an item whose name was added.
+    fn push(&mut self, item: Item, mark: u64) {
+        self.marks.push(mark);
+        self.records.push(item.record);
+        self.deciding.push(item.deciding);
+        self.approvals.push(item.approval);
+        self.erasures.push(item.erasure);
+    }
 }
 
 impl Batches {
-    pub(super) fn next_batch(&mut self) -> Result<Option<Batch>> {
-        let Some(first) = self.next_item()? else {
-            return Ok(None);
-        };
-        let mut batch = Batch {
-            act: first.act,
-            names: Vec::new(),
-            marks: Vec::new(),
-            records: Vec::new(),
-            deciding: Vec::new(),
-            approvals: Vec::new(),
-            erasures: Vec::new(),
-        };
-        let mut bytes = 0;
-        let mut next = Some(first);
-        while let Some(Next { act, name, mark, item }) = next {
-            bytes += name.len() + 3;
-            let fits = act == batch.act && (batch.names.is_empty() || (bytes <= INTENT_BYTES && batch.names.len() < BATCH));
-            if !fits {
-                self.waiting = Some(Next { act, name, mark, item });
-                break;
-            }
-            batch.names.push(name);
-            batch.marks.push(mark);
-            batch.records.push(item.record);
-            batch.deciding.push(item.deciding);
-            batch.approvals.push(item.approval);
-            batch.erasures.push(item.erasure);
-            next = self.next_item()?;
-        }
-        Ok(Some(batch))
+    pub(super) fn new(run: &Arc<Run>, items: Items) -> Self {
+        Self { items, run: Arc::clone(run), waiting: None, in_hand: HashSet::default(), hasher: RandomState::new() }
     }
 
-    fn next_item(&mut self) -> Result<Option<Next>> {
-        if let Some(waiting) = self.waiting.take() {
-            return Ok(Some(waiting));
+    /// These have their outcome.
+    pub(super) fn settle(&mut self, marks: &[u64]) {
+        for mark in marks {
+            self.in_hand.remove(mark);
+        }
+    }
+
+    pub(super) fn next_batch(&mut self) -> Result<Option<Batch>> {
+        let mut batch = Batch::new(Act::Destroy);
+        if let Some((item, act, mark)) = self.waiting.take() {
+            batch.act = act;
+            batch.names.add(|name| self.run.write_name(&item.record, name));
+            batch.push(item, mark);
         }
         for item in self.items.by_ref() {
             let item = item?;
@@ -96,12 +155,45 @@ impl Batches {
                 Disposition::Anonymise => Act::Anonymise,
                 Disposition::Review | Disposition::Flag => continue,
             };
-            let name: Arc<str> = self.run.name(&item.record).into();
-            let mark = self.hasher.hash_one(&name);
-            if self.in_hand.insert(mark) {
-                return Ok(Some(Next { act, name, mark, item }));
+            let mark = self.hasher.hash_one(batch.names.add(|name| self.run.write_name(&item.record, name)));
+            if !self.in_hand.insert(mark) {
+                batch.names.take_back();
+            } else if batch.records.is_empty() || (act == batch.act && batch.fits()) {
+                batch.act = act;
+                batch.push(item, mark);
+            } else {
+                batch.names.take_back();
+                self.waiting = Some((item, act, mark));
+                break;
             }
         }
-        Ok(None)
+        Ok((!batch.records.is_empty()).then_some(batch))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_back_one_by_one_and_the_last_can_be_taken_back() {
+        let mut names = Names::default();
+        for name in ["2026:one", "", "plain:\"two\""] {
+            assert_eq!(names.add(|text| text.push_str(name)), name);
+        }
+        assert_eq!(names.iter().collect::<Vec<_>>(), ["2026:one", "", "plain:\"two\""]);
+        assert_eq!(serde_json::to_string(&names).unwrap(), r#"["2026:one","","plain:\"two\""]"#);
+        names.take_back();
+        names.add(|text| text.push_str("three"));
+        assert_eq!(names.iter().collect::<Vec<_>>(), ["2026:one", "", "three"]);
+    }
+
+    #[test]
+    fn a_mark_is_its_own_hash_and_is_found_again() {
+        let mut marks: HashSet<u64, BuildHasherDefault<Marked>> = HashSet::default();
+        assert!((0..1000).all(|mark: u64| marks.insert(mark << 40)));
+        assert_eq!(marks.hasher().hash_one(7_u64), 7);
+        assert!((0..1000).all(|mark: u64| !marks.insert(mark << 40) && marks.remove(&(mark << 40))));
+        assert!(marks.is_empty());
     }
 }

@@ -1,10 +1,9 @@
 //! What the log says of an intent and of each record's outcome.
 
-use std::sync::Arc;
-
 use jiff::civil::Date;
 use serde::Serialize;
 
+use super::batches::Names;
 use super::{BY, Run};
 use crate::audit::{Draft, Kind as EntryKind, Stem};
 use crate::error::Result;
@@ -159,7 +158,7 @@ pub(super) struct Intent<'a> {
     pub(super) store: &'a str,
     pub(super) dataset: &'a str,
     pub(super) act: Act,
-    pub(super) records: &'a [Arc<str>],
+    pub(super) records: &'a Names,
 }
 
 /// What an outcome entry answers, together with [`Shared`] and [`Outcome`]: what, why, who, how, in which run.

@@ -23,8 +23,7 @@ mod spent;
 mod statistics;
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
-use std::hash::RandomState;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -41,7 +40,7 @@ pub use hands::Hands;
 pub use spent::{Counts, Spent, Stop};
 
 use crate::assess::{Assessment, Assessor, why_kept};
-use crate::audit::{AuditLog, Committed, Draft, EpochKey, Kind as EntryKind, plain_record};
+use crate::audit::{AuditLog, Committed, Draft, EpochKey, Kind as EntryKind, write_plain_record};
 use crate::clock;
 use crate::config::{Dataset, KeyNames};
 use crate::erasure::why_not_erased;
@@ -137,8 +136,7 @@ pub async fn spend(run: &Arc<Run>, plan: &Spool) -> Result<Spent> {
     let ending = Arc::new(Ending::default());
     let lanes = Arc::new(Semaphore::new(run.dataset().store.lanes().max(1)));
     let most = AHEAD * lanes.available_permits();
-    let mut batches =
-        Batches { items: plan.items()?, run: Arc::clone(run), waiting: None, in_hand: HashSet::new(), hasher: RandomState::new() };
+    let mut batches = Batches::new(run, plan.items()?);
     let mut under_way = JoinSet::new();
     let mut spent = Spent::default();
     let mut trouble: Option<Error> = None;
@@ -159,10 +157,8 @@ pub async fn spend(run: &Arc<Run>, plan: &Spool) -> Result<Spent> {
             break;
         };
         match ended {
-            Ok(Ok(mut part)) => {
-                for mark in part.settled.drain(..) {
-                    batches.in_hand.remove(&mark);
-                }
+            Ok(Ok(part)) => {
+                batches.settle(&part.settled);
                 spent.add(part);
             }
             Ok(Err(error)) => trouble = trouble.or(Some(error)),
@@ -186,10 +182,17 @@ impl Run {
 
     /// The name of a record in the log.
     pub fn name(&self, record: &Record) -> String {
+        let mut name = String::new();
+        self.write_name(record, &mut name);
+        name
+    }
+
+    /// Appends the name of a record in the log.
+    fn write_name(&self, record: &Record, names: &mut String) {
         let dataset = self.dataset();
         match dataset.keys {
-            KeyNames::Plain => plain_record(record.key.as_bytes()),
-            KeyNames::Pseudonym => self.epoch.record(dataset.store.name(), &dataset.name, record.key.as_bytes()),
+            KeyNames::Plain => write_plain_record(names, record.key.as_bytes()),
+            KeyNames::Pseudonym => self.epoch.write_record(names, dataset.store.name(), &dataset.name, record.key.as_bytes()),
         }
     }
 
