@@ -17,7 +17,7 @@
 mod item;
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -395,6 +395,32 @@ fn nobody_writes(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| file.try_lock().is_ok())
 }
 
+impl Items {
+    /// The next item; nothing when it is broken.
+    fn read(&mut self) -> std::io::Result<Option<Item>> {
+        let lists = (&self.rules[..], &self.events[..], &self.approvals[..]);
+        // Mostly the whole item was read already. What is wrong here is met again below.
+        let ahead = self.input.fill_buf().unwrap_or_default();
+        if let Some((length, rest)) = ahead.split_first_chunk()
+            && let Some(body) = rest.get(..u32::from_le_bytes(*length) as usize)
+        {
+            let item = self.coder.decode(body, lists);
+            let read = length.len() + body.len();
+            self.input.consume(read);
+            return Ok(item);
+        }
+        let mut length = [0; 4];
+        self.input.read_exact(&mut length)?;
+        let length = u32::from_le_bytes(length);
+        if u64::from(length) > self.input.limit() {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        self.body.resize(length as usize, 0);
+        self.input.read_exact(&mut self.body)?;
+        Ok(self.coder.decode(&self.body, lists))
+    }
+}
+
 impl Iterator for Items {
     type Item = Result<Item>;
 
@@ -402,23 +428,15 @@ impl Iterator for Items {
         if self.input.limit() == 0 {
             return None;
         }
-        let mut length = [0; 4];
-        let mut read = || {
-            self.input.read_exact(&mut length)?;
-            let length = u32::from_le_bytes(length);
-            if u64::from(length) > self.input.limit() {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
+        let error = match self.read() {
+            Ok(Some(item)) => return Some(Ok(item)),
+            Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
+                Error::with_source(Kind::Io, format!("{}: the plan cannot be read", self.shown), error)
             }
-            self.body.resize(length as usize, 0);
-            self.input.read_exact(&mut self.body)
-        };
-        let item = match read() {
-            Ok(()) => self.coder.decode(&self.body, (&self.rules, &self.events, &self.approvals)),
             // What ends before its end is no item, however often it is read.
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => None,
-            Err(error) => return Some(Err(Error::with_source(Kind::Io, format!("{}: the plan cannot be read", self.shown), error))),
+            Ok(None) | Err(_) => Error::new(Kind::Refused, format!("{}: expected an item of a plan, found something else", self.shown)),
         };
-        Some(item.ok_or_else(|| Error::new(Kind::Refused, format!("{}: expected an item of a plan, found something else", self.shown))))
+        Some(Err(error))
     }
 }
 
@@ -476,6 +494,17 @@ mod tests {
         assert_eq!(read, keys.map(item));
         drop(plan);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn items_of_every_length_are_read_wherever_a_buffer_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        // Keys that share nothing, so that items are as long as they; the longest do not fit into a buffer.
+        let lengths = (0..700).chain([65_000, 65_400, 65_480, 65_530, 65_540, 70_000, 200_000, 3]);
+        let keys: Vec<Vec<u8>> = lengths.enumerate().map(|(nth, length)| vec![u8::try_from(nth % 251).unwrap(); length]).collect();
+        let plan = spool(folder.path(), &keys.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let read: Vec<Item> = plan.items().unwrap().map(Result::unwrap).collect();
+        assert!(read.into_iter().eq(keys.iter().map(|key| item(key))));
     }
 
     #[test]

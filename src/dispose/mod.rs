@@ -245,20 +245,21 @@ impl Run {
         let lane = lanes.acquire().await.ok();
         // A hold that is placed from here on waits until what this batch may have taken already is settled.
         let in_hand = self.hands.take();
-        let fates = self.remove(&permit, act, (&records, &approvals), ending).await;
-        let mut spent = Spent::default();
+        let mut fates = self.remove(&permit, act, (&records, &approvals), ending).await;
+        let mut spent = Spent { settled: Vec::with_capacity(records.len()), ..Spent::default() };
         let mut drafts = Vec::with_capacity(records.len());
-        let fates = self.settle(act, &records, fates).await;
-        let unknown = fates.iter().filter(|(fate, _)| matches!(fate, Fate::Failed { uncertain: true, .. })).count();
+        let troubles = self.settle(act, &records, &mut fates).await;
+        let unknown = fates.iter().filter(|fate| is_uncertain(fate)).count();
         in_hand.lay_down(&dataset.address, unknown as u64);
         let name_subjects = self.assessor.holds_name_subjects();
         let mut outcomes = Outcomes::new(self, permit.intent)?;
         let facts = records.iter().zip(&deciding).zip(approvals.iter().zip(&erasures));
-        for (((name, mark), ((record, deciding), (approval, erasure))), (fate, trouble)) in names.iter().zip(&marks).zip(facts).zip(&fates)
-        {
+        let named = names.iter().zip(&marks).zip(facts);
+        for (at, (((name, mark), ((record, deciding), (approval, erasure))), fate)) in named.zip(&fates).enumerate() {
+            let trouble = troubles.get(&at);
             let subject = record.subject.as_deref().filter(|_| name_subjects).map(|subject| self.epoch.subject(subject.as_bytes()));
             let what = About { name, subject: subject.as_deref(), record, deciding, approval: approval.as_deref(), erasure: *erasure };
-            if let Some(draft) = outcomes.outcome(&what, act, (fate, trouble.as_deref()))? {
+            if let Some(draft) = outcomes.outcome(&what, act, (fate, trouble.map(String::as_str)))? {
                 drafts.push(draft);
                 spent.settled.push(*mark);
             }
@@ -319,8 +320,7 @@ impl Run {
             self.kept((&one.verdict, true), act, &records[at], approvals.get(at).and_then(Option::as_deref)).map(Fate::Kept)
         };
         let mut fates: Vec<Option<Fate>> = assessments.iter().enumerate().map(kept).collect();
-        fates.resize(records.len(), None);
-        let positions: Vec<usize> = (0..records.len()).filter(|at| fates[*at].is_none()).collect();
+        let positions: Vec<usize> = (0..records.len()).filter(|at| fates.get(*at).is_none_or(Option::is_none)).collect();
         let due: Cow<'_, [Record]> =
             if positions.len() == records.len() { records.into() } else { positions.iter().map(|at| records[*at].clone()).collect() };
         let guard = |position: usize, fresh: &Record| {
@@ -353,6 +353,10 @@ impl Run {
         if answered && dataset.accept_lower {
             self.accept_lower(permit, act, &due, &guard, &mut removed).await;
         }
+        if answered && positions.len() == records.len() {
+            return removed;
+        }
+        fates.resize(records.len(), None);
         for (at, fate) in positions.into_iter().zip(removed) {
             fates[at] = Some(fate);
         }
@@ -411,44 +415,42 @@ impl Run {
     }
 
     /// Fates that the store was uncertain of are settled by looking, once nothing more can come to pass. When looking fails too, they stay uncertain
-    /// and the intent stays open. What the store said went wrong with a record that is gone comes along, for it may matter to people.
-    async fn settle(&self, act: Act, records: &[Record], fates: Vec<Fate>) -> Vec<(Fate, Option<String>)> {
-        let uncertain = |fate: &Fate| matches!(fate, Fate::Failed { uncertain: true, .. });
-        let open: Vec<usize> = (0..fates.len()).filter(|at| uncertain(&fates[*at])).collect();
-        let mut looked: HashMap<usize, Found> = HashMap::new();
+    /// and the intent stays open. Answers, by the record's position, what the store said went wrong with one that is gone, for it may matter to people.
+    async fn settle(&self, act: Act, records: &[Record], fates: &mut [Fate]) -> HashMap<usize, String> {
+        let mut troubles = HashMap::new();
+        let open: Vec<usize> = (0..fates.len()).filter(|at| is_uncertain(&fates[*at])).collect();
         let dataset = self.dataset();
-        if !open.is_empty() && dataset.store.at_rest().await.is_ok() {
-            let keys: Vec<_> = open.iter().map(|at| records[*at].key.clone()).collect();
-            let found = dataset.store.fetch(&dataset.name, &keys).await.ok().filter(|found| found.len() == keys.len());
-            looked = open.into_iter().zip(found.into_iter().flatten()).collect();
+        if open.is_empty() || dataset.store.at_rest().await.is_err() {
+            return troubles;
         }
-        let mut settled = |(at, fate): (usize, Fate)| {
-            let Fate::Failed { error, uncertain: true } = fate else {
-                return (fate, None);
-            };
+        let keys: Vec<_> = open.iter().map(|at| records[*at].key.clone()).collect();
+        let found = dataset.store.fetch(&dataset.name, &keys).await.ok().filter(|found| found.len() == keys.len());
+        for (at, found) in open.into_iter().zip(found.into_iter().flatten()) {
+            let Fate::Failed { error, uncertain } = &mut fates[at] else { continue };
             // An anonymised record is there, and only one that is what it was is surely not anonymised.
             let untouched = |fresh: &Record| act == Act::Destroy || fresh.fingerprint == records[at].fingerprint;
-            match looked.remove(&at) {
-                Some(Found::Absent) => {
-                    let evidence =
-                        Evidence { method: "found-gone", grade: "unknown", verified: true, caveats: vec!["grade-unknown"], parts: 0 };
-                    (Fate::Done(evidence), Some(error))
+            let gone = match found {
+                Found::Absent => "found-gone",
+                Found::Anonymised(fresh) if act == Act::Anonymise && fresh.fingerprint != records[at].fingerprint => FOUND_ANONYMISED,
+                Found::Present(fresh) | Found::Anonymised(fresh) => {
+                    *uncertain = !untouched(&fresh);
+                    continue;
                 }
-                Some(Found::Anonymised(fresh)) if act == Act::Anonymise && fresh.fingerprint != records[at].fingerprint => {
-                    let caveats = vec!["grade-unknown"];
-                    (Fate::Done(Evidence { method: FOUND_ANONYMISED, grade: "unknown", verified: true, caveats, parts: 0 }), Some(error))
+                Found::Outside(_) => {
+                    *uncertain = act != Act::Destroy;
+                    continue;
                 }
-                Some(Found::Present(fresh) | Found::Anonymised(fresh)) if untouched(&fresh) => {
-                    (Fate::Failed { error, uncertain: false }, None)
-                }
-                Some(Found::Outside(_)) if act == Act::Destroy => (Fate::Failed { error, uncertain: false }, None),
-                Some(Found::Present(_) | Found::Anonymised(_) | Found::Outside(_) | Found::Remains | Found::Unknown(_)) | None => {
-                    (Fate::Failed { error, uncertain: true }, None)
-                }
-            }
-        };
-        fates.into_iter().enumerate().map(&mut settled).collect()
+                Found::Remains | Found::Unknown(_) => continue,
+            };
+            troubles.insert(at, std::mem::take(error));
+            fates[at] = Fate::Done(Evidence { method: gone, grade: "unknown", verified: true, caveats: vec!["grade-unknown"], parts: 0 });
+        }
+        troubles
     }
+}
+
+fn is_uncertain(fate: &Fate) -> bool {
+    matches!(fate, Fate::Failed { uncertain: true, .. })
 }
 
 /// How a record was anonymised of which only a look told.

@@ -19,7 +19,7 @@ use jiff::civil::Date;
 
 use crate::judge::Deciding;
 use crate::plan::{Approval, Item};
-use crate::record::{Doubt, Fingerprint, Key, Moment, Reading, Record};
+use crate::record::{Doubt, Fingerprint, Key, Moment, Reading, Readings, Record};
 use crate::schedule::{ClassId, Disposition, EventName};
 
 const DISPOSITIONS: [Disposition; 4] = Disposition::ALL;
@@ -97,7 +97,10 @@ impl Coder {
         let fingerprint = Fingerprint::from_slice(bytes.given()?);
         let (size, hint) = (bytes.number()?, bytes.number()?);
         let count = bytes.array::<1>()?[0];
-        let readings = (0..count).map(|_| bytes.reading()).collect::<Option<_>>()?;
+        let mut readings = Readings::with_capacity(usize::from(count));
+        for _ in 0..count {
+            readings.push(bytes.reading()?);
+        }
         let deciding = Deciding { class: class.clone(), schedule: Arc::clone(schedule), event: event.clone(), event_date, due };
         bytes.0.is_empty().then_some(Item {
             record: Record { key, class_value, readings, subject, size, fingerprint, hint },
@@ -110,6 +113,10 @@ impl Coder {
 }
 
 fn encode_number(out: &mut Vec<u8>, number: u64) {
+    // Most are so small that they are their own only byte.
+    if let Ok(byte @ ..0x80) = u8::try_from(number) {
+        return out.push(byte);
+    }
     let mut buffer = [0; 10];
     let length = number.encode_var(&mut buffer);
     out.extend_from_slice(&buffer[..length]);
@@ -158,6 +165,10 @@ impl<'a> Bytes<'a> {
     }
 
     fn number(&mut self) -> Option<u64> {
+        if let [byte @ ..0x80, rest @ ..] = self.0 {
+            self.0 = rest;
+            return Some(u64::from(*byte));
+        }
         let (number, length) = u64::decode_var(self.0)?;
         self.0 = &self.0[length..];
         Some(number)
@@ -215,11 +226,17 @@ mod tests {
         }
 
         #[test]
-        fn every_instant_and_number_is_read_back(second in -377_705_023_201_i64..253_402_207_200, nanosecond in 0..1_000_000_000_i32, number: u64) {
+        fn every_instant_and_number_is_read_back(
+            second in -377_705_023_201_i64..253_402_207_200, nanosecond in 0..1_000_000_000_i32, number: u64, shift in 0..64_u32
+        ) {
+            let number = number >> shift;
             let instant = Timestamp::new(second, nanosecond).unwrap();
             let mut out = Vec::new();
             encode_reading(&mut out, &Reading::At(Moment::Instant(instant)));
             encode_number(&mut out, number);
+            let mut buffer = [0; 10];
+            let length = number.encode_var(&mut buffer);
+            proptest::prop_assert!(out.ends_with(&buffer[..length]));
             let mut bytes = Bytes(&out);
             proptest::prop_assert_eq!(bytes.reading(), Some(Reading::At(Moment::Instant(instant))));
             proptest::prop_assert_eq!(bytes.number(), Some(number));
