@@ -17,6 +17,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::Write as _;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -25,6 +26,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use super::body::Body;
 use crate::error::{self, Error, Result};
 
 /// The greatest length of an entry in bytes: what the 16-bit lengths of an entry bundle can say.
@@ -232,32 +234,32 @@ impl FromStr for Kind {
 }
 
 /// An entry that has no index, no time and no nonce yet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draft {
     kind: Kind,
-    /// The body's bytes behind its opening brace, with a comma in front when there is a field.
+    /// Its first fields.
+    stem: Stem,
+    /// The bytes behind them: the other fields, each with a comma in front, and the closing brace.
     tail: Vec<u8>,
 }
 
-/// Fields that many drafts have in common, written once.
-#[derive(Clone, Debug, Default)]
-pub struct Stem(Vec<u8>);
+/// Fields that many drafts have in common, written once and kept once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stem(Arc<[u8]>);
 
 impl Stem {
     /// The fields of `body`, which must serialise to a JSON object.
     ///
     /// Refused with [`error::Kind::Refused`]: a body that is no object.
     pub fn new(body: &impl Serialize) -> Result<Self> {
-        let mut tail = Vec::new();
-        put(&mut tail, body).map_err(|what| Error::new(error::Kind::Refused, format!("fields of audit entries: {what}")))?;
-        Ok(Self(tail))
+        Self::default().and(body)
     }
 
     /// These fields and, behind them, those of `body`. Refused as [`Stem::new`] refuses.
     pub fn and(&self, body: &impl Serialize) -> Result<Self> {
-        let mut longer = self.0.clone();
-        longer.extend_from_slice(&Self::new(body)?.0);
-        Ok(Self(longer))
+        let mut longer = self.0.to_vec();
+        put(&mut longer, body).map_err(|what| Error::new(error::Kind::Refused, format!("fields of audit entries: {what}")))?;
+        Ok(Self(longer.into()))
     }
 }
 
@@ -277,6 +279,10 @@ fn put(tail: &mut Vec<u8>, body: &impl Serialize) -> std::result::Result<(), Str
     Ok(())
 }
 
+fn refused(kind: Kind, what: &str) -> Error {
+    Error::new(error::Kind::Refused, format!("audit entry `{kind}`: {what}"))
+}
+
 impl Draft {
     /// Makes a draft of `body`, which must serialise to a JSON object.
     ///
@@ -288,23 +294,30 @@ impl Draft {
 
     /// Makes a draft of the fields of `stem` and, behind them, those of `body`. Refused as [`Draft::new`] refuses.
     pub fn on(stem: &Stem, kind: Kind, body: &impl Serialize) -> Result<Self> {
-        let refuse = |what: String| Error::new(error::Kind::Refused, format!("audit entry `{kind}`: {what}"));
         let mut tail = Vec::with_capacity(COMMON);
-        tail.extend_from_slice(&stem.0);
-        put(&mut tail, body).map_err(refuse)?;
+        put(&mut tail, body).map_err(|what| refused(kind, &what))?;
+        Self::checked(stem, kind, tail)
+    }
+
+    /// Makes a draft of the fields of `stem` and, behind them, those of a body that was written field by field. Refused as [`Draft::new`] refuses.
+    pub fn written(stem: &Stem, kind: Kind, body: Body) -> Result<Self> {
+        Self::checked(stem, kind, body.into_bytes())
+    }
+
+    fn checked(stem: &Stem, kind: Kind, mut tail: Vec<u8>) -> Result<Self> {
         tail.push(b'}');
-        let length = tail.len().max(2);
+        let length = (stem.0.len() + tail.len()).max(2);
         if length + MAX_HEAD > MAX_ENTRY {
             let most = MAX_ENTRY - MAX_HEAD;
-            return Err(refuse(format!("expected a body of at most {most} bytes, found {length}; split it over several entries")));
+            return Err(refused(kind, &format!("expected a body of at most {most} bytes, found {length}; split it over several entries")));
         }
         // The names of a body stand in the program's text, so every test run sees a clash; reading each body again would cost more than writing it.
         if cfg!(debug_assertions) {
-            let mut whole = tail.clone();
+            let mut whole = [&stem.0, tail.as_slice()].concat();
             whole.splice(..usize::from(whole[0] == b','), [b'{']);
-            serde_json::from_slice::<FreeNames>(&whole).map_err(|e| refuse(e.to_string()))?;
+            serde_json::from_slice::<FreeNames>(&whole).map_err(|e| refused(kind, &e.to_string()))?;
         }
-        Ok(Self { kind, tail })
+        Ok(Self { kind, stem: stem.clone(), tail })
     }
 
     /// What the entry will say happened.
@@ -314,7 +327,7 @@ impl Draft {
 
     /// The greatest length in bytes that the entry can have.
     pub(super) fn max_len(&self) -> usize {
-        MAX_HEAD + self.tail.len()
+        MAX_HEAD + self.stem.0.len() + self.tail.len()
     }
 
     /// Appends the entry's final bytes to `out`.
@@ -332,6 +345,7 @@ impl Draft {
         out.extend_from_slice(b"\",\"nonce\":\"");
         out.extend_from_slice(&chars);
         out.push(b'"');
+        out.extend_from_slice(&self.stem.0);
         out.extend_from_slice(&self.tail);
     }
 }

@@ -4,8 +4,6 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
-
 use super::Run;
 use crate::error::Result;
 use crate::judge::Deciding;
@@ -74,7 +72,7 @@ impl Hasher for Marked {
 
 impl Names {
     /// Adds a name, which `write` appends, and answers it.
-    fn add(&mut self, write: impl FnOnce(&mut String)) -> &str {
+    pub(super) fn add(&mut self, write: impl FnOnce(&mut String)) -> &str {
         let begin = self.text.len();
         write(&mut self.text);
         self.ends.push(self.text.len());
@@ -87,16 +85,15 @@ impl Names {
         self.text.truncate(self.ends.last().copied().unwrap_or(0));
     }
 
+    /// How long they are together, each with the quotes and the comma that it gets in a list.
+    pub(super) fn bytes(&self) -> usize {
+        self.text.len() + 3 * self.ends.len()
+    }
+
     /// The names, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
         let mut begin = 0;
         self.ends.iter().map(move |end| &self.text[std::mem::replace(&mut begin, *end)..*end])
-    }
-}
-
-impl Serialize for Names {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter())
     }
 }
 
@@ -116,7 +113,7 @@ impl Batch {
     /// Whether what its names have become with the one that was added last still fits into one intent.
     fn fits(&self) -> bool {
         let names = self.names.ends.len();
-        names == 1 || (names <= BATCH && self.names.text.len() + 3 * names <= INTENT_BYTES)
+        names == 1 || (names <= BATCH && self.names.bytes() <= INTENT_BYTES)
     }
 
     /// Adds an item whose name was added.
@@ -182,7 +179,6 @@ mod tests {
             assert_eq!(names.add(|text| text.push_str(name)), name);
         }
         assert_eq!(names.iter().collect::<Vec<_>>(), ["2026:one", "", "plain:\"two\""]);
-        assert_eq!(serde_json::to_string(&names).unwrap(), r#"["2026:one","","plain:\"two\""]"#);
         names.take_back();
         names.add(|text| text.push_str("three"));
         assert_eq!(names.iter().collect::<Vec<_>>(), ["2026:one", "", "three"]);

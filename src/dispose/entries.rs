@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::batches::Names;
 use super::{BY, Run};
-use crate::audit::{Draft, Kind as EntryKind, Stem};
+use crate::audit::{Body, Draft, Kind as EntryKind, Stem};
 use crate::error::Result;
 use crate::judge::Deciding;
 use crate::plan::Approval;
@@ -118,7 +118,7 @@ impl<'o> Outcomes<'o> {
                 EntryKind::Failed
             }
         };
-        Draft::on(self.stem(deciding, evidence)?, kind, &body).map(Some)
+        Draft::written(self.stem(deciding, evidence)?, kind, body.written()).map(Some)
     }
 }
 
@@ -152,13 +152,25 @@ pub(super) struct About<'a, 'o> {
     pub(super) erasure: Option<u64>,
 }
 
-#[derive(Serialize)]
 pub(super) struct Intent<'a> {
     pub(super) run: &'a str,
     pub(super) store: &'a str,
     pub(super) dataset: &'a str,
     pub(super) act: Act,
     pub(super) records: &'a Names,
+}
+
+impl Intent<'_> {
+    /// Its entry.
+    pub(super) fn draft(&self) -> Result<Draft> {
+        let mut body = Body::with_capacity(self.records.bytes() + 256);
+        body.text("run", self.run);
+        body.text("store", self.store);
+        body.text("dataset", self.dataset);
+        body.text("act", self.act.as_str());
+        body.texts("records", self.records.iter());
+        Draft::written(&Stem::default(), EntryKind::Intent, body)
+    }
 }
 
 /// What an outcome entry answers, together with [`Shared`] and [`Outcome`]: what, why, who, how, in which run.
@@ -192,39 +204,134 @@ struct Shared<'a> {
     beyond_use_until: Option<&'a str>,
 }
 
+/// Room for what an outcome mostly says of its record, besides the names.
+const MOSTLY: usize = 160;
+
 /// What an outcome says of its record alone.
-#[derive(Serialize)]
+#[cfg_attr(test, derive(Serialize))]
 struct Outcome<'a> {
     record: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     subject: Option<&'a str>,
     size: u64,
     event_date: Date,
     due: Date,
     /// The review batch that people approved, and the entries that say so.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     batch: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     approval: Option<&'a [u64]>,
     /// The entry that decided it, on a request for erasure.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     erasure: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     parts: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     why: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     detail: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     error: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     found: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     person: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     on: Option<Date>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     certificate: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, serde(skip_serializing_if = "Option::is_none"))]
     sha256: Option<&'a str>,
+}
+
+impl Outcome<'_> {
+    /// Written by hand, since there are as many as records: what the JSON library would write of it, to the byte.
+    fn written(&self) -> Body {
+        let mut body = Body::with_capacity(MOSTLY + self.record.len() + self.subject.map_or(0, str::len));
+        let given = |body: &mut Body, name, value: Option<&str>| value.into_iter().for_each(|value| body.text(name, value));
+        body.text("record", self.record);
+        given(&mut body, "subject", self.subject);
+        body.number("size", self.size);
+        body.date("event_date", self.event_date);
+        body.date("due", self.due);
+        given(&mut body, "batch", self.batch);
+        self.approval.into_iter().for_each(|entries| body.numbers("approval", entries));
+        self.erasure.into_iter().for_each(|entry| body.number("erasure", entry));
+        self.parts.into_iter().for_each(|parts| body.number("parts", parts));
+        given(&mut body, "why", self.why);
+        given(&mut body, "detail", self.detail);
+        given(&mut body, "error", self.error);
+        given(&mut body, "found", self.found);
+        given(&mut body, "person", self.person);
+        self.on.into_iter().for_each(|on| body.date("on", on));
+        given(&mut body, "certificate", self.certificate);
+        given(&mut body, "sha256", self.sha256);
+        body
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Serialize)]
+    struct IntentByLibrary<'a> {
+        run: &'a str,
+        store: &'a str,
+        dataset: &'a str,
+        act: Act,
+        records: Vec<&'a str>,
+    }
+
+    #[test]
+    fn an_intent_is_written_as_the_library_writes_it() {
+        let mut names = Names::default();
+        for act in [Act::Destroy, Act::Anonymise] {
+            let (run, store, dataset) = ("20261122T033931Z-81742c50f73c", "a \"store\"", "d\u{e4}ta");
+            let by_hand = Intent { run, store, dataset, act, records: &names }.draft().unwrap();
+            let by_library = IntentByLibrary { run, store, dataset, act, records: names.iter().collect() };
+            assert_eq!(by_hand, Draft::new(EntryKind::Intent, &by_library).unwrap());
+            for name in ["2026:yM-8cx1dcRFudenZsp3OnD9T2fnFaEnjckOunXCXLKY", "plain:C:\\a \"b\""] {
+                names.add(|text| text.push_str(name));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_outcome_is_written_as_the_library_writes_it(
+            texts in proptest::collection::vec(proptest::option::of(".{0,40}"), 10), numbers: [Option<u64>; 3], list: Option<Vec<u64>>,
+            days in 0..40_000_i32, on: bool, size: u64
+        ) {
+            let text = |at: usize| texts[at].as_deref();
+            let due = date(1990, 1, 1).saturating_add(jiff::Span::new().days(days));
+            let outcome = Outcome {
+                record: text(0).unwrap_or("2026:yM-8cx1dcRFudenZsp3OnD9T2fnFaEnjckOunXCXLKY"),
+                subject: text(1),
+                size,
+                event_date: date(2026, 2, 28),
+                due,
+                batch: text(2),
+                approval: list.as_deref(),
+                erasure: numbers[0],
+                parts: numbers[1],
+                why: text(3),
+                detail: text(4),
+                error: text(5),
+                found: text(6),
+                person: text(7),
+                on: on.then_some(due),
+                certificate: text(8),
+                sha256: text(9),
+            };
+            let stem = Stem::new(&serde_json::json!({"run": "r", "intent": size})).unwrap();
+            for stem in [stem, Stem::default()] {
+                let by_hand = Draft::written(&stem, EntryKind::Destroyed, outcome.written()).unwrap();
+                prop_assert_eq!(by_hand, Draft::on(&stem, EntryKind::Destroyed, &outcome).unwrap());
+            }
+        }
+    }
 }

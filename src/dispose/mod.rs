@@ -40,7 +40,7 @@ pub use hands::Hands;
 pub use spent::{Counts, Spent, Stop};
 
 use crate::assess::{Assessment, Assessor, why_kept};
-use crate::audit::{AuditLog, Committed, Draft, EpochKey, Kind as EntryKind, write_plain_record};
+use crate::audit::{AuditLog, Committed, EpochKey, write_plain_record};
 use crate::clock;
 use crate::config::{Dataset, KeyNames};
 use crate::erasure::why_not_erased;
@@ -237,7 +237,7 @@ impl Run {
             }
         };
         let intent = Intent { run: &self.id, store: dataset.store.name(), dataset: &dataset.name, act, records: &names };
-        let mut drafts = vec![Draft::new(EntryKind::Intent, &intent)?];
+        let mut drafts = vec![intent.draft()?];
         drafts.extend(counted);
         let intent = self.log.commit(drafts).await?;
         let permit = Permit::new(&intent, self.attestation.is_some());
