@@ -6,8 +6,10 @@
 //!
 //! A look-up that fails is a doubt about the records it was for, never about the others, and never an error of the run.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
+mod recent;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::audit::Pseudonyms;
 use crate::clock::Today;
@@ -19,6 +21,7 @@ use crate::register::Register;
 use crate::schedule::history::Former;
 use crate::schedule::{Answer, ClassId, EventName, Rule};
 use crate::store::{Kept, Store};
+use recent::{Judged, Recent};
 
 /// Comes to verdicts about the records of one dataset on one day.
 pub struct Assessor {
@@ -33,8 +36,12 @@ pub struct Assessor {
     formers: Arc<Formers>,
     /// Whether another dataset of the store may match the same records.
     overlapping: bool,
+    /// The names of all classes and datasets, and of all events: what a hold names that is not among them was perhaps given another name.
+    names: HashSet<String>,
+    events: HashSet<String>,
     /// Which records people said they destroyed.
     register: Option<Register>,
+    recent: Recent,
 }
 
 enum OwnRules {
@@ -93,7 +100,11 @@ impl Assessor {
                 OwnRules::By(map.iter().map(|(value, rules)| (value.clone(), rules_today(rules, today))).collect())
             }
         };
-        Self { config, dataset, today, holds, pseudonyms, rules, formers, overlapping, register: None }
+        let names = config.schedules.class_ids().map(ToString::to_string);
+        let names = names.chain(config.datasets.iter().map(|one| one.address.clone())).collect();
+        let events = config.datasets.iter().flat_map(|one| &one.events).map(|(event, _)| event.to_string()).collect();
+        let recent = Recent::default();
+        Self { config, dataset, today, holds, pseudonyms, rules, formers, overlapping, names, events, register: None, recent }
     }
 
     /// The same, and it knows from the register which records people said they destroyed.
@@ -165,7 +176,7 @@ impl Assessor {
             };
             let verdict = match (before.filter(alike), assessments.last()) {
                 (Some(_), Some(last)) if last.looked_up.is_empty() => Arc::clone(&last.verdict),
-                _ => Arc::new(self.judge(&self.dataset, self.own_rules(record), record, &looked_up)),
+                _ => self.judge_own(record, &looked_up).shared(),
             };
             before = Some(record);
             assessments.push(Assessment { verdict, looked_up });
@@ -246,28 +257,50 @@ impl Assessor {
                 return Some(Kept::Changed("what its date is looked up by".into()));
             }
         }
-        let verdict = self.judge(&self.dataset, self.own_rules(fresh), fresh, looked_up);
-        kept(&verdict)
+        kept(&self.judge_own(fresh, looked_up))
+    }
+
+    /// The verdict on a record of this dataset, unless it is known: see [`recent`].
+    fn judge_own(&self, record: &Record, looked_up: &[(usize, Reading)]) -> Judged {
+        let rules = self.own_rules(record);
+        let held = self.held(&self.dataset, rules, record, looked_up);
+        let judge = |held| self.judge_held((&self.dataset, rules), record, looked_up, held);
+        let free = held.is_none() && looked_up.is_empty();
+        let known = if free { self.recent.verdict(record.class_value.as_deref(), &record.readings, || judge(None)) } else { None };
+        known.map_or_else(|| Judged::Anew(judge(held.as_ref())), Judged::Known)
     }
 
     fn judge(&self, dataset: &Dataset, rules: &[RuleToday], record: &Record, looked_up: &[(usize, Reading)]) -> Verdict {
-        let reading = |event: &EventName| {
-            let at = dataset.event_index(event)?;
-            looked_up.iter().find(|(known, _)| *known == at).map(|(_, reading)| reading).or_else(|| record.readings.get(at))
-        };
-        let holds = self.holds.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let protecting = if holds.is_empty() { None } else { self.protecting(&holds, dataset, record, rules, &reading) };
-        let verdict = judge(rules, reading, protecting.as_ref().map(|(id, kind)| (id.as_str(), kind.as_str())));
+        let held = self.held(dataset, rules, record, looked_up);
+        self.judge_held((dataset, rules), record, looked_up, held.as_ref())
+    }
+
+    /// The hold, as (id, kind), that protects a record at this moment.
+    fn held(&self, dataset: &Dataset, rules: &[RuleToday], record: &Record, looked_up: &[(usize, Reading)]) -> Option<(String, String)> {
+        let holds = self.holds.read().unwrap_or_else(PoisonError::into_inner);
+        if holds.is_empty() { None } else { self.protecting(&holds, dataset, record, rules, &reading_of(dataset, record, looked_up)) }
+    }
+
+    /// A verdict that rests on this hold, or none, and otherwise only on what stays the same for as long as this value lives.
+    fn judge_held(
+        &self,
+        (dataset, rules): (&Dataset, &[RuleToday]),
+        record: &Record,
+        looked_up: &[(usize, Reading)],
+        held: Option<&(String, String)>,
+    ) -> Verdict {
+        let reading = reading_of(dataset, record, looked_up);
+        let verdict = judge(rules, &reading, held.map(|(id, kind)| (id.as_str(), kind.as_str())));
         let formers = self.formers.get(&dataset.address).map_or(&[][..], Vec::as_slice);
         formers.iter().fold(verdict, |verdict, former| {
             let before = former.rules(record.class_value.as_deref()).map(|rules| rules_today(rules, self.today));
-            verdict.and_before(former.until, before.as_deref(), reading)
+            verdict.and_before(former.until, before.as_deref(), &reading)
         })
     }
 
     /// Whether some hold in force names a subject.
     pub fn holds_name_subjects(&self) -> bool {
-        self.holds.read().unwrap_or_else(std::sync::PoisonError::into_inner).name_subjects()
+        self.holds.read().unwrap_or_else(PoisonError::into_inner).name_subjects()
     }
 
     fn protecting<'r>(
@@ -280,9 +313,7 @@ impl Assessor {
     ) -> Option<(String, String)> {
         // In each zone that applies; what cannot be told may be within.
         let within = |range: &EventRange| {
-            let named = |name: &str| self.config.datasets.iter().any(|one| one.events.iter().any(|(event, _)| event.as_str() == name));
-            // An event that there is no more was perhaps given another name.
-            if range.event.as_deref().is_some_and(|event| !named(event)) {
+            if range.event.as_deref().is_some_and(|event| !self.events.contains(event)) {
                 return true;
             }
             dataset.events.iter().filter(|(name, _)| range.event.as_deref().is_none_or(|one| one == name.as_str())).any(|(name, _)| {
@@ -304,10 +335,7 @@ impl Assessor {
                 record.subject.as_deref().map_or_else(Vec::new, |subject| self.pseudonyms.all_for_subject(subject.as_bytes()))
             },
             within: &within,
-            is_known: &|name| {
-                self.config.schedules.class_ids().any(|id| id.as_str() == name)
-                    || self.config.datasets.iter().any(|one| one.address == name)
-            },
+            is_known: &|name| self.names.contains(name),
         };
         // Without a rule there is no schedule and no zone; the record stays in any case. The earliest zone's date keeps a hold longest.
         let today = rules.iter().map(|rule| rule.today).min().unwrap_or(jiff::civil::Date::MIN);
@@ -396,6 +424,18 @@ impl Assessor {
 /// What tells one version of a class from all others.
 fn words_of(rule: &Rule) -> (&ClassId, &str) {
     (&rule.class.id, &rule.schedule.sha256)
+}
+
+/// What is known of each event of a record: what was looked up elsewhere, or else what the record itself says.
+fn reading_of<'r>(
+    dataset: &'r Dataset,
+    record: &'r Record,
+    looked_up: &'r [(usize, Reading)],
+) -> impl Fn(&EventName) -> Option<&'r Reading> {
+    move |event| {
+        let at = dataset.event_index(event)?;
+        looked_up.iter().find(|(known, _)| *known == at).map(|(_, reading)| reading).or_else(|| record.readings.get(at))
+    }
 }
 
 fn unnamed_event() -> EventName {
