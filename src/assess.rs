@@ -170,7 +170,7 @@ impl Assessor {
         let no_holds = self.holds.read().is_ok_and(|holds| holds.is_empty());
         let mut assessments: Vec<Assessment> = Vec::with_capacity(records.len());
         let mut before: Option<&Record> = None;
-        for (record, looked_up) in records.iter().zip(looked_up) {
+        for (record, looked_up) in records.iter().zip(looked_up.into_iter().chain(std::iter::repeat_with(Vec::new))) {
             let alike = |one: &&Record| {
                 no_holds && looked_up.is_empty() && one.readings == record.readings && one.class_value == record.class_value
             };
@@ -342,8 +342,11 @@ impl Assessor {
         holds.protecting(&it, today).map(|hold| (hold.id.clone(), hold.kind.clone()))
     }
 
-    /// For each record the readings of the events that are looked up elsewhere.
+    /// For each record the readings of the events that are looked up elsewhere; an empty list where none are.
     async fn look_up(&self, dataset: &Dataset, records: &[Record]) -> Vec<Vec<(usize, Reading)>> {
+        if dataset.events.iter().all(|(_, source)| *source == EventSource::Here) {
+            return Vec::new();
+        }
         let mut found = vec![Vec::new(); records.len()];
         for (at, (_, source)) in dataset.events.iter().enumerate() {
             if let EventSource::Lookup(lookup) = source {

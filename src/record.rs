@@ -12,9 +12,9 @@ use smallvec::SmallVec;
 
 use crate::error::escape;
 
-/// The key of a record within its dataset: a relative path, a primary key. Bytes, because file names are.
+/// The key of a record within its dataset: a relative path, a primary key. Bytes, because file names are. The number of a row needs no allocation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(Box<[u8]>);
+pub struct Key(SmallVec<[u8; 16]>);
 
 /// Where a record is: `store/dataset:key`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -92,8 +92,8 @@ pub struct Record {
 
 impl Key {
     /// A key from bytes.
-    pub fn new(bytes: impl Into<Box<[u8]>>) -> Self {
-        Self(bytes.into())
+    pub fn new(bytes: impl AsRef<[u8]>) -> Self {
+        Self(SmallVec::from_slice(bytes.as_ref()))
     }
 
     /// The bytes.
@@ -142,7 +142,7 @@ impl Key {
                 }
             }
         }
-        Self(out.into())
+        Self::new(out)
     }
 }
 
