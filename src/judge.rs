@@ -8,6 +8,7 @@
 //! and of several dispositions the most careful one is taken. Anything in doubt under any class keeps the record.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use jiff::civil::Date;
@@ -15,7 +16,7 @@ use jiff::tz::TimeZone;
 
 use crate::record::{Doubt, Moment, Reading};
 use crate::schedule::trigger::{Known, Start};
-use crate::schedule::{Answer, ClassId, Disposition, EventName, Keep, Rule};
+use crate::schedule::{Answer, Basis, ClassId, Disposition, EventName, Keep, Rule};
 
 /// A rule together with today's date in the rule's zone.
 #[derive(Clone, Debug)]
@@ -68,19 +69,23 @@ pub enum Standing {
     Held,
 }
 
-/// The facts that decide a due date: the class, the event, its date, and the last day of keeping.
+/// The facts that decide a due date: the class, the event, its date, and the last day of keeping. Stands for its [`Basis`] as well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deciding {
-    /// The class id.
-    pub class: ClassId,
-    /// SHA-256 of the schedule's text.
-    pub schedule: Arc<str>,
-    /// The event that started the period.
-    pub event: EventName,
+    /// The class and the event.
+    pub basis: Arc<Basis>,
     /// The local date on which it fell.
     pub event_date: Date,
     /// The last day on which the record must be kept.
     pub due: Date,
+}
+
+impl Deref for Deciding {
+    type Target = Basis;
+
+    fn deref(&self) -> &Basis {
+        &self.basis
+    }
 }
 
 /// One reason of a verdict.
@@ -207,7 +212,7 @@ fn judge_class<'r>(rule: &Rule, today: Date, reading: &impl Fn(&EventName) -> Op
             let Some(due) = keep.due(event) else {
                 return (Standing::NotYetDue, Reason::BeyondCalendar(class()), None);
             };
-            let facts = Deciding { class: class(), schedule: Arc::clone(&rule.schedule.sha256), event: name, event_date: event, due };
+            let facts = Deciding { basis: rule.basis(&name), event_date: event, due };
             let after = keep.overdue_after(event);
             if due < today { (Standing::Due, Reason::Over(facts), after) } else { (Standing::NotYetDue, Reason::Running(facts), after) }
         }

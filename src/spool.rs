@@ -32,7 +32,7 @@ use crate::error::{Error, Kind, Result, hex};
 use crate::judge::Deciding;
 use crate::plan::{Approval, Item, Tally};
 use crate::record::Record;
-use crate::schedule::{ClassId, Disposition, EventName};
+use crate::schedule::{Basis, ClassId, Disposition, EventName};
 
 /// Plans that were refused and never allowed are removed after this many days: by then the data has moved on, and the keys must not pile up.
 pub const KEEP_DAYS: i64 = 14;
@@ -102,6 +102,8 @@ pub struct Writer {
     rules: Vec<(ClassId, Arc<str>)>,
     events: Vec<EventName>,
     approvals: Vec<Arc<Approval>>,
+    /// What the item before rests on, and where that stands in the lists.
+    last: Option<(Arc<Basis>, (u32, u32))>,
     items: u64,
     coder: Coder,
     buffer: Vec<u8>,
@@ -153,6 +155,7 @@ impl Writer {
             rules: Vec::new(),
             events: Vec::new(),
             approvals: Vec::new(),
+            last: None,
             items: 0,
             coder: Coder::default(),
             buffer: Vec::with_capacity(512),
@@ -185,12 +188,7 @@ impl Writer {
         (approval, erasure): (Option<&Arc<Approval>>, Option<u64>),
     ) -> Result<()> {
         let approval = approval.map(|approval| index_of(&mut self.approvals, |known| known == approval, || Arc::clone(approval)));
-        let rule = index_of(
-            &mut self.rules,
-            |(class, schedule)| *class == deciding.class && *schedule == deciding.schedule,
-            || (deciding.class.clone(), Arc::clone(&deciding.schedule)),
-        );
-        let event = index_of(&mut self.events, |event| *event == deciding.event, || deciding.event.clone());
+        let (rule, event) = self.places_of(&deciding.basis);
         if u8::try_from(record.readings.len()).is_err() {
             return Err(Error::new(Kind::Store, "a plan holds at most 255 events of a record"));
         }
@@ -205,6 +203,21 @@ impl Writer {
         self.buffer = buffer;
         self.items += 1;
         written
+    }
+
+    /// Where rule and event stand in the plan's lists.
+    fn places_of(&mut self, basis: &Arc<Basis>) -> (u32, u32) {
+        if let Some((_, places)) = self.last.as_ref().filter(|(last, _)| last == basis) {
+            return *places;
+        }
+        let rule = index_of(
+            &mut self.rules,
+            |(class, schedule)| *class == basis.class && *schedule == basis.schedule,
+            || (basis.class.clone(), Arc::clone(&basis.schedule)),
+        );
+        let event = index_of(&mut self.events, |event| *event == basis.event, || basis.event.clone());
+        self.last = Some((Arc::clone(basis), (rule, event)));
+        (rule, event)
     }
 
     /// Finishes the plan.
@@ -464,13 +477,12 @@ mod tests {
             fingerprint: Fingerprint::from_slice(&[1, 2, 3]),
             hint: 1 << 40,
         };
-        let deciding = Deciding {
+        let basis = Basis {
             class: ClassId::parse("tenancy.file").unwrap(),
             schedule: "ab".repeat(32).into(),
             event: EventName::parse("tenancy-end").unwrap(),
-            event_date: date(2020, 2, 29),
-            due: date(2026, 2, 28),
         };
+        let deciding = Deciding { basis: basis.into(), event_date: date(2020, 2, 29), due: date(2026, 2, 28) };
         Item { record, then: Disposition::Destroy, deciding, approval: None, erasure: None }
     }
 

@@ -34,9 +34,7 @@ impl<'o> Outcomes<'o> {
             one.method == other.method && one.grade == other.grade && one.verified == other.verified && one.caveats == other.caveats
         };
         let same = self.last.as_ref().is_some_and(|(known, with, _)| {
-            known.class == deciding.class
-                && known.schedule == deciding.schedule
-                && known.event == deciding.event
+            known.basis == deciding.basis
                 && match (with, evidence) {
                     (Some(one), Some(other)) => alike(one, other),
                     (one, other) => one.is_none() && other.is_none(),

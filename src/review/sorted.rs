@@ -123,7 +123,7 @@ mod tests {
     use super::*;
     use crate::judge::Deciding;
     use crate::record::{Fingerprint, Key, Record};
-    use crate::schedule::{ClassId, Disposition, EventName};
+    use crate::schedule::{Basis, ClassId, Disposition, EventName};
     use jiff::civil::date;
 
     fn item(class: &str, month: i8, key: u32) -> Item {
@@ -136,13 +136,8 @@ mod tests {
             fingerprint: Fingerprint::from_slice(&key.to_le_bytes()),
             hint: 0,
         };
-        let deciding = Deciding {
-            class: ClassId::parse(class).unwrap(),
-            schedule: "s".into(),
-            event: EventName::parse("ended").unwrap(),
-            event_date: date(2020, 1, 1),
-            due: date(2026, month, 3),
-        };
+        let basis = Basis { class: ClassId::parse(class).unwrap(), schedule: "s".into(), event: EventName::parse("ended").unwrap() };
+        let deciding = Deciding { basis: basis.into(), event_date: date(2020, 1, 1), due: date(2026, month, 3) };
         Item { record, then: Disposition::Review, deciding, approval: None, erasure: None }
     }
 

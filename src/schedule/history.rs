@@ -187,7 +187,7 @@ impl<'a> History<'a> {
                 let before = schedule.classes.get(class.as_str())?;
                 let now = self.in_force.rule(class)?;
                 let same = now.class == *before && now.schedule.zone_name == schedule.zone_name;
-                (!same).then(|| Rule { schedule: Arc::clone(schedule), class: Arc::clone(before) })
+                (!same).then(|| Rule::new(Arc::clone(schedule), Arc::clone(before)))
             });
             rules.collect::<Vec<_>>()
         };
@@ -221,7 +221,7 @@ impl<'a> History<'a> {
             rules.extend(self.in_force.rule(class));
             for (schedule, _) in &self.schedules {
                 let before = schedule.as_ref().and_then(|schedule| Some((schedule, schedule.classes.get(class.as_str())?)));
-                rules.extend(before.map(|(schedule, class)| Rule { schedule: Arc::clone(schedule), class: Arc::clone(class) }));
+                rules.extend(before.map(|(schedule, class)| Rule::new(Arc::clone(schedule), Arc::clone(class))));
             }
             if rules.len() == known {
                 return None;

@@ -75,6 +75,38 @@ pub struct Rule {
     pub schedule: Arc<Schedule>,
     /// The class.
     pub class: Arc<RecordClass>,
+    /// One for each event that may start the period.
+    bases: Arc<[Arc<Basis>]>,
+}
+
+/// What a due date rests on besides the date of an event. Every record of a class has the same, so they point to one.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Basis {
+    /// The class id.
+    pub class: ClassId,
+    /// SHA-256 of the schedule's text.
+    pub schedule: Arc<str>,
+    /// The event that started the period.
+    pub event: EventName,
+}
+
+impl Rule {
+    /// The rule that this class of the schedule is.
+    pub fn new(schedule: Arc<Schedule>, class: Arc<RecordClass>) -> Self {
+        let events = class.keep.trigger().map_or(&[][..], Trigger::events);
+        let bases = events.iter().map(|event| Arc::new(basis(&schedule, &class, event))).collect();
+        Self { schedule, class, bases }
+    }
+
+    /// What a due date rests on that this event started.
+    pub fn basis(&self, event: &EventName) -> Arc<Basis> {
+        let known = self.bases.iter().find(|basis| basis.event == *event);
+        known.map_or_else(|| Arc::new(basis(&self.schedule, &self.class, event)), Arc::clone)
+    }
+}
+
+fn basis(schedule: &Schedule, class: &RecordClass, event: &EventName) -> Basis {
+    Basis { class: class.id.clone(), schedule: Arc::clone(&schedule.sha256), event: event.clone() }
 }
 
 impl Schedules {
@@ -82,7 +114,7 @@ impl Schedules {
     pub fn rule(&self, id: &str) -> Option<Rule> {
         self.all.iter().find_map(|schedule| {
             let class = schedule.classes.get(id)?;
-            Some(Rule { schedule: Arc::clone(schedule), class: Arc::clone(class) })
+            Some(Rule::new(Arc::clone(schedule), Arc::clone(class)))
         })
     }
 

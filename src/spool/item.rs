@@ -11,6 +11,7 @@
 //!
 //! Keys come in the order of the scan, so that neighbours mostly share a folder: what they share is written once.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use integer_encoding::VarInt;
@@ -20,7 +21,7 @@ use jiff::civil::Date;
 use crate::judge::Deciding;
 use crate::plan::{Approval, Item};
 use crate::record::{Doubt, Fingerprint, Key, Moment, Reading, Readings, Record};
-use crate::schedule::{ClassId, Disposition, EventName};
+use crate::schedule::{Basis, ClassId, Disposition, EventName};
 
 const DISPOSITIONS: [Disposition; 4] = Disposition::ALL;
 
@@ -38,6 +39,8 @@ pub(super) type Lists<'a> = (&'a [(ClassId, Arc<str>)], &'a [EventName], &'a [Ar
 pub(super) struct Coder {
     /// The key of the item before.
     last: Vec<u8>,
+    /// What items rest on that were read, by their rule and event: those that rest on the same point to one.
+    bases: BTreeMap<(u64, u64), Arc<Basis>>,
 }
 
 impl Coder {
@@ -86,8 +89,8 @@ impl Coder {
         };
         let erasure = if then & ERASED == 0 { None } else { Some(bytes.number()?) };
         let then = *DISPOSITIONS.get(usize::from(then & !(APPROVED | ERASED)))?;
-        let (class, schedule) = rules.get(usize::try_from(bytes.number()?).ok()?)?;
-        let event = events.get(usize::try_from(bytes.number()?).ok()?)?;
+        let (rule, event) = (bytes.number()?, bytes.number()?);
+        let basis = self.basis(rule, event, (rules, events))?;
         let (event_date, due) = (bytes.date()?, bytes.date()?);
         let shared = usize::try_from(bytes.number()?).ok().filter(|shared| *shared <= self.last.len())?;
         self.last.truncate(shared);
@@ -101,7 +104,7 @@ impl Coder {
         for _ in 0..count {
             readings.push(bytes.reading()?);
         }
-        let deciding = Deciding { class: class.clone(), schedule: Arc::clone(schedule), event: event.clone(), event_date, due };
+        let deciding = Deciding { basis, event_date, due };
         bytes.0.is_empty().then_some(Item {
             record: Record { key, class_value, readings, subject, size, fingerprint, hint },
             then,
@@ -109,6 +112,18 @@ impl Coder {
             approval,
             erasure,
         })
+    }
+
+    /// What an item rests on; nothing where the lists do not have it.
+    fn basis(&mut self, rule: u64, event: u64, (rules, events): (&[(ClassId, Arc<str>)], &[EventName])) -> Option<Arc<Basis>> {
+        if let Some(basis) = self.bases.get(&(rule, event)) {
+            return Some(Arc::clone(basis));
+        }
+        let (class, schedule) = rules.get(usize::try_from(rule).ok()?)?;
+        let name = events.get(usize::try_from(event).ok()?)?;
+        let basis = Arc::new(Basis { class: class.clone(), schedule: Arc::clone(schedule), event: name.clone() });
+        self.bases.insert((rule, event), Arc::clone(&basis));
+        Some(basis)
     }
 }
 
@@ -222,7 +237,7 @@ mod tests {
         #[test]
         fn no_bytes_make_the_reader_panic(bytes: Vec<u8>, last: Vec<u8>) {
             let rules = [(ClassId::parse("a.b").unwrap(), Arc::from("sha"))];
-            let _ = Coder { last }.decode(&bytes, (&rules, &[EventName::parse("event").unwrap()], &[]));
+            let _ = Coder { last, ..Coder::default() }.decode(&bytes, (&rules, &[EventName::parse("event").unwrap()], &[]));
         }
 
         #[test]
