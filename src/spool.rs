@@ -15,9 +15,10 @@
 //! the plan, which is how recovery knows the keys behind the pseudonyms of open intents; once they are settled it goes.
 
 mod item;
+mod items;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use item::Coder;
+pub use items::Items;
 
 use crate::error::{Error, Kind, Result, hex};
 use crate::judge::Deciding;
@@ -120,17 +122,6 @@ pub struct Spool {
 enum Stored {
     Temporary(NamedTempFile),
     Kept(PathBuf),
-}
-
-/// Reads the items of a plan in order.
-pub struct Items {
-    input: std::io::Take<BufReader<File>>,
-    rules: Vec<(ClassId, Arc<str>)>,
-    events: Vec<EventName>,
-    approvals: Vec<Arc<Approval>>,
-    shown: String,
-    coder: Coder,
-    body: Vec<u8>,
 }
 
 fn io(path: &Path, what: &'static str) -> impl Fn(std::io::Error) -> Error {
@@ -406,51 +397,6 @@ pub fn clean(folder: &Path, needed: &[String]) {
 /// Whether the process that wrote a temporary file has ended.
 fn nobody_writes(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| file.try_lock().is_ok())
-}
-
-impl Items {
-    /// The next item; nothing when it is broken.
-    fn read(&mut self) -> std::io::Result<Option<Item>> {
-        let lists = (&self.rules[..], &self.events[..], &self.approvals[..]);
-        // Mostly the whole item was read already. What is wrong here is met again below.
-        let ahead = self.input.fill_buf().unwrap_or_default();
-        if let Some((length, rest)) = ahead.split_first_chunk()
-            && let Some(body) = rest.get(..u32::from_le_bytes(*length) as usize)
-        {
-            let item = self.coder.decode(body, lists);
-            let read = length.len() + body.len();
-            self.input.consume(read);
-            return Ok(item);
-        }
-        let mut length = [0; 4];
-        self.input.read_exact(&mut length)?;
-        let length = u32::from_le_bytes(length);
-        if u64::from(length) > self.input.limit() {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        self.body.resize(length as usize, 0);
-        self.input.read_exact(&mut self.body)?;
-        Ok(self.coder.decode(&self.body, lists))
-    }
-}
-
-impl Iterator for Items {
-    type Item = Result<Item>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.input.limit() == 0 {
-            return None;
-        }
-        let error = match self.read() {
-            Ok(Some(item)) => return Some(Ok(item)),
-            Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
-                Error::with_source(Kind::Io, format!("{}: the plan cannot be read", self.shown), error)
-            }
-            // What ends before its end is no item, however often it is read.
-            Ok(None) | Err(_) => Error::new(Kind::Refused, format!("{}: expected an item of a plan, found something else", self.shown)),
-        };
-        Some(Err(error))
-    }
 }
 
 #[cfg(test)]
