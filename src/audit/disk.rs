@@ -8,7 +8,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use rustix::fs::{FallocateFlags, fallocate, syncfs};
+use rustix::fs::{CWD, FallocateFlags, RenameFlags, fallocate, renameat_with, syncfs};
+use rustix::io::Errno;
 
 /// File operations that make something durable or undo it.
 pub(super) trait Disk: Clone + Send + Sync + 'static {
@@ -29,6 +30,8 @@ pub(super) trait Disk: Clone + Send + Sync + 'static {
     fn cut(&self, file: &File, length: u64) -> io::Result<()>;
     /// Gives a file another name, in place of a file that has it.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file another name that no file has; [`io::ErrorKind::AlreadyExists`] if one has it, and then nothing changed.
+    fn name(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Waits until the names in a folder, which was opened before they changed, are on stable storage.
     fn sync_folder(&self, folder: &File) -> io::Result<()>;
     /// Removes a file.
@@ -76,6 +79,10 @@ impl Disk for RealDisk {
         fs::rename(from, to)
     }
 
+    fn name(&self, from: &Path, to: &Path) -> io::Result<()> {
+        name_by(|from, to| renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE), from, to)
+    }
+
     fn sync_folder(&self, folder: &File) -> io::Result<()> {
         folder.sync_all()
     }
@@ -86,5 +93,43 @@ impl Disk for RealDisk {
 
     fn remove_folder(&self, path: &Path) -> io::Result<()> {
         fs::remove_dir_all(path)
+    }
+}
+
+/// Renames by `rename`, which replaces nothing, or where the file system has no such call by a look beforehand: there is one writer, so nobody
+/// comes in between.
+fn name_by(rename: impl Fn(&Path, &Path) -> rustix::io::Result<()>, from: &Path, to: &Path) -> io::Result<()> {
+    match rename(from, to) {
+        Err(Errno::INVAL | Errno::NOSYS) => match fs::symlink_metadata(to) {
+            Ok(_) => Err(Errno::EXIST.into()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => fs::rename(from, to),
+            Err(e) => Err(e),
+        },
+        done => Ok(done?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Rename = fn(&Path, &Path) -> rustix::io::Result<()>;
+
+    #[test]
+    fn a_name_is_given_once_and_never_taken_from_another_file() {
+        let replaces_nothing = |from: &Path, to: &Path| renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE);
+        for rename in [replaces_nothing as Rename, |_, _| Err(Errno::INVAL), |_, _| Err(Errno::NOSYS)] {
+            let dir = tempfile::tempdir().unwrap();
+            let [first, second, name] = ["first", "second", "name"].map(|name| dir.path().join(name));
+            fs::write(&first, "1").unwrap();
+            fs::write(&second, "2").unwrap();
+            name_by(rename, &first, &name).unwrap();
+            assert_eq!(name_by(rename, &second, &name).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!((fs::read(&name).unwrap(), fs::read(&second).unwrap(), first.exists()), (b"1".into(), b"2".into(), false));
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let [from, to] = ["from", "to"].map(|name| dir.path().join(name));
+        fs::write(&from, "1").unwrap();
+        assert!(name_by(|_, _| Err(Errno::IO), &from, &to).is_err() && from.exists() && !to.exists(), "another failure is one");
     }
 }

@@ -150,6 +150,15 @@ impl Disk for FaultyDisk {
         self.step(act, |_| Ok(()))
     }
 
+    fn name(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let act = |state: &mut State| {
+            RealDisk.name(from, to)?;
+            state.names.push((to.to_owned(), None));
+            Ok(())
+        };
+        self.step(act, |_| Ok(()))
+    }
+
     fn sync_folder(&self, folder: &File) -> io::Result<()> {
         let inode = folder.metadata()?.ino();
         let inside = |path: &Path| path.parent().and_then(|p| fs::metadata(p).ok()).is_some_and(|meta| meta.ino() == inode);

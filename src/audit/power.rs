@@ -31,7 +31,7 @@ use jiff::Timestamp;
 use super::disk::{Disk, RealDisk};
 use super::faults::{BATCHES, expect_whole, intent};
 use super::keys::Keys;
-use super::tests::{drafts, entries, wait};
+use super::tests::{drafts, entries, wait, without_checkpoint};
 use super::tree::{leaf_hash, root};
 use super::*;
 
@@ -113,6 +113,15 @@ impl RecordingDisk {
         Ok(done)
     }
 
+    /// Gives a file another name by `act` and writes it down.
+    fn moved(&self, from: &Path, to: &Path, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        assert_eq!(from.parent(), to.parent(), "the model knows renames within a folder only");
+        self.note(act, |recording, ()| {
+            let id = recording.ids[&fs::metadata(to).unwrap().ino()];
+            Step::Rename(recording.below(from), recording.below(to), id)
+        })
+    }
+
     fn told(&self, step: Step) {
         self.0.lock().unwrap().steps.push(step);
     }
@@ -159,14 +168,11 @@ impl Disk for RecordingDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        assert_eq!(from.parent(), to.parent(), "the model knows renames within a folder only");
-        self.note(
-            || RealDisk.rename(from, to),
-            |recording, ()| {
-                let id = recording.ids[&fs::metadata(to).unwrap().ino()];
-                Step::Rename(recording.below(from), recording.below(to), id)
-            },
-        )
+        self.moved(from, to, || RealDisk.rename(from, to))
+    }
+
+    fn name(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.moved(from, to, || RealDisk.name(from, to))
     }
 
     fn sync_folder(&self, folder: &File) -> io::Result<()> {
@@ -517,4 +523,18 @@ fn a_power_cut_while_the_log_recovers_from_a_power_cut_leaves_as_little_to_doubt
     });
     println!("{lives} lives, {disks} different disks");
     assert!(disks > 200, "{disks} disks");
+}
+
+#[test]
+fn the_names_of_tiles_that_an_earlier_process_left_are_durable_before_a_checkpoint_covers_them() {
+    let dir = without_checkpoint();
+    let disk = RecordingDisk::new(dir.path(), &Medium::read(dir.path()));
+    let opened = AuditLog::open_on(disk.clone(), Box::new(Timestamp::now), &Settings::new(dir.path(), "hq-1")).unwrap();
+    assert_eq!(opened.recovery.replayed, 601);
+    let steps = std::mem::take(&mut disk.0.lock().unwrap().steps);
+    let signed = steps.iter().position(|step| matches!(step, Step::Rename(_, to, _) if to == Path::new("audit/checkpoint"))).unwrap();
+    for folder in ["tile/entries", "tile/entries/002.p", "tile/0", "tile/0/002.p", "tile/1/000.p"] {
+        let synced = |step: &Step| matches!(step, Step::SyncFolder(path) if *path == Path::new("audit").join(folder));
+        assert!(steps[..signed].iter().any(synced), "{folder}");
+    }
 }

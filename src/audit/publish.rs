@@ -3,7 +3,7 @@
 //! The publisher takes frames in order, appends their entries to the tree and writes every bundle and tile that becomes full. At a
 //! checkpoint the partial ones at the right edge are written too, then the checkpoint. A file is written under another name (`.new` at its
 //! end), synced and renamed, and then its folder is synced, so a name never stands for half a file; the checkpoint comes after everything that
-//! it covers, so it never claims what is not there.
+//! it covers, so it never claims what is not there. A tile is renamed only where nothing has its name: none is ever replaced.
 //!
 //! **Crash.** Files without a checkpoint may be left. The next start replays the journal through this same code, which makes the same files
 //! again; a file that is there already with another content is a contradiction, and the log is refused rather than signed a second way.
@@ -31,6 +31,17 @@ const MAX_STAGED: usize = 128;
 /// Up to so many files are synced one after the other, which waits for nobody else's writes; more are synced together with their file system.
 const FEW_FILES: usize = 8;
 
+/// A file that is written and still has its other name.
+#[derive(Debug)]
+struct Staged {
+    /// The name that it will have.
+    path: PathBuf,
+    /// The name that it has.
+    other: PathBuf,
+    /// Whether it takes the place of a file; else there must be none.
+    replaces: bool,
+}
+
 /// The Merkle tree of a log and its files.
 #[derive(Debug)]
 pub(super) struct Publisher<D> {
@@ -41,7 +52,7 @@ pub(super) struct Publisher<D> {
     /// The entries behind the last full bundle, as a bundle.
     bundle: Vec<u8>,
     /// Files that are written and still have their other name.
-    staged: Vec<PathBuf>,
+    staged: Vec<Staged>,
     /// Their handles, in step.
     handles: Vec<File>,
     /// The log's folder, opened before anything was written.
@@ -191,8 +202,7 @@ impl<D: Disk> Publisher<D> {
         // Everything that the checkpoint covers has its name before the checkpoint has.
         self.name_staged()?;
         let note = self.key.sign(size, self.tree.root());
-        self.stage(self.folder.join("checkpoint"), note.as_bytes())?;
-        self.name_staged()?;
+        self.replace(self.folder.join("checkpoint"), note.as_bytes())?;
         self.published = size;
         self.note = note.into();
         for folder in self.superseded.drain(..) {
@@ -214,10 +224,8 @@ impl<D: Disk> Publisher<D> {
         let both = next.sign_too(&self.note)?;
         let handover = rotation::path(&self.folder, n);
         // A start after a crash finds it there, with the same content: both signatures are a function of key and text.
-        self.stage(handover, both.as_bytes())?;
-        self.name_staged()?;
-        self.stage(self.folder.join("checkpoint"), both.as_bytes())?;
-        self.name_staged()?;
+        self.replace(handover, both.as_bytes())?;
+        self.replace(self.folder.join("checkpoint"), both.as_bytes())?;
         (self.note, self.key) = (both.into(), next);
         Ok(())
     }
@@ -244,34 +252,31 @@ impl<D: Disk> Publisher<D> {
         if width == TILE_WIDTH && self.partial.remove(&partial) {
             self.superseded.push(partial);
         }
-        let path = self.folder.join(tile::path(level, index, width));
-        match fs::read(&path) {
-            Ok(found) if found == bytes => return Ok(()),
-            Ok(_) => {
-                return Err(damaged(&path, "another content was published before; restore the checkpoint and journal that belong to it"));
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(lost(&path, "cannot be read", e)),
-        }
-        self.stage(path, bytes)
+        self.stage(self.folder.join(tile::path(level, index, width)), bytes, false)
+    }
+
+    /// Puts a file in place of the one that has its name, durably.
+    fn replace(&mut self, path: PathBuf, bytes: &[u8]) -> Result<()> {
+        self.stage(path, bytes, true)?;
+        self.name_staged()
     }
 
     /// Writes a file under its other name.
-    fn stage(&mut self, path: PathBuf, bytes: &[u8]) -> Result<()> {
-        let staged = path.with_added_extension("new");
-        let fail = |e: io::Error| lost(&staged, "cannot be written", e);
-        let file = match self.disk.create(&staged) {
+    fn stage(&mut self, path: PathBuf, bytes: &[u8], replaces: bool) -> Result<()> {
+        let other = path.with_added_extension("new");
+        let fail = |e: io::Error| lost(&other, "cannot be written", e);
+        let file = match self.disk.create(&other) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                self.disk.remove(&staged).and_then(|()| self.disk.create(&staged)).map_err(fail)?
+                self.disk.remove(&other).and_then(|()| self.disk.create(&other)).map_err(fail)?
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 make_folder(&self.disk, path.parent().unwrap_or(&self.folder))?;
-                self.disk.create(&staged).map_err(fail)?
+                self.disk.create(&other).map_err(fail)?
             }
-            other => other.map_err(fail)?,
+            created => created.map_err(fail)?,
         };
         self.disk.write(&file, bytes, 0).map_err(fail)?;
-        self.staged.push(path);
+        self.staged.push(Staged { path, other, replaces });
         self.handles.push(file);
         Ok(())
     }
@@ -281,26 +286,43 @@ impl<D: Disk> Publisher<D> {
         if self.staged.len() > FEW_FILES {
             return self.disk.sync_many(&self.system, &self.handles).map_err(|e| lost(&self.folder, "cannot be synced", e));
         }
-        let each = |(path, file): (&PathBuf, &File)| self.disk.sync(file).map_err(|e| lost(path, "cannot be synced", e));
+        let each = |(file, handle): (&Staged, &File)| self.disk.sync(handle).map_err(|e| lost(&file.path, "cannot be synced", e));
         self.staged.iter().zip(&self.handles).try_for_each(each)
     }
 
     /// Makes the staged files durable, then gives them their names, then makes the names durable.
     fn name_staged(&mut self) -> Result<()> {
         self.sync_staged()?;
-        let folders: BTreeSet<&Path> = self.staged.iter().filter_map(|path| path.parent()).collect();
+        let folders: BTreeSet<&Path> = self.staged.iter().filter_map(|file| file.path.parent()).collect();
         let mut open = Vec::with_capacity(folders.len());
         for folder in folders {
             open.push((folder, File::open(folder).map_err(|e| lost(folder, "cannot be opened", e))?));
         }
-        for path in &self.staged {
-            self.disk.rename(&path.with_added_extension("new"), path).map_err(|e| lost(path, "cannot be renamed into place", e))?;
+        for file in &self.staged {
+            self.name(file)?;
         }
         for (folder, handle) in open {
             self.disk.sync_folder(&handle).map_err(|e| lost(folder, "cannot be synced", e))?;
         }
         self.staged.clear();
         self.handles.clear();
+        Ok(())
+    }
+
+    /// Gives a staged file its name. A tile that has the name already must be the same, and stays; its own name may not be durable yet, so its
+    /// folder is synced like that of a new one.
+    fn name(&self, Staged { path, other, replaces }: &Staged) -> Result<()> {
+        let named = if *replaces { self.disk.rename(other, path) } else { self.disk.name(other, path) };
+        match named {
+            Err(e) if !replaces && e.kind() == io::ErrorKind::AlreadyExists => {}
+            named => return named.map_err(|e| lost(path, "cannot be renamed into place", e)),
+        }
+        let content = |path: &Path| fs::read(path).map_err(|e| lost(path, "cannot be read", e));
+        if content(path)? != content(other)? {
+            return Err(damaged(path, "another content was published before; restore the checkpoint and journal that belong to it"));
+        }
+        // What stays is in nobody's way.
+        let _ = self.disk.remove(other);
         Ok(())
     }
 

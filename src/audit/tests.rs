@@ -1,6 +1,7 @@
 //! Tests of the log as a whole: written, reopened, read and verified.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -8,6 +9,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::disk::RealDisk;
+use super::journal::{Frame, Journal};
 use super::*;
 use crate::error;
 
@@ -301,6 +303,46 @@ fn a_journal_that_repeats_other_entries_than_were_published_is_refused() {
     assert!(error.to_string().ends_with("entry 0 is another one than was published in tile/0/000.p/4"), "{error}");
     let error = check(one.path()).unwrap_err();
     assert!(error.to_string().ends_with("entry 0: the journal has another entry than was published"), "{error}");
+}
+
+/// A log of 601 entries whose tiles are there and whose checkpoint is not, as a power cut may leave it.
+pub(super) fn without_checkpoint() -> tempfile::TempDir {
+    let state = tempfile::tempdir().unwrap();
+    let log = open(state.path()).log;
+    log.commit_blocking(drafts(600, "a")).unwrap();
+    wait(log.close()).unwrap();
+    let mut frame = Frame::begin(0, Frame::default());
+    entries(state.path()).iter().for_each(|entry| frame.push(|out| out.extend_from_slice(entry)));
+    frame.seal();
+    let folder = state.path().join("audit/journal");
+    files(&folder).iter().for_each(|segment| fs::remove_file(segment).unwrap());
+    Journal::open(RealDisk, &folder, 0, |_| Ok(())).unwrap().0.append(&frame).unwrap();
+    fs::remove_file(state.path().join("audit/checkpoint")).unwrap();
+    state
+}
+
+#[test]
+fn a_tile_without_a_checkpoint_stays_if_it_is_the_same_and_refuses_the_log_if_not() {
+    let state = without_checkpoint();
+    let tiles = files(&state.path().join("audit/tile"));
+    assert_eq!(tiles.len(), 2 * 3 + 1, "{tiles:?}");
+    for path in &tiles {
+        let bytes = fs::read(path).unwrap();
+        let other = [&bytes[..bytes.len() - 1], b"?"].concat();
+        fs::write(path, &other).unwrap();
+        let error = AuditLog::open(state.path(), "hq-1").unwrap_err();
+        let words = format!("{}: another content was published before", path.display());
+        assert!(error.kind() == error::Kind::NotIntact && error.to_string().starts_with(&words), "{error}");
+        assert_eq!(fs::read(path).unwrap(), other);
+        fs::write(path, &bytes).unwrap();
+    }
+    let inodes = || tiles.iter().map(|path| fs::metadata(path).unwrap().ino()).collect::<Vec<_>>();
+    let before = inodes();
+    let Opened { log, recovery } = open(state.path());
+    assert_eq!(recovery.replayed, 601);
+    wait(log.close()).unwrap();
+    assert_eq!((files(&state.path().join("audit/tile")), inodes()), (tiles.clone(), before), "nothing replaced, nothing left beside");
+    assert_eq!(check(state.path()).unwrap().size, 601);
 }
 
 #[test]
