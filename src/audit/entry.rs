@@ -15,7 +15,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::Write as _;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -337,7 +336,7 @@ impl Draft {
         let _ = URL_SAFE_NO_PAD.encode_slice(nonce, &mut chars);
         out.extend_from_slice(b"{\"n\":");
         // Writing to a vector cannot fail.
-        let _ = write!(out, "{n}");
+        let _ = serde_json::to_writer(&mut *out, &n);
         out.extend_from_slice(b",\"at\":\"");
         out.extend_from_slice(at.as_bytes());
         out.extend_from_slice(b"\",\"kind\":\"");

@@ -35,7 +35,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::disk::Disk;
 use super::secret::shown;
-use super::tree::{Hash, leaf_hash};
+use super::tree::{Hash, leaf_hash, leaf_hash_behind_zero};
 use crate::error::{self, Error, Result};
 
 /// What a frame begins with. Bytes 0xff and 0xfe never occur in UTF-8, so no entry holds it.
@@ -89,9 +89,10 @@ impl Frame {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0; 4]);
         write(&mut self.bytes);
+        // The room for the length is zeros still.
+        self.leaves.push(leaf_hash_behind_zero(&self.bytes[start + 3..]));
         let length = u32::try_from(self.bytes.len() - start - 4).unwrap_or(u32::MAX);
         self.bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
-        self.leaves.push(leaf_hash(&self.bytes[start + 4..]));
         self.count += 1;
     }
 
@@ -101,7 +102,7 @@ impl Frame {
         self.bytes[8..16].copy_from_slice(&self.first.to_le_bytes());
         self.bytes[16..20].copy_from_slice(&self.count.to_le_bytes());
         self.bytes[20..24].copy_from_slice(&length.to_le_bytes());
-        let hash = hash(&self.bytes, self.leaves.iter().copied());
+        let hash = hash(&self.bytes, &self.leaves);
         self.bytes[HASH_AT..HEADER].copy_from_slice(&hash);
     }
 
@@ -156,15 +157,15 @@ impl Frame {
             if bytes.starts_with(&MAGIC_1) {
                 return Sha256::new().chain_update(&bytes[..HASH_AT]).chain_update(&bytes[HEADER..]).finalize().into();
             }
-            hash(bytes, frame.entries().map(leaf_hash))
+            hash(bytes, &frame.entries().map(leaf_hash).collect::<Vec<_>>())
         };
         (whole && hash(&frame.bytes) == frame.bytes[HASH_AT..HEADER]).then_some(frame)
     }
 }
 
 /// The hash of a frame, from its header and the leaf hashes of its entries.
-fn hash(frame: &[u8], leaves: impl Iterator<Item = Hash>) -> [u8; 32] {
-    leaves.fold(Sha256::new().chain_update(&frame[..HASH_AT]), sha2::Digest::chain_update).finalize().into()
+fn hash(frame: &[u8], leaves: &[Hash]) -> [u8; 32] {
+    Sha256::new().chain_update(&frame[..HASH_AT]).chain_update(leaves.as_flattened()).finalize().into()
 }
 
 /// What stands next in a segment.
