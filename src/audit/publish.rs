@@ -11,6 +11,7 @@
 //! Partial tiles go only when the full tile is covered by a durable checkpoint. Nothing else is ever deleted.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -173,7 +174,7 @@ impl<D: Disk> Publisher<D> {
             self.bundle = bundle;
             self.bundle.clear();
             for tile in full {
-                self.stage_tile(Level::Hashes(tile.level), tile.index, TILE_WIDTH, &tile::tile_bytes(&tile.hashes))?;
+                self.stage_tile(Level::Hashes(tile.level), tile.index, TILE_WIDTH, tile::tile_bytes(&tile.hashes))?;
             }
             if self.staged.len() >= MAX_STAGED {
                 self.name_staged()?;
@@ -189,7 +190,7 @@ impl<D: Disk> Publisher<D> {
             return Ok(size);
         }
         for (level, index, width) in tile::partial_edge(size) {
-            let bytes = tile::tile_bytes(&self.tree.edge()[usize::from(level)]);
+            let bytes = tile::tile_bytes(&self.tree.edge()[usize::from(level)]).to_vec();
             self.stage_tile(Level::Hashes(level), index, width, &bytes)?;
             self.expect_partial(Level::Hashes(level), index);
             if level == 0 {
@@ -248,11 +249,14 @@ impl<D: Disk> Publisher<D> {
     }
 
     fn stage_tile(&mut self, level: Level, index: u64, width: usize, bytes: &[u8]) -> Result<()> {
-        let partial = self.partial_folder(level, index);
-        if width == TILE_WIDTH && self.partial.remove(&partial) {
-            self.superseded.push(partial);
+        let path = self.folder.join(tile::path(level, index, width));
+        if width == TILE_WIDTH {
+            let partial = path.with_added_extension("p");
+            if self.partial.remove(&partial) {
+                self.superseded.push(partial);
+            }
         }
-        self.stage(self.folder.join(tile::path(level, index, width)), bytes, false)
+        self.stage(path, bytes, false)
     }
 
     /// Puts a file in place of the one that has its name, durably.
@@ -293,9 +297,10 @@ impl<D: Disk> Publisher<D> {
     /// Makes the staged files durable, then gives them their names, then makes the names durable.
     fn name_staged(&mut self) -> Result<()> {
         self.sync_staged()?;
-        let folders: BTreeSet<&Path> = self.staged.iter().filter_map(|file| file.path.parent()).collect();
+        // As texts, which are compared faster than paths.
+        let folders: BTreeSet<&OsStr> = self.staged.iter().filter_map(|file| file.path.parent().map(Path::as_os_str)).collect();
         let mut open = Vec::with_capacity(folders.len());
-        for folder in folders {
+        for folder in folders.into_iter().map(Path::new) {
             open.push((folder, File::open(folder).map_err(|e| lost(folder, "cannot be opened", e))?));
         }
         for file in &self.staged {

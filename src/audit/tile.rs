@@ -88,8 +88,8 @@ pub fn read_bundle(bundle: &[u8], width: usize) -> Result<Vec<&[u8]>, String> {
 }
 
 /// The bytes of a tile.
-pub fn tile_bytes(hashes: &[Hash]) -> Vec<u8> {
-    hashes.concat()
+pub fn tile_bytes(hashes: &[Hash]) -> &[u8] {
+    hashes.as_flattened()
 }
 
 /// The hashes of a tile of `width` hashes; what does not fit is told in words that follow the file's name.
@@ -146,7 +146,7 @@ mod tests {
     fn a_tile_of_another_length_is_told() {
         assert_eq!(read_tile(&[7; 64], 2).unwrap(), [[7; 32]; 2]);
         assert_eq!(read_tile(&[7; 63], 2).unwrap_err(), "expected 64 bytes, found 63");
-        assert_eq!(read_tile(&tile_bytes(&[[1; 32]]), 2).unwrap_err(), "expected 64 bytes, found 32");
+        assert_eq!(read_tile(tile_bytes(&[[1; 32]]), 2).unwrap_err(), "expected 64 bytes, found 32");
     }
 
     proptest! {

@@ -113,7 +113,7 @@ impl Tree {
             if self.levels[level].len() < TILE_WIDTH {
                 return;
             }
-            let hashes = std::mem::take(&mut self.levels[level]);
+            let hashes = std::mem::replace(&mut self.levels[level], Vec::with_capacity(TILE_WIDTH));
             hash = root(&hashes);
             let number = u8::try_from(level).unwrap_or(u8::MAX);
             completed(FullTile { level: number, index: (self.size >> (8 * (level + 1))) - 1, hashes });

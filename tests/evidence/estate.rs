@@ -124,14 +124,14 @@ pub fn write_log(folder: &Path, entries: &[String], key: Option<&SigningKey>) {
     let (mut tree, mut bundle) = (Tree::new(), Vec::new());
     for (n, entry) in (0..).zip(entries) {
         tile::append_to_bundle(&mut bundle, entry.as_bytes());
-        tree.push(leaf_hash(entry.as_bytes()), |full| write(Level::Hashes(full.level), full.index, 256, &tile::tile_bytes(&full.hashes)));
+        tree.push(leaf_hash(entry.as_bytes()), |full| write(Level::Hashes(full.level), full.index, 256, tile::tile_bytes(&full.hashes)));
         let (index, place) = tile::place(n);
         if place == 255 {
             write(Level::Entries, index, 256, &std::mem::take(&mut bundle));
         }
     }
     for (level, index, width) in tile::partial_edge(tree.size()) {
-        write(Level::Hashes(level), index, width, &tile::tile_bytes(&tree.edge()[usize::from(level)]));
+        write(Level::Hashes(level), index, width, tile::tile_bytes(&tree.edge()[usize::from(level)]));
         if level == 0 {
             write(Level::Entries, index, width, &bundle);
         }
