@@ -39,7 +39,7 @@ use crate::schedule::{Basis, ClassId, Disposition, EventName};
 /// Plans that were refused and never allowed are removed after this many days: by then the data has moved on, and the keys must not pile up.
 pub const KEEP_DAYS: i64 = 14;
 
-const MAGIC: &[u8; 9] = b"rtdplan3\n";
+const MAGIC: &[u8; 9] = b"rtdplan2\n";
 
 /// What a plan says about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -37,6 +37,8 @@ pub(super) struct Batch {
 pub(super) struct Names {
     text: String,
     ends: Vec<usize>,
+    /// How much longer they all are in JSON.
+    escapes: usize,
 }
 
 /// Cuts the items of a plan into batches of one act each that fit into one intent.
@@ -76,18 +78,21 @@ impl Names {
         let begin = self.text.len();
         write(&mut self.text);
         self.ends.push(self.text.len());
+        self.escapes += escapes(&self.text[begin..]);
         &self.text[begin..]
     }
 
     /// Takes out the name that was added last.
     fn take_back(&mut self) {
         self.ends.pop();
-        self.text.truncate(self.ends.last().copied().unwrap_or(0));
+        let end = self.ends.last().copied().unwrap_or(0);
+        self.escapes -= escapes(&self.text[end..]);
+        self.text.truncate(end);
     }
 
     /// How long they are together, each with the quotes and the comma that it gets in a list.
     pub(super) fn bytes(&self) -> usize {
-        self.text.len() + 3 * self.ends.len()
+        self.text.len() + self.escapes + 3 * self.ends.len()
     }
 
     /// The names, in order.
@@ -95,6 +100,16 @@ impl Names {
         let mut begin = 0;
         self.ends.iter().map(move |end| &self.text[std::mem::replace(&mut begin, *end)..*end])
     }
+}
+
+/// How many bytes a text gets in JSON beside its own.
+fn escapes(text: &str) -> usize {
+    let more = |byte: u8| match byte {
+        b'"' | b'\\' => 1,
+        0..0x20 => 5,
+        _ => 0,
+    };
+    text.bytes().map(more).sum()
 }
 
 impl Batch {
@@ -179,9 +194,12 @@ mod tests {
             assert_eq!(names.add(|text| text.push_str(name)), name);
         }
         assert_eq!(names.iter().collect::<Vec<_>>(), ["2026:one", "", "plain:\"two\""]);
+        let length = |names: &Names| names.iter().map(|name| serde_json::to_string(name).unwrap().len() + 1).sum::<usize>();
+        assert_eq!(names.bytes(), length(&names));
         names.take_back();
         names.add(|text| text.push_str("three"));
         assert_eq!(names.iter().collect::<Vec<_>>(), ["2026:one", "", "three"]);
+        assert_eq!(names.bytes(), length(&names));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! One item of a plan as bytes.
 //!
 //! ```text
-//! item      disposition u8 (16 more: behind it, as a varint, which of the plan's approvals; 32 more: behind that, the entry that decided the erasure) | rule, event: varint | event date, due: date | key | class value, subject, fingerprint: bytes | size, hint: varint
+//! item      disposition u8 (16 more: behind it, as a varint, which of the plan's approvals; 32 more: behind that, the entry that decided the erasure; 64 more: behind that, the hint) | rule, event: varint | event date, due: date | key | class value, subject, fingerprint: bytes | size: varint
 //!           | number of readings u8 | readings
 //! key       varint: how many bytes are those of the key before it; then the others, as bytes
 //! bytes     varint: 0 for nothing, otherwise the length and one more; then the bytes
@@ -31,6 +31,9 @@ const APPROVED: u8 = 16;
 /// Added to that of an item whose erasure was decided.
 const ERASED: u8 = 32;
 
+/// Added to that of an item of which the store said where it lies.
+const HINTED: u8 = 64;
+
 /// The lists of a plan that its items refer to: rules, events, approvals.
 pub(super) type Lists<'a> = (&'a [(ClassId, Arc<str>)], &'a [EventName], &'a [Arc<Approval>]);
 
@@ -55,9 +58,10 @@ impl Coder {
     ) {
         let then = DISPOSITIONS.iter().position(|known| *known == then).unwrap_or(0);
         let then = u8::try_from(then).unwrap_or(0);
-        out.push(then + approval.map_or(0, |_| APPROVED) + erasure.map_or(0, |_| ERASED));
+        let hint = Some(record.hint).filter(|hint| *hint > 0);
+        out.push(then + approval.map_or(0, |_| APPROVED) + erasure.map_or(0, |_| ERASED) + hint.map_or(0, |_| HINTED));
         approval.into_iter().for_each(|approval| encode_number(out, u64::from(approval)));
-        erasure.into_iter().for_each(|entry| encode_number(out, entry));
+        erasure.into_iter().chain(hint).for_each(|number| encode_number(out, number));
         encode_number(out, u64::from(rule));
         encode_number(out, u64::from(event));
         encode_date(out, deciding.event_date);
@@ -72,7 +76,6 @@ impl Coder {
         encode_bytes(out, record.subject.as_deref().map(str::as_bytes));
         encode_bytes(out, Some(&record.fingerprint));
         encode_number(out, record.size);
-        encode_number(out, record.hint);
         out.push(u8::try_from(record.readings.len()).unwrap_or(u8::MAX));
         for reading in &record.readings {
             encode_reading(out, reading);
@@ -88,7 +91,8 @@ impl Coder {
             _ => Some(Arc::clone(approvals.get(usize::try_from(bytes.number()?).ok()?)?)),
         };
         let erasure = if then & ERASED == 0 { None } else { Some(bytes.number()?) };
-        let then = *DISPOSITIONS.get(usize::from(then & !(APPROVED | ERASED)))?;
+        let hint = if then & HINTED == 0 { 0 } else { bytes.number()? };
+        let then = *DISPOSITIONS.get(usize::from(then & !(APPROVED | ERASED | HINTED)))?;
         let (rule, event) = (bytes.number()?, bytes.number()?);
         let basis = self.basis(rule, event, (rules, events))?;
         let (event_date, due) = (bytes.date()?, bytes.date()?);
@@ -98,7 +102,7 @@ impl Coder {
         let key = Key::new(self.last.as_slice());
         let (class_value, subject) = (bytes.text()?, bytes.text()?);
         let fingerprint = Fingerprint::from_slice(bytes.given()?);
-        let (size, hint) = (bytes.number()?, bytes.number()?);
+        let size = bytes.number()?;
         let count = bytes.array::<1>()?[0];
         let mut readings = Readings::with_capacity(usize::from(count));
         for _ in 0..count {

@@ -28,6 +28,8 @@ pub(super) struct Layout {
     /// What the engine says of each version of a row and of no other version of the same row: so that whether a row changed is told without reading
     /// all of it; and, behind a comma, where the row lies. `None` where it says nothing of the kind.
     pub(super) version: Option<&'static str>,
+    /// The number that the engine gave the table for good; 0 where it gives none.
+    pub(super) number: i64,
     /// About how many rows there are, by the engine's statistics, where it has any.
     pub(super) rows: Option<u64>,
 }
@@ -42,6 +44,8 @@ pub(super) struct Column {
     pub(super) not_null: bool,
     /// Bytes that every value but null takes, where the engine says so.
     pub(super) width: Option<i64>,
+    /// The number that the engine gave the column for good, whatever it is called; 0 where it gives none.
+    pub(super) number: i64,
     /// What stands before and behind the column's name where it is read.
     pub(super) read: (&'static str, &'static str),
     /// How a value is handed back.

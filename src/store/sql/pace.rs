@@ -3,7 +3,7 @@
 //! A transaction holds locks and makes replicas wait for as long as it lasts, so its size follows the time that the last ones took up to their
 //! commits: doubled while they are quick, halved when one is slow. The size is remembered for the life of the program, per store.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::store::BATCH;
@@ -23,14 +23,21 @@ pub(super) struct Pace {
     rows: AtomicUsize,
     /// Transactions to come that do not walk along a stretch.
     straight: AtomicUsize,
+    /// How many transactions in a row did not find their records where they were seen.
+    misses: AtomicU32,
+    /// Transactions to come that do not look there.
+    elsewhere: AtomicUsize,
 }
+
+/// Misses from which on no more transactions are spared the attempt.
+const MOST_MISSES: u32 = 6;
 
 /// Transactions that are spared the attempt after one that met rows on its way which no plan had: where some are, more are.
 const SPARED: usize = 50;
 
 impl Pace {
     pub(super) fn new() -> Self {
-        Self { rows: AtomicUsize::new(BATCH), straight: AtomicUsize::new(0) }
+        Self { rows: AtomicUsize::new(BATCH), straight: AtomicUsize::new(0), misses: AtomicU32::new(0), elsewhere: AtomicUsize::new(0) }
     }
 
     /// Rows that the next transaction may have.
@@ -46,6 +53,22 @@ impl Pace {
     /// Told that a transaction met on its way what it was not to take, and was undone.
     pub(super) fn strayed(&self) {
         self.straight.store(SPARED, Ordering::Relaxed);
+    }
+
+    /// Whether the next transaction may look for its records where they were seen.
+    pub(super) fn may_look(&self) -> bool {
+        self.elsewhere.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
+    }
+
+    /// Told whether a transaction found its records where they were seen. Where one did not, a single record may have changed; where several in a row did
+    /// not, the table was perhaps written anew, and fewer and fewer try.
+    pub(super) fn looked(&self, found: bool) {
+        if found {
+            self.misses.store(0, Ordering::Relaxed);
+            return;
+        }
+        let misses = self.misses.fetch_add(1, Ordering::Relaxed).min(MOST_MISSES);
+        self.elsewhere.store((1 << misses) - 1, Ordering::Relaxed);
     }
 
     /// Told how long a transaction of so many rows took.
@@ -73,6 +96,20 @@ mod tests {
         pace.strayed();
         assert_eq!((0..=SPARED).filter(|_| pace.may_walk()).count(), 1);
         assert!(pace.may_walk());
+    }
+
+    #[test]
+    fn the_more_transactions_miss_their_records_in_a_row_the_fewer_look_there() {
+        let pace = Pace::new();
+        let spared = || (0..1000).take_while(|_| !pace.may_look()).count();
+        assert!(pace.may_look());
+        for expected in [0, 1, 3, 7, 15, 31, 63, 63, 63] {
+            pace.looked(false);
+            assert_eq!(spared(), expected);
+        }
+        pace.looked(true);
+        pace.looked(false);
+        assert!(pace.may_look());
     }
 
     #[test]

@@ -178,7 +178,8 @@ impl<'s> Walk<'s> {
     }
 
     /// Walks to the end; `false` when nobody listens any more. Both sessions do the same: each takes the next stretch while the other fetches the one before,
-    /// and hands over what it found when its turn has come.
+    /// and hands over what it found when its turn has come. In the order of events one session does it all, because rows that are looked at in another
+    /// order than they lie in might be passed by those whose dates move.
     async fn run(
         &self,
         sessions: [&mut Session; 2],
@@ -197,7 +198,8 @@ impl<'s> Walk<'s> {
         }
         let front = Mutex::new(Front { next: Some(0), cursor: None });
         let going = Going { query, out, turn: watch::Sender::new(0), population: AtomicU64::new(0) };
-        let ended = tokio::try_join!(self.take_turns(one, &front, &going), self.take_turns(other, &front, &going));
+        let beside = async { if self.by_event { Ok(()) } else { self.take_turns(other, &front, &going).await } };
+        let ended = tokio::try_join!(self.take_turns(one, &front, &going), beside);
         scanned.population += going.population.into_inner();
         match ended {
             Ok(_) => Ok(true),

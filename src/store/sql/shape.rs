@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::config::{Child, Dataset, Table};
 use super::layout::{Layout, Sort, Term, Unique, layout_of, strange_words};
 use super::session::{Outcome, Session};
-use super::statement::{Dialect, Name, Statement};
-use super::value::{Cell, Seen, SeenRow, fingerprint, key_of, state_of, state_of_version};
+use super::statement::{Bind, Dialect, Name, Statement};
+use super::value::{Basis, Cell, Seen, SeenRow, basis_of, fingerprint, key_of, state_of, state_of_version};
 use crate::record::{Doubt, Reading, Record};
 
 /// The name that computed columns of a result bear, so that none of them hides a column of the table.
@@ -27,6 +27,8 @@ pub(super) struct Shape<'a> {
     read: Vec<usize>,
     /// What the engine says of the row's version, where that is read.
     version: Option<&'static str>,
+    /// From which columns a version is read: columns may change their names, and rows remain the versions that they are.
+    basis: Basis,
 }
 
 impl<'a> Shape<'a> {
@@ -66,9 +68,13 @@ impl<'a> Shape<'a> {
                 } else {
                     (0..layout.columns.len()).collect()
                 };
+                let apart = |at: &[usize]| at.iter().map(|at| layout.columns[*at].number).chain([-1]).collect::<Vec<_>>();
+                let keys: Vec<usize> = unique.terms.iter().map(|term| term.at).collect();
+                let roles = [&keys, &events, &Vec::from_iter(subject), &Vec::from_iter(class_by)].map(|at| apart(at));
+                let basis = basis_of([layout.number].into_iter().chain(roles.into_iter().flatten()));
                 read.sort_unstable();
                 read.dedup();
-                Ok(Self { dataset, layout, unique, events, subject, class_by, read, version })
+                Ok(Self { dataset, layout, unique, events, subject, class_by, read, version, basis })
             }
             _ => Err(problems),
         }
@@ -136,26 +142,29 @@ impl<'a> Shape<'a> {
         self.columns_in(statement, &self.unique.terms, keys);
     }
 
-    /// Whether the engine tells versions of a row apart.
-    pub(super) fn has_versions(&self) -> bool {
-        self.version.is_some()
+    /// From which columns versions are read, where the engine tells versions of a row apart.
+    pub(super) fn versions(&self) -> Option<&Basis> {
+        self.version.map(|_| &self.basis)
     }
 
     /// Deletes, in PostgreSQL, what lies in these places, and tells by a 1 whether those were the rows with these keys in these versions, all of them and
-    /// in this order, and nothing else. The places stand in the order in which they lie, and the others in step.
+    /// in this order, and nothing else. The places stand in the order in which they lie, and the others in step. Keys are compared by the bytes of what is
+    /// read of them: what the engine takes for the same may be another record.
     pub(super) fn delete_at(&self, places: Vec<u64>, keys: &[&[Cell]], versions: Vec<u32>) -> Statement {
         let names: Vec<Name> = (0..self.unique.terms.len()).filter_map(|at| Name::new(&format!("retentiond_{at}")).ok()).collect();
         let terms = || self.unique.terms.iter().zip(&names);
         let mut statement = Statement::new("WITH retentiond_gone AS (DELETE");
         self.from(&mut statement).sql(" WHERE ctid = ANY(").places(places).sql(") AND ").condition(self.dataset.filter.as_ref());
         statement.sql(" RETURNING ").list(", ", terms(), |statement, (term, name)| {
-            statement.cast(&term.column, &term.bind).sql(" AS ").name(name);
+            let (before, after) = if term.sort == Sort::Int { ("CAST(", " AS int8)") } else { ("CAST(", " AS text) COLLATE \"C\"") };
+            statement.sql(before).name(&term.column).sql(after).sql(" AS ").name(name);
         });
         let count = Cell::Int(i64::try_from(keys.len()).unwrap_or(-1));
         statement.sql(", xmin AS retentiond_version) SELECT CASE WHEN count(*) = ").value(&count);
         for (at, (term, name)) in terms().enumerate() {
             let part = keys.iter().filter_map(|key| key.get(at).cloned()).collect();
-            statement.sql(" AND array_agg(").name(name).sql(") = ").array(part, &term.bind);
+            let kind = if term.sort == Sort::Int { "int8" } else { "text" };
+            statement.sql(" AND array_agg(").name(name).sql(") = ").array(part, &Bind::Cast(kind.into()));
         }
         statement.sql(" AND array_agg(retentiond_version) = ").versions(versions).sql(" THEN 1 ELSE 0 END FROM retentiond_gone");
         statement
@@ -240,7 +249,7 @@ impl<'a> Shape<'a> {
         // Version, place and size stand last. Of a version that cannot be read, what was read of the row has to do.
         let (size, hint, state) = match row.split_last_chunk() {
             Some((read, [version, Seen::Int(place), Seen::Int(size)])) if self.version.is_some() => {
-                let state = state_of_version(*version).unwrap_or_else(|| state_of(read));
+                let state = state_of_version(*version, &self.basis).unwrap_or_else(|| state_of(read));
                 (u64::try_from(*size).unwrap_or(0), u64::try_from(*place).unwrap_or(0), state)
             }
             _ => (row.iter().map(|cell| cell.size()).sum(), 0, state_of(row)),

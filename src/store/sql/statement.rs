@@ -67,8 +67,6 @@ enum Part {
     Once(Bind),
     /// The next value, which is a list, as an array of this type; PostgreSQL only.
     Array(Bind),
-    /// The end of a cast to this type; PostgreSQL only.
-    As(Bind),
     /// Names with dots between, as a text: how functions of PostgreSQL take the name of a table.
     Spelled(Vec<Name>),
     /// Both sides are the same value, or both are null.
@@ -283,13 +281,6 @@ impl Statement {
         self
     }
 
-    /// Adds a column as the type in which values are handed to it; PostgreSQL only.
-    pub(super) fn cast(&mut self, column: &Name, bind: &Bind) -> &mut Self {
-        self.sql("CAST(").name(column);
-        self.parts.push(Part::As(bind.clone()));
-        self.sql(")")
-    }
-
     /// Adds bound values with commas between.
     pub(super) fn bind<'a>(&mut self, values: impl IntoIterator<Item = &'a Cell>) -> &mut Self {
         self.list(", ", values, |statement, value| {
@@ -365,10 +356,6 @@ impl Statement {
                     Dialect::Postgres => " IS NOT DISTINCT FROM ",
                     Dialect::MySql => " <=> ",
                 }),
-                Part::As(bind) => {
-                    out.push_str(" AS ");
-                    out.push_str(if let Bind::Cast(kind) = bind { kind } else { "text" });
-                }
                 Part::Matches => out.push_str(if dialect == Dialect::Postgres { " ~ " } else { " REGEXP " }),
                 Part::Value(bind) | Part::Array(bind) | Part::Once(bind) => {
                     if let Some((value, number)) = values.next() {

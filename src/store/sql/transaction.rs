@@ -110,6 +110,7 @@ impl<'t> Transaction<'t> {
         let stretch = Stretch::of(&shape, &keys(&asked), &records);
         let standing = self.standing(&shape);
         let ways = match (&standing, &stretch) {
+            (Some(_), _) if !self.removal.pace.may_look() => return Ok(None),
             (Some(_), _) => &[Way::Places][..],
             (None, Some(stretch)) if stretch.is_dated() && self.removal.pace.may_walk() => &[Way::Stretch, Way::Keys],
             _ => &[Way::Keys],
@@ -124,6 +125,9 @@ impl<'t> Transaction<'t> {
                 Some(standing) => self.delete_standing(session, &shape, &asked, standing).await,
                 None => self.delete_returning(session, &shape, &asked, stretch.as_ref().filter(|_| *way == Way::Stretch)).await,
             };
+            if let (Some(_), Ok(found)) = (&standing, &deleted) {
+                self.removal.pace.looked(*found);
+            }
             match deleted {
                 Ok(true) => {
                     let done = self.positions.iter().map(|_| Pending::Done { parts: 0 }).collect();
@@ -250,11 +254,12 @@ impl<'t> Transaction<'t> {
 
     /// Where all records were seen, and in which versions, where the engine says so and all were read with it.
     fn standing(&self, shape: &Shape<'_>) -> Option<Vec<Standing>> {
+        let basis = shape.versions()?;
         let standing = |position: &usize| {
             let record = &self.removal.records[*position];
-            Some(Standing { place: record.hint, version: version_of(&record.fingerprint)? }).filter(|standing| standing.place > 0)
+            Some(Standing { place: record.hint, version: version_of(&record.fingerprint, basis)? }).filter(|standing| standing.place > 0)
         };
-        shape.has_versions().then(|| self.positions.iter().map(standing).collect())?
+        self.positions.iter().map(standing).collect()
     }
 
     fn fresh(shape: &Shape<'_>, row: &[Seen<'_>]) -> Fresh {

@@ -3,8 +3,8 @@
 //! Types are kept apart everywhere: the integer 1 and the text `1` are different keys, and a row whose 1 became `1` has changed. A record's
 //! [`Key`] is text for people and logs and may lose the type; the exact key travels inside the fingerprint, which only this store reads.
 //!
-//! **Fingerprint**: version byte 2, 16 bytes that differ whenever the row does (of SHA-256 over all its columns, or the number that the engine gave
-//! this version of it), then the encoded key values.
+//! **Fingerprint**: version byte 2, 16 bytes that differ whenever the row does (of SHA-256 over all its columns; or the number that the engine gave
+//! this version of it, and what tells from which columns it was read), then the encoded key values.
 
 use std::borrow::Cow;
 use std::io::Write as _;
@@ -259,11 +259,24 @@ pub(super) fn state_of(row: &[Seen<'_>]) -> State {
     state
 }
 
-/// The state of a row whose version the engine names by a number; nothing when it names none.
-pub(super) fn state_of_version(version: Seen<'_>) -> Option<State> {
+/// What tells from which columns of which table a row was read, whatever their names are by now.
+pub(super) type Basis = [u8; 8];
+
+/// The basis of these numbers, which the engine gave the table and its columns.
+pub(super) fn basis_of(numbers: impl IntoIterator<Item = i64>) -> Basis {
+    let mut hash = Sha256::new();
+    numbers.into_iter().for_each(|number| hash.update(number.to_le_bytes()));
+    let mut basis = Basis::default();
+    basis.copy_from_slice(&hash.finalize()[..8]);
+    basis
+}
+
+/// The state of a row whose version the engine names by a number, read on this basis; nothing when it names none.
+pub(super) fn state_of_version(version: Seen<'_>, basis: &Basis) -> Option<State> {
     let Seen::Int(version) = version else { return None };
     let mut state = [0; STATE];
     state[..4].copy_from_slice(&u32::try_from(version).ok()?.to_le_bytes());
+    state[4..12].copy_from_slice(basis);
     Some(state)
 }
 
@@ -278,11 +291,12 @@ pub(super) fn block_of(place: u64) -> (u32, u16) {
     ((place >> 16) as u32, (place & 0xffff) as u16)
 }
 
-/// The number of the version in a fingerprint; `None` when there is something else.
-pub(super) fn version_of(fingerprint: &[u8]) -> Option<u32> {
+/// The number of the version in a fingerprint; `None` when there is something else, or it was read on another basis.
+pub(super) fn version_of(fingerprint: &[u8], basis: &Basis) -> Option<u32> {
     let state = fingerprint.strip_prefix(&[VERSION])?.first_chunk::<STATE>()?;
-    let (number, rest) = state.split_at(4);
-    rest.iter().all(|byte| *byte == 0).then(|| number.try_into().map(u32::from_le_bytes).ok())?
+    let (number, rest) = state.split_first_chunk()?;
+    let rest = rest.strip_prefix(basis)?;
+    rest.iter().all(|byte| *byte == 0).then_some(u32::from_le_bytes(*number))
 }
 
 /// Makes the fingerprint of a row.
@@ -323,12 +337,15 @@ mod tests {
         assert_eq!(typed_key(&print(&one), 1).unwrap().as_slice(), [Cell::Int(1)]);
         assert_eq!(key_bytes(&print(&one)).unwrap(), encoded(one));
         assert_eq!(typed_key(&print(&one), 2), None);
-        assert_eq!(state_of_version(Seen::Null), None);
-        assert_eq!(version_of(&fingerprint(&state_of_version(Seen::Int(4_294_967_295)).unwrap(), &one)), Some(u32::MAX));
-        assert_eq!(version_of(&print(&one)), None);
-        assert_eq!(state_of_version(Seen::Int(4_294_967_296)), None);
-        assert_eq!(state_of_version(Seen::Int(-1)), None);
-        assert_ne!(state_of_version(Seen::Int(7)), state_of_version(Seen::Int(8)));
+        let (basis, other) = (basis_of([16_384, 1, 3]), basis_of([16_384, 3, 1]));
+        assert_ne!(basis, other);
+        assert_eq!(state_of_version(Seen::Null, &basis), None);
+        let newest = fingerprint(&state_of_version(Seen::Int(4_294_967_295), &basis).unwrap(), &one);
+        assert_eq!((version_of(&newest, &basis), version_of(&newest, &other)), (Some(u32::MAX), None));
+        assert_eq!(version_of(&print(&one), &basis), None);
+        assert_eq!(state_of_version(Seen::Int(4_294_967_296), &basis), None);
+        assert_eq!(state_of_version(Seen::Int(-1), &basis), None);
+        assert_ne!(state_of_version(Seen::Int(7), &basis), state_of_version(Seen::Int(8), &basis));
         assert_eq!(typed_key(b"hostile", 1), None);
         assert_eq!(typed_key(&[1; 200], 1), None);
     }

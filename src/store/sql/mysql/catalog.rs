@@ -130,6 +130,7 @@ pub(in super::super) async fn layout_of(session: &mut Session, table: &Table) ->
         indexes,
         appended,
         version: None,
+        number: 0,
         rows: found.rows,
     }))
 }
@@ -171,7 +172,19 @@ async fn columns(session: &mut Session, found: &Found) -> Outcome<Vec<Column>> {
             (Sort::Text, Cell::Text(collation)) => format!("text in {collation}"),
             _ => described.declared.clone(),
         };
-        columns.push(Column { name, declared: described.declared, sort, not_null, width: None, read, bind, equal, loose, equality });
+        columns.push(Column {
+            name,
+            declared: described.declared,
+            sort,
+            not_null,
+            width: None,
+            number: 0,
+            read,
+            bind,
+            equal,
+            loose,
+            equality,
+        });
     }
     Ok(columns)
 }

@@ -53,7 +53,7 @@ pub(in super::super) async fn layout_of(session: &mut Session, table: &Table) ->
         let hint = suggest(table.name.as_str(), names.iter().map(String::as_str));
         return Ok(Err(format!("there is no table `{}`{}", table.shown(), escape(hint.as_bytes()))));
     };
-    let oid = Cell::Int(oid);
+    let (number, oid) = (oid, Cell::Int(oid));
     let mut statement = Statement::new(
         "SELECT CAST(c.relkind AS text), CASE WHEN c.relkind = 'r' AND NOT c.relhassubclass AND a.amname = 'heap' THEN 1 ELSE 0 END, \
          CAST(c.reltuples AS int8) \
@@ -74,7 +74,18 @@ pub(in super::super) async fn layout_of(session: &mut Session, table: &Table) ->
     let columns = columns(session, &oid).await?;
     let indexes = indexes(session, &oid).await?;
     let kind = kind.to_owned();
-    Ok(Ok(Layout { dialect: Dialect::Postgres, columns, kind, collates: false, rowid: None, indexes, appended: Vec::new(), version, rows }))
+    Ok(Ok(Layout {
+        dialect: Dialect::Postgres,
+        columns,
+        kind,
+        collates: false,
+        rowid: None,
+        indexes,
+        appended: Vec::new(),
+        version,
+        number,
+        rows,
+    }))
 }
 
 async fn columns(session: &mut Session, oid: &Cell) -> Outcome<Vec<Column>> {
@@ -83,7 +94,7 @@ async fn columns(session: &mut Session, oid: &Cell) -> Outcome<Vec<Column>> {
     let mut statement = Statement::new(
         "SELECT CAST(a.attname AS text), format_type(a.atttypid, a.atttypmod), format_type(t.oid, NULL), a.attnotnull, \
          a.attcollation <> 0 AND t.typcategory = 'S', format_type(t.oid, b.mod), \
-         CASE WHEN c.collisdeterministic THEN '' ELSE CAST(c.oid AS text) END, CAST(nullif(a.attlen, -1) AS int8) \
+         CASE WHEN c.collisdeterministic THEN '' ELSE CAST(c.oid AS text) END, CAST(nullif(a.attlen, -1) AS int8), CAST(a.attnum AS int8) \
          FROM pg_attribute AS a CROSS JOIN LATERAL ( \
            WITH RECURSIVE down(oid, mod, depth) AS ( \
              SELECT a.atttypid, a.atttypmod, 0 \
@@ -94,7 +105,7 @@ async fn columns(session: &mut Session, oid: &Cell) -> Outcome<Vec<Column>> {
     statement.value(oid).sql(" AS oid) ORDER BY a.attnum");
     let mut columns = Vec::new();
     for row in session.rows(&statement).await? {
-        let [name, declared, base, not_null, collated, bind, folds, width] = row.as_slice() else { continue };
+        let [name, declared, base, not_null, collated, bind, folds, width, Cell::Int(number)] = row.as_slice() else { continue };
         let (declared, base) = (words(declared), words(base));
         let (sort, read) = match base.as_str() {
             "smallint" | "integer" | "bigint" => (Sort::Int, ("CAST(", " AS int8)")),
@@ -118,7 +129,19 @@ async fn columns(session: &mut Session, oid: &Cell) -> Outcome<Vec<Column>> {
         // By its name in the standard, text of fixed length would be cut to one character.
         let (bind, equal) = (Bind::Cast(words(bind).into()), Bind::Cast(if base == "character" { "bpchar" } else { base.as_str() }.into()));
         let width = if let Cell::Int(width @ 1..) = width { Some(*width) } else { None };
-        columns.push(Column { name, bind, equal, loose, equality, declared, sort, not_null: not_null.is_true(), width, read });
+        columns.push(Column {
+            name,
+            bind,
+            equal,
+            loose,
+            equality,
+            declared,
+            sort,
+            not_null: not_null.is_true(),
+            width,
+            number: *number,
+            read,
+        });
     }
     Ok(columns)
 }

@@ -61,9 +61,9 @@ pub(super) const BEGIN_AT_ONCE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SE
      SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
 
 /// Begins one that deletes what lies in certain places. It waits for nobody either, and whichever the places, there is one way to them, which need not be
-/// planned each time.
-pub(super) const BEGIN_AT_PLACES: &str =
-    "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '50ms'; SET LOCAL plan_cache_mode = 'force_generic_plan'";
+/// planned each time, and leads over no index.
+pub(super) const BEGIN_AT_PLACES: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '50ms'; SET LOCAL plan_cache_mode = 'force_generic_plan'; \
+     SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off";
 
 /// Begins one that deletes along a stretch of keys, which is walked by the key's index and compared with what was asked for.
 pub(super) const BEGIN_ALONG: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '50ms'; \

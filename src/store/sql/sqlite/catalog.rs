@@ -36,6 +36,7 @@ async fn read(session: &mut Session, table: &Name) -> Outcome<Option<Layout>> {
                 sort: Sort::Loose,
                 not_null,
                 width: None,
+                number: 0,
                 read: ("", ""),
                 bind: Bind::Bare,
                 equal: Bind::Bare,
@@ -70,6 +71,7 @@ async fn read(session: &mut Session, table: &Name) -> Outcome<Option<Layout>> {
         indexes,
         appended,
         version: None,
+        number: 0,
         rows: None,
     }))
 }

@@ -178,3 +178,42 @@ async fn the_size_of_a_record_is_that_of_its_values() {
     let sizes: Vec<u64> = db.texts(query).await.iter().map(|size| size.parse().unwrap()).collect();
     assert_eq!(all(&db.store(PEOPLE)).await.iter().map(|record| record.size).collect::<Vec<_>>(), sizes);
 }
+
+/// A key that the engine finds the same, and that a unique index of another mind tells apart, is another record.
+#[tokio::test]
+async fn a_key_that_is_written_otherwise_is_another_record_even_in_the_same_place() {
+    let script = "CREATE EXTENSION citext; CREATE TABLE people (code citext NOT NULL, ended_on date); CREATE UNIQUE INDEX exact ON people (code text_ops);
+        INSERT INTO people VALUES ('abc', '2020-01-01'), ('ABC', '2026-01-01');";
+    let Some(db) = Db::new(script).await else { return };
+    let store = db.store("  people: { table: people, key: code, events: { end: ended_on } }\n");
+    let mut records = all(&store).await;
+    records.sort_by_key(|record| record.key.to_text());
+    let [other, planned] = records.as_slice() else { panic!("{records:?}") };
+    let planned = Record { hint: other.hint, ..planned.clone() };
+    destroyed(&store, &[planned]).await;
+    assert_eq!(db.texts("SELECT CAST(code AS text) FROM people WHERE ended_on = '2026-01-01'").await, ["ABC"]);
+}
+
+/// A column that bears the name of the event's by now was never judged.
+#[tokio::test]
+async fn a_record_that_was_read_from_other_columns_stays() {
+    for (does, reads_others) in [
+        ("ALTER TABLE people RENAME ended_on TO began_on; ALTER TABLE people RENAME moved_on TO ended_on", true),
+        ("ALTER TABLE people RENAME id TO number; ALTER TABLE people RENAME other TO id; ALTER TABLE people ADD UNIQUE (id)", true),
+        ("ALTER TABLE people RENAME name TO called", false),
+        ("ALTER TABLE people ADD COLUMN more text", false),
+    ] {
+        let script = "CREATE TABLE people (id int PRIMARY KEY, other int NOT NULL, ended_on date, moved_on date, name text);
+            INSERT INTO people SELECT i, i, '2020-01-01', '2026-01-01', 'n' FROM generate_series(1, 50) AS i;";
+        let Some(db) = Db::new(script).await else { return };
+        let records = all(&db.store(PEOPLE)).await;
+        db.run(does).await;
+        let fates = destroy(&db.store(PEOPLE), &records).await;
+        let kept = fates.iter().filter(|fate| matches!(fate, Fate::Kept(Kept::Changed(_)))).count();
+        assert_eq!(
+            (kept, db.number("SELECT count(*) FROM people").await),
+            if reads_others { (50, 50) } else { (0, 0) },
+            "{does}: {fates:?}"
+        );
+    }
+}
