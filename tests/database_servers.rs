@@ -52,6 +52,12 @@ async fn mariadb_is_shared() {
     shared(server).await;
 }
 
+#[tokio::test]
+async fn mysql_is_shared() {
+    let Some(server) = servers::mysql() else { return };
+    shared(server).await;
+}
+
 /// A server on a folder of its own, killed amid a transaction.
 async fn killed(engine: Engine, setting: &str, shown: &str) {
     let folder = tempfile::tempdir().unwrap();
@@ -96,6 +102,11 @@ async fn mariadb_keeps_what_was_committed() {
     killed(Engine::MariaDb, "log_bin = changes", "SELECT 1 FROM dual WHERE @@log_bin = 1").await;
 }
 
+#[tokio::test]
+async fn mysql_keeps_what_was_committed() {
+    killed(Engine::MySql, "log_bin = changes", "SELECT 1 FROM dual WHERE @@log_bin = 1").await;
+}
+
 /// Tells this program to be the one that is looked at from outside.
 const INNER: &str = "DATABASE_SERVERS_INNER";
 
@@ -118,7 +129,7 @@ fn is_shared_memory(id: &str) -> bool {
 fn inner() {
     // The name of the test stands on this line already.
     println!();
-    let servers: Vec<_> = Engine::BOTH.into_iter().filter_map(servers::shared).collect();
+    let servers: Vec<_> = Engine::ALL.into_iter().filter_map(servers::shared).collect();
     for server in &servers {
         println!("folder {}", server.folder().display());
         server.processes().iter().for_each(|process| println!("process {process}"));

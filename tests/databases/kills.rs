@@ -78,7 +78,7 @@ async fn a_program_killed_at_any_moment_is_settled_by_the_next_start_and_nothing
 async fn a_server_killed_under_a_run_loses_no_record_and_no_outcome_and_the_run_ends_by_itself() {
     let mut dice = dice();
     for engine in ENGINES {
-        let Some(mut server) = Server::private(engine, Options { unsynced: true, ..Options::default() }) else { return };
+        let Some(mut server) = Server::private(engine, Options { unsynced: true, ..Options::default() }) else { continue };
         let mut estate = Estate::new(server.database().await).await;
         let mut hits = 0;
         for round in 0..5 {
@@ -112,8 +112,8 @@ async fn a_server_killed_under_a_run_loses_no_record_and_no_outcome_and_the_run_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_interrupted_on_one_server_is_not_settled_on_another_that_stands_under_its_name() {
     for engine in ENGINES {
-        let Some(other) = Server::private(engine, Options { unsynced: true, ..Options::default() }) else { return };
-        let Some(server) = crate::servers::shared(engine) else { return };
+        let Some(other) = Server::private(engine, Options { unsynced: true, ..Options::default() }) else { continue };
+        let Some(server) = crate::servers::shared(engine) else { continue };
         let mut estate = Estate::new(server.database().await).await;
         estate.add(ROWS).await;
         // Killed until something is left open.
@@ -144,8 +144,8 @@ async fn what_was_interrupted_on_one_server_is_not_settled_on_another_that_stand
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plan_that_was_made_on_one_server_is_not_spent_on_another() {
     for engine in ENGINES {
-        let Some(other) = Server::private(engine, Options { unsynced: true, ..Options::default() }) else { return };
-        let Some(server) = crate::servers::shared(engine) else { return };
+        let Some(other) = Server::private(engine, Options { unsynced: true, ..Options::default() }) else { continue };
+        let Some(server) = crate::servers::shared(engine) else { continue };
         let mut estate = Estate::new(server.database().await).await;
         estate.add(16).await;
         estate.limit("1");

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::servers::{self, Database, Engine, Role, Server};
 
 /// The engines that stores can be on.
-pub const ENGINES: [Engine; 2] = Engine::BOTH;
+pub const ENGINES: [Engine; 3] = Engine::ALL;
 
 const SCHEDULE: &str = "schedule: test\ntime-zone: Europe/London\nclasses:\n  \
     short: { title: Short, keep: 1 year, after: ended, then: destroy }\n  blank: { title: Blank, keep: 1 year, after: ended, then: anonymise }\n  long: { title: Long, keep: 80 years, after: ended, then: destroy }\n  asked: { title: Asked, keep: 1 year, after: ended, then: review, cooling-off: none }\n  \
@@ -25,16 +25,16 @@ pub fn servers() -> impl Iterator<Item = &'static Server> {
 pub fn key(engine: Engine) -> &'static str {
     match engine {
         Engine::Postgres => "postgres",
-        Engine::MariaDb => "mysql",
+        Engine::MariaDb | Engine::MySql => "mysql",
     }
 }
 
-/// What a role needs to keep the records of one table, in the words of its engine. MariaDB tells only who may use them of triggers, and who has
+/// What a role needs to keep the records of one table, in the words of its engine. MariaDB and MySQL tell only who may use them of triggers, and who has
 /// PROCESS of the tables that refer to others.
 pub fn rights(engine: Engine, table: &str) -> Vec<String> {
     match engine {
         Engine::Postgres => vec![format!("SELECT, DELETE, UPDATE ON {table}")],
-        Engine::MariaDb => vec![format!("SELECT, DELETE, UPDATE, TRIGGER ON {table}"), "PROCESS ON *.*".to_owned()],
+        Engine::MariaDb | Engine::MySql => vec![format!("SELECT, DELETE, UPDATE, TRIGGER ON {table}"), "PROCESS ON *.*".to_owned()],
     }
 }
 

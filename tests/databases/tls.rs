@@ -61,7 +61,7 @@ fn settings(engine: Engine, server: &Server) -> Vec<String> {
             format!("ssl_cert_file = '{folder}/server.crt'"),
             "log_connections = on".into(),
         ],
-        Engine::MariaDb => vec![format!("ssl_key = {folder}/server.key"), format!("ssl_cert = {folder}/server.crt")],
+        Engine::MariaDb | Engine::MySql => vec![format!("ssl_key = {folder}/server.key"), format!("ssl_cert = {folder}/server.crt")],
     }
 }
 
@@ -69,7 +69,7 @@ fn settings(engine: Engine, server: &Server) -> Vec<String> {
 fn logins(server: &Server, user: &str) -> Vec<String> {
     let (log, line) = match server.engine() {
         Engine::Postgres => (server.log(), format!("connection authorized: user={user}")),
-        Engine::MariaDb => (std::fs::read_to_string(server.data().join("logins")).unwrap(), format!("Connect\t{user}@")),
+        Engine::MariaDb | Engine::MySql => (std::fs::read_to_string(server.data().join("logins")).unwrap(), format!("Connect\t{user}@")),
     };
     log.lines().filter(|one| one.contains(&line)).map(str::to_owned).collect()
 }
@@ -82,9 +82,9 @@ async fn a_server_whose_certificate_is_not_right_is_refused_before_anything_is_r
     };
     for engine in ENGINES {
         let settings_from_the_start =
-            if engine == Engine::MariaDb { vec!["general_log = ON".into(), "general_log_file = logins".into()] } else { vec![] };
+            if engine != Engine::Postgres { vec!["general_log = ON".into(), "general_log_file = logins".into()] } else { vec![] };
         let options = Options { unsynced: true, settings: settings_from_the_start, ..Options::default() };
-        let Some(mut server) = Server::private(engine, options) else { return };
+        let Some(mut server) = Server::private(engine, options) else { continue };
         let database = server.database().await;
         database
             .run("CREATE TABLE people (id INT PRIMARY KEY, ended_on DATE); INSERT INTO people VALUES (1, '2019-01-01'), (2, NULL)")

@@ -73,7 +73,7 @@ impl Office {
     /// One office for each kind of store that this machine has.
     pub async fn all() -> Vec<Self> {
         let mut offices = vec![Self::new(Place::Files).await, Self::new(Place::Sqlite).await];
-        for engine in Engine::BOTH {
+        for engine in [Engine::Postgres, Engine::MariaDb] {
             if let Some(server) = servers::shared(engine) {
                 offices.push(Self::new(Place::Server(server.database().await)).await);
             }

@@ -4,7 +4,7 @@
 //!
 //! **Never**: an error as an answer. A test that expects to be refused opens a [`Session`] and asks for the result.
 
-use sqlx::mysql::MySqlConnection;
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Row};
 
@@ -30,7 +30,7 @@ impl Address {
         match engine {
             // The name of the host only fills its place in the form of a URL.
             Engine::Postgres => format!("postgres://{user}@localhost:{port}/{database}?host={socket}"),
-            Engine::MariaDb => format!("mysql://{user}@localhost/{database}?socket={socket}"),
+            Engine::MariaDb | Engine::MySql => format!("mysql://{user}@localhost/{database}?socket={socket}"),
         }
     }
 
@@ -105,7 +105,7 @@ impl Database {
                 (vec![name.clone()], format!("CREATE ROLE {name} LOGIN{}; ", password.as_deref().unwrap_or("")))
             }
             // An account is a user and where from.
-            Engine::MariaDb => {
+            Engine::MariaDb | Engine::MySql => {
                 let local = format!("{name}@localhost");
                 let over_tcp = password.map(|password| (format!("{name}@127.0.0.1"), password));
                 let mut script = format!("CREATE USER {local}; ");
@@ -134,10 +134,10 @@ pub struct Role {
     pub url_over_tcp: Option<String>,
 }
 
-/// An open connection of either engine.
+/// An open connection, in the words of either driver.
 pub enum Session {
     Postgres(PgConnection),
-    MariaDb(MySqlConnection),
+    MySql(MySqlConnection),
 }
 
 impl Session {
@@ -145,7 +145,10 @@ impl Session {
         if url.starts_with("postgres:") {
             PgConnection::connect(url).await.map(Self::Postgres)
         } else {
-            MySqlConnection::connect(url).await.map(Self::MariaDb)
+            let options: MySqlConnectOptions = url.parse()?;
+            // Nobody listens at a socket.
+            let options = if options.get_socket().is_some() { options.ssl_mode(MySqlSslMode::Disabled) } else { options };
+            MySqlConnection::connect_with(&options).await.map(Self::MySql)
         }
     }
 
@@ -154,7 +157,7 @@ impl Session {
         let query = sqlx::raw_sql(AssertSqlSafe(script));
         match self {
             Self::Postgres(connection) => query.execute(connection).await.map(drop),
-            Self::MariaDb(connection) => query.execute(connection).await.map(drop),
+            Self::MySql(connection) => query.execute(connection).await.map(drop),
         }
     }
 
@@ -166,7 +169,7 @@ impl Session {
                 let rows = query.fetch_all(connection).await?;
                 rows.iter().map(|row| row.try_get_unchecked(0)).collect::<sqlx::Result<_>>()?
             }
-            Self::MariaDb(connection) => {
+            Self::MySql(connection) => {
                 let rows = query.fetch_all(connection).await?;
                 rows.iter().map(|row| row.try_get_unchecked(0)).collect::<sqlx::Result<_>>()?
             }
@@ -178,7 +181,7 @@ impl Session {
     pub async fn close(self) {
         let _ = match self {
             Self::Postgres(connection) => connection.close().await,
-            Self::MariaDb(connection) => connection.close().await,
+            Self::MySql(connection) => connection.close().await,
         };
     }
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use super::fetched;
 use super::process::{User, find};
 
 /// A kind of server.
@@ -17,6 +18,7 @@ use super::process::{User, find};
 pub enum Engine {
     Postgres,
     MariaDb,
+    MySql,
 }
 
 /// The superuser of every server; on the socket without a password.
@@ -25,6 +27,7 @@ pub const TESTER: &str = "tester";
 /// The programs of an engine, and who runs them.
 pub struct Programs {
     server: PathBuf,
+    /// Makes a server's data; for MySQL a folder that holds what it would make.
     install: PathBuf,
     pub user: User,
 }
@@ -56,7 +59,7 @@ impl Place {
         self.home.join("settings")
     }
 
-    /// For MariaDB only; PostgreSQL names its socket by the port.
+    /// For all but PostgreSQL, which names its socket by the port.
     pub fn socket(&self) -> PathBuf {
         self.home.join("mysqld.sock")
     }
@@ -70,12 +73,15 @@ fn newest_postgres() -> Option<PathBuf> {
 }
 
 impl Engine {
-    pub const BOTH: [Self; 2] = [Self::Postgres, Self::MariaDb];
+    pub const ALL: [Self; 3] = [Self::Postgres, Self::MariaDb, Self::MySql];
+    /// Those that the store `mysql` is for.
+    pub const OF_MYSQL: [Self; 2] = [Self::MariaDb, Self::MySql];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Postgres => "PostgreSQL",
             Self::MariaDb => "MariaDB",
+            Self::MySql => "MySQL",
         }
     }
 
@@ -83,7 +89,7 @@ impl Engine {
     pub fn first_database(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
-            Self::MariaDb => "mysql",
+            Self::MariaDb | Self::MySql => "mysql",
         }
     }
 
@@ -91,7 +97,7 @@ impl Engine {
     pub fn stop_signal(self) -> &'static str {
         match self {
             Self::Postgres => "INT",
-            Self::MariaDb => "TERM",
+            Self::MariaDb | Self::MySql => "TERM",
         }
     }
 
@@ -112,6 +118,12 @@ impl Engine {
                 program("my_print_defaults")?;
                 let user = User::of_server(&["mysql", "nobody"])?;
                 Ok(Programs { server: program("mariadbd")?, install: program("mariadb-install-db")?, user })
+            }
+            Self::MySql => {
+                let folder = fetched::mysql()?;
+                let user = User::of_server(&["mysql", "nobody"])?;
+                user.reaches(&folder)?;
+                Ok(Programs { server: folder.join("mysqld"), install: folder.join("data"), user })
             }
         }
     }
@@ -148,12 +160,33 @@ impl Engine {
                 "key_buffer_size = 1M".to_owned(),
                 "aria_pagecache_buffer_size = 4M".to_owned(),
             ],
+            Self::MySql => vec![
+                "[mysqld]".to_owned(),
+                format!("datadir = {data}"),
+                format!("tmpdir = {home}/tmp"),
+                "secure_file_priv = NULL".to_owned(),
+                format!("socket = {}", socket.display()),
+                format!("pid_file = {home}/pid"),
+                "bind_address = 127.0.0.1".to_owned(),
+                format!("port = {port}"),
+                "mysqlx = OFF".to_owned(),
+                "skip_name_resolve = ON".to_owned(),
+                "character_set_server = utf8mb4".to_owned(),
+                "performance_schema = OFF".to_owned(),
+                // As MariaDB has it. What comes later counts more.
+                "disable_log_bin".to_owned(),
+                "innodb_buffer_pool_size = 24M".to_owned(),
+                "innodb_redo_log_capacity = 32M".to_owned(),
+                "innodb_use_native_aio = OFF".to_owned(),
+                "key_buffer_size = 1M".to_owned(),
+            ],
         };
         if unsynced {
             lines.extend(match self {
                 Self::Postgres => vec!["fsync = off".to_owned()],
                 // Still handed to the kernel at every commit, so that a kill loses nothing.
                 Self::MariaDb => vec!["debug_no_sync".to_owned(), "innodb_flush_log_at_trx_commit = 2".to_owned()],
+                Self::MySql => vec!["innodb_flush_method = nosync".to_owned(), "innodb_flush_log_at_trx_commit = 2".to_owned()],
             });
         }
         lines
@@ -177,6 +210,8 @@ impl Engine {
                 )
                 .as_bytes(),
             ),
+            // Is in the data from the beginning.
+            Self::MySql => Ok(()),
         }
     }
 
@@ -194,6 +229,10 @@ impl Engine {
                 command.args(["--auth-root-authentication-method=normal", "--skip-test-db", "--debug-no-sync"]);
                 // Works where the name of the machine cannot be looked up.
                 command.args(["--skip-name-resolve", "--force"]);
+            }
+            Self::MySql => {
+                let made = programs.user.make_folder(&place.home.join("tmp"), 0o700);
+                return made.and_then(|()| programs.user.copy(&programs.install, &place.data)).map_err(|error| error.to_string());
             }
         }
         let output = command.current_dir(&place.home).output().map_err(|error| error.to_string())?;
@@ -213,6 +252,7 @@ impl Engine {
             Self::MariaDb => command
                 .arg(format!("--defaults-file={}", place.settings().display()))
                 .arg(format!("--init-file={}", place.home.join("superuser").display())),
+            Self::MySql => command.arg(format!("--defaults-file={}", place.settings().display())),
         };
         command.current_dir(&place.home);
         command
@@ -227,7 +267,7 @@ impl Engine {
                 lines.next() == Some(&process.to_string()) && lines.nth(6) == Some("ready")
             }),
             // It listens early, and greets when it is ready.
-            Self::MariaDb => greets(&place.socket()),
+            Self::MariaDb | Self::MySql => greets(&place.socket()),
         }
     }
 }

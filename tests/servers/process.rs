@@ -89,6 +89,29 @@ impl User {
         self.give(path, 0o600)
     }
 
+    /// Copies what a folder holds into another one, and gives it to this user.
+    pub fn copy(self, from: &Path, to: &Path) -> io::Result<()> {
+        for entry in std::fs::read_dir(from)? {
+            let entry = entry?;
+            let (from, to) = (entry.path(), to.join(entry.file_name()));
+            if from.is_dir() {
+                self.make_folder(&to, 0o700)?;
+                self.copy(&from, &to)?;
+            } else {
+                std::fs::copy(&from, &to)?;
+                self.give(&to, 0o600)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this user gets at what is in the folder; why not.
+    pub fn reaches(self, folder: &Path) -> Result<(), String> {
+        let closed = |place: &&Path| self.other && std::fs::metadata(place).is_ok_and(|place| place.permissions().mode() & 0o001 == 0);
+        let closed = folder.ancestors().find(closed);
+        closed.map_or(Ok(()), |place| Err(format!("{}: user {} may not enter it", place.display(), self.ids.0)))
+    }
+
     fn give(self, path: &Path, mode: u32) -> io::Result<()> {
         std::fs::set_permissions(path, PermissionsExt::from_mode(mode))?;
         if self.other { std::os::unix::fs::chown(path, Some(self.ids.0), Some(self.ids.1)) } else { Ok(()) }

@@ -26,6 +26,8 @@ trait Flavour: Send + Sync {
     const BY_DATE: &'static str;
     /// The tables of which the key has two columns, and a row outside the condition.
     const COMPOSITE: &'static str;
+    /// What stands for `BINARY` in both.
+    const COLLATION: &'static str = "";
     /// The dataset for them; `DATABASE` stands for the database's name.
     const DATASET: &'static str;
     /// What makes a note longer.
@@ -66,34 +68,47 @@ impl Flavour for Postgres {
     }
 }
 
+/// What both engines of the store `mysql` write alike. `BINARY` stands for a collation that tells all texts apart, also by spaces at their end.
+const TABLE: &str = "CREATE TABLE things (team VARCHAR(100), name VARCHAR(200) PRIMARY KEY, done VARCHAR(40), \
+    note TEXT DEFAULT ('a note'), extra BLOB DEFAULT ('x')) COLLATE BINARY";
+const COMPOSITE: &str = "CREATE TABLE things (team VARCHAR(100), name VARCHAR(200), done VARCHAR(40), \
+        note TEXT DEFAULT ('a note'), `open` INT DEFAULT 0, PRIMARY KEY (name, team)) COLLATE BINARY;
+    CREATE TABLE parts (team VARCHAR(100), name VARCHAR(200), part INT, \
+        FOREIGN KEY (name, team) REFERENCES things (name, team)) COLLATE BINARY;
+    CREATE TRIGGER parts_of_things AFTER INSERT ON things FOR EACH ROW \
+        INSERT INTO parts VALUES (new.team, new.name, 1), (new.team, new.name, 2);
+    INSERT INTO things (team, name, done, `open`) VALUES ('g', 'outside the condition', '2001-01-01', 1)";
+
 struct MariaDb;
+struct MySql;
 
-impl Flavour for MariaDb {
-    const KIND: &'static Kind = &MYSQL;
-    const TABLE: &'static str = "CREATE TABLE things (team VARCHAR(100), name VARCHAR(200) PRIMARY KEY, done VARCHAR(40), \
-        note TEXT DEFAULT 'a note', extra BLOB DEFAULT 'x') COLLATE utf8mb4_nopad_bin";
-    // The engine appends the key to the index by itself.
-    const BY_DATE: &'static str = "CREATE INDEX by_date ON things (done)";
-    const COMPOSITE: &'static str = "CREATE TABLE things (team VARCHAR(100), name VARCHAR(200), done VARCHAR(40), \
-            note TEXT DEFAULT 'a note', `open` INT DEFAULT 0, PRIMARY KEY (name, team)) COLLATE utf8mb4_nopad_bin;
-        CREATE TABLE parts (team VARCHAR(100), name VARCHAR(200), part INT, \
-            FOREIGN KEY (name, team) REFERENCES things (name, team)) COLLATE utf8mb4_nopad_bin;
-        CREATE TRIGGER parts_of_things AFTER INSERT ON things FOR EACH ROW \
-            INSERT INTO parts VALUES (new.team, new.name, 1), (new.team, new.name, 2);
-        INSERT INTO things (team, name, done, `open`) VALUES ('g', 'outside the condition', '2001-01-01', 1)";
-    const DATASET: &'static str = "{ table: DATABASE.things, key: [team, name], where: '`open` = 0', \
-        children: [ { table: parts, key: [team, name] } ], anonymise: { note: null } }";
-    const LONGER: &'static str = "CONCAT(note, '!')";
-    const OUTSIDE: &'static str = "`open` = 1";
+macro_rules! of_mysql {
+    ($flavour:ty, $server:path, $collation:literal) => {
+        impl Flavour for $flavour {
+            const KIND: &'static Kind = &MYSQL;
+            const TABLE: &'static str = TABLE;
+            // The engine appends the key to the index by itself.
+            const BY_DATE: &'static str = "CREATE INDEX by_date ON things (done)";
+            const COMPOSITE: &'static str = COMPOSITE;
+            const COLLATION: &'static str = $collation;
+            const DATASET: &'static str = "{ table: DATABASE.things, key: [team, name], where: '`open` = 0', \
+                children: [ { table: parts, key: [team, name] } ], anonymise: { note: null } }";
+            const LONGER: &'static str = "CONCAT(note, '!')";
+            const OUTSIDE: &'static str = "`open` = 1";
 
-    fn server() -> Option<&'static servers::Server> {
-        servers::mariadb()
-    }
+            fn server() -> Option<&'static servers::Server> {
+                $server()
+            }
 
-    fn quoted(text: &str) -> String {
-        format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
-    }
+            fn quoted(text: &str) -> String {
+                format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+            }
+        }
+    };
 }
+
+of_mysql!(MariaDb, servers::mariadb, "utf8mb4_nopad_bin");
+of_mysql!(MySql, servers::mysql, "utf8mb4_0900_bin");
 
 struct Things<F> {
     database: Database,
@@ -107,7 +122,7 @@ impl<F: Flavour> Things<F> {
     async fn new(schema: &str, dataset: &str, anonymises: bool) -> Self {
         let server = F::server().expect("the suite is left out where there is no server");
         let database = server.database().await;
-        database.run(schema).await;
+        database.run(&schema.replace("BINARY", F::COLLATION)).await;
         let dataset = dataset.replace("DATABASE", database.name());
         let store = configure(F::KIND, Path::new(&database.url()), &dataset, "{ column: done, as: datetime }", "team", anonymises);
         let maker = database.admin().await.into();
@@ -159,6 +174,10 @@ struct Composite<F>(Things<F>);
 impl<F: Flavour> Harness for Plain<F> {
     const ABILITIES: Abilities = ABILITIES;
 
+    fn there() -> bool {
+        F::server().is_some()
+    }
+
     async fn new() -> Self {
         Self(Things::new(F::TABLE, "{ table: things, key: name, anonymise: { note: null } }", true).await)
     }
@@ -186,6 +205,10 @@ impl<F: Flavour> Harness for Indexed<F> {
     // Walking by date needs a dataset that is the whole table, without rows that are anonymised already.
     const ABILITIES: Abilities = Abilities { anonymises: false, ..ABILITIES };
 
+    fn there() -> bool {
+        F::server().is_some()
+    }
+
     async fn new() -> Self {
         Self(Things::new(&format!("{}; {}", F::TABLE, F::BY_DATE), "{ table: things, key: name }", false).await)
     }
@@ -211,6 +234,10 @@ impl<F: Flavour> Harness for Indexed<F> {
 #[async_trait]
 impl<F: Flavour> Harness for Composite<F> {
     const ABILITIES: Abilities = ABILITIES;
+
+    fn there() -> bool {
+        F::server().is_some()
+    }
 
     async fn new() -> Self {
         Self(Things::new(F::COMPOSITE, F::DATASET, true).await)
@@ -246,3 +273,6 @@ suite!(postgres_composite, super::Composite<super::Postgres>);
 suite!(mariadb_plain, super::Plain<super::MariaDb>);
 suite!(mariadb_indexed, super::Indexed<super::MariaDb>);
 suite!(mariadb_composite, super::Composite<super::MariaDb>);
+suite!(mysql_plain, super::Plain<super::MySql>);
+suite!(mysql_indexed, super::Indexed<super::MySql>);
+suite!(mysql_composite, super::Composite<super::MySql>);
