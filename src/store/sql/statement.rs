@@ -414,6 +414,8 @@ impl Dialect {
         }
         // Text that is not UTF-8 is bound as bytes and cast, because drivers bind only UTF-8 as text.
         let (before, after) = match (bind, value) {
+            // MySQL would take the text for a number with a sign, and the largest of those for every larger one.
+            (Bind::Cast(kind), Value::One(Cell::Text(_))) if &**kind == "UNSIGNED" => ("CAST(CAST(", " AS CHAR) AS UNSIGNED)".to_owned()),
             (Bind::Cast(kind), _) => ("CAST(", format!(" AS {kind})")),
             (Bind::Unhex, _) => ("UNHEX(", ")".to_owned()),
             (Bind::Utc, _) => ("CAST(", " AS DATETIME(6))".to_owned()),

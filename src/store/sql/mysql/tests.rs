@@ -1,4 +1,4 @@
-//! Against a real MariaDB: what its types hold, what would go along with a record, what others hold locked, what is lost on the way.
+//! Against a real MariaDB and a real MySQL: what its types hold, what would go along with a record, what others hold locked, what is lost on the way.
 
 mod faults;
 mod guarding;
@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
 
 use super::super::MYSQL;
-use super::super::servers::{self, Database, Options, Server};
+use super::super::servers::{self, Database, Engine, Options, Server};
 use crate::dispose::Permit;
 use crate::judge::Bound;
 use crate::record::{Key, Moment, Reading, Record};
@@ -23,11 +23,29 @@ use crate::store::{Act, Fate, Found, Kept, Order, Query, Scanned, Store};
 /// The name that the suite's configuration gives to the dataset.
 const DATASET: &str = "things";
 
-/// A database, when there is a server.
-async fn database(script: &str) -> Option<Database> {
-    let database = servers::mariadb()?.database().await;
-    database.run(script).await;
-    Some(database)
+/// The servers that there are, of both engines.
+fn servers() -> impl Iterator<Item = &'static Server> {
+    Engine::OF_MYSQL.into_iter().filter_map(servers::shared)
+}
+
+/// A database on each of them, in which the script ran. MariaDB has tables of numbers at hand, such as `seq_1_to_40`; on MySQL they are made.
+async fn databases(script: &str) -> Vec<Database> {
+    let mut databases = Vec::new();
+    for server in servers() {
+        let database = server.database().await;
+        for last in script.split("seq_1_to_").skip(1).filter(|_| server.engine() == Engine::MySql) {
+            let last: u32 = last.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap();
+            let numbers: Vec<String> = (1..=last).map(|number| format!("({number})")).collect();
+            let table = format!("seq_1_to_{last}");
+            let numbers = numbers.join(", ");
+            database
+                .run(&format!("CREATE TABLE IF NOT EXISTS {table} (seq INT PRIMARY KEY); INSERT IGNORE INTO {table} VALUES {numbers}"))
+                .await;
+        }
+        database.run(script).await;
+        databases.push(database);
+    }
+    databases
 }
 
 fn store(url: &str, dataset: &str, event: &str) -> Arc<dyn Store> {
