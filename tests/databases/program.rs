@@ -29,6 +29,11 @@ pub fn key(engine: Engine) -> &'static str {
     }
 }
 
+/// How a role logs in with its password on this machine. MySQL wants to be told it, and is told under TLS only.
+pub fn over_tcp(engine: Engine) -> &'static str {
+    if engine == Engine::MySql { "sslmode=require" } else { "sslmode=disable" }
+}
+
 /// What a role needs to keep the records of one table, in the words of its engine. MariaDB and MySQL tell only who may use them of triggers, and who has
 /// PROCESS of the tables that refer to others.
 pub fn rights(engine: Engine, table: &str) -> Vec<String> {

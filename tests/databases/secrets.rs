@@ -3,17 +3,18 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::program::{Program, keeper, key, servers};
+use crate::program::{Program, keeper, key, over_tcp, servers};
 use crate::servers::Server;
 
 const PASSWORD: &str = "CanaryPassword8391";
 
 fn stores(server: &Server, user: &str, database: &str, source: &str) -> String {
     format!(
-        "  housing:\n    {}: {0}://{user}@127.0.0.1:{}/{database}?sslmode=disable\n    {source}\n    datasets:\n      \
+        "  housing:\n    {}: {0}://{user}@127.0.0.1:{}/{database}?{}\n    {source}\n    datasets:\n      \
          people: {{ class: short, table: people, key: id, events: {{ ended: ended_on }} }}\n",
         key(server.engine()),
-        server.port()
+        server.port(),
+        over_tcp(server.engine())
     )
 }
 

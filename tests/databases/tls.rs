@@ -61,7 +61,10 @@ fn settings(engine: Engine, server: &Server) -> Vec<String> {
             format!("ssl_cert_file = '{folder}/server.crt'"),
             "log_connections = on".into(),
         ],
-        Engine::MariaDb | Engine::MySql => vec![format!("ssl_key = {folder}/server.key"), format!("ssl_cert = {folder}/server.crt")],
+        Engine::MariaDb => vec![format!("ssl_key = {folder}/server.key"), format!("ssl_cert = {folder}/server.crt")],
+        Engine::MySql => {
+            vec!["tls_version = TLSv1.3".into(), format!("ssl_key = {folder}/server.key"), format!("ssl_cert = {folder}/server.crt")]
+        }
     }
 }
 
@@ -81,8 +84,14 @@ async fn a_server_whose_certificate_is_not_right_is_refused_before_anything_is_r
         return;
     };
     for engine in ENGINES {
-        let settings_from_the_start =
-            if engine != Engine::Postgres { vec!["general_log = ON".into(), "general_log_file = logins".into()] } else { vec![] };
+        let mut settings_from_the_start: Vec<String> = Vec::new();
+        if engine != Engine::Postgres {
+            settings_from_the_start.extend(["general_log = ON".into(), "general_log_file = logins".into()]);
+        }
+        if engine == Engine::MySql {
+            // It makes certificates for itself.
+            settings_from_the_start.push("tls_version =".into());
+        }
         let options = Options { unsynced: true, settings: settings_from_the_start, ..Options::default() };
         let Some(mut server) = Server::private(engine, options) else { continue };
         let database = server.database().await;

@@ -1,6 +1,6 @@
 //! Two stores of one configuration that are one database under two spellings.
 
-use crate::program::{Program, keeper, key, servers};
+use crate::program::{Program, keeper, key, over_tcp, servers};
 use crate::servers::Engine;
 
 const ROWS: &str =
@@ -20,7 +20,7 @@ async fn one_database_under_two_spellings_is_refused_before_anything_goes() {
         database.run(ROWS).await;
         other.run(ROWS).await;
         let role = keeper(&database, PASSWORD).await;
-        let tcp = format!("{}://{}@127.0.0.1:{}/{}?sslmode=disable", key(engine), role.name, server.port(), database.name());
+        let tcp = format!("{}://{}@127.0.0.1:{}/{}?{}", key(engine), role.name, server.port(), database.name(), over_tcp(engine));
         let program = Program::new("");
         program.write("password", PASSWORD);
         std::fs::set_permissions(program.path("password"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
@@ -58,7 +58,7 @@ async fn a_refused_plan_is_not_allowed_once_its_database_has_a_twin() {
         let database = server.database().await;
         database.run(ROWS).await;
         let role = keeper(&database, PASSWORD).await;
-        let tcp = format!("{}://{}@127.0.0.1:{}/{}?sslmode=disable", key(engine), role.name, server.port(), database.name());
+        let tcp = format!("{}://{}@127.0.0.1:{}/{}?{}", key(engine), role.name, server.port(), database.name(), over_tcp(engine));
         let program = Program::new("");
         program.write("password", PASSWORD);
         std::fs::set_permissions(program.path("password"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();

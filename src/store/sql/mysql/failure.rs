@@ -11,12 +11,29 @@ pub(super) fn interrupted(error: &sqlx::Error) -> bool {
     matches!(number(error), Some(1317 | 1969 | 3024))
 }
 
+/// Whether the server takes the password for a wrong one.
+pub(super) fn is_stranger(error: &sqlx::Error) -> bool {
+    number(error) == Some(1045)
+}
+
+/// Whether the server did not let us in because it wants the password itself, which is told under TLS only. The driver could encrypt it with the
+/// server's key instead; this program has it without.
+fn wants_the_password(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Configuration(why) if why.to_string().starts_with("RSA "))
+}
+
 fn number(error: &sqlx::Error) -> Option<u16> {
     error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>().map(MySqlDatabaseError::number)
 }
 
 /// What an error means.
 pub(super) fn failure(error: &sqlx::Error) -> Failure {
+    if wants_the_password(error) {
+        return Failure::other(
+            "the server wants to be told the password of the account (`caching_sha2_password`), and nothing is encrypted; \
+             leave out `sslmode=disable`, or connect over its socket",
+        );
+    }
     let Some(number) = number(error) else {
         return unanswered(error);
     };

@@ -24,7 +24,7 @@ mod tests;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use sqlx::mysql::{MySqlArguments, MySqlConnection, MySqlRow, MySqlValueRef};
+use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlRow, MySqlSslMode, MySqlValueRef};
 use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Decode, Either, Executor as _, MySql, Row, TypeInfo, ValueRef};
 
 use self::failure::failure;
@@ -84,12 +84,25 @@ pub(in super::super) struct Connection {
 pub(super) async fn open(server: &Server, read_only: bool) -> Outcome<Session> {
     let shown = server.shown();
     let options = server.mysql_options().map_err(|why| Failure::other(why).at(&shown))?;
-    let inner = connected(server, options.connect(), failure).await.map_err(|failure| failure.at(&shown))?;
+    let inner = connected(server, connect(options), failure).await.map_err(|failure| failure.at(&shown))?;
     let mut connection = Connection { inner, returns_deleted: false, identity: Identity::default(), numbers: (0, 0) };
     connection.prepare(read_only).await.map_err(|failure| failure.at(&shown))?;
     connection.identity.meet(server).map_err(|failure| failure.at(&shown))?;
     let (whole, number) = (connection.identity.whole(), connection.numbers.0);
     Ok(Session::new(AnyConnection::MySql(connection)).numbered(whole, number))
+}
+
+/// Connects. An account of MySQL's (`caching_sha2_password`) proves that it knows its password by telling it, and only once the server has it in mind
+/// by what can be computed from it. The driver tells it under TLS alone; over a socket, where the server waits for it too, it says something else and
+/// is not let in. So a socket that lets nobody in is asked once more, under TLS, where the server has that.
+async fn connect(options: MySqlConnectOptions) -> sqlx::Result<MySqlConnection> {
+    match options.connect().await {
+        Err(refused) if options.get_socket().is_some() && failure::is_stranger(&refused) => {
+            let again = options.ssl_mode(MySqlSslMode::Required).connect().await;
+            again.map_err(|error| if matches!(error, sqlx::Error::Tls(_)) { refused } else { error })
+        }
+        connected => connected,
+    }
 }
 
 /// How far replicas are behind and how many other sessions are at work. Which replicas there are only an account with PROCESS sees, and how

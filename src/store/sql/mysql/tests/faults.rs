@@ -227,11 +227,49 @@ async fn tables_are_rebuilt_and_the_load_is_told() {
 }
 
 fn server_at(url: &str) -> server::Server {
-    let document = Document::parse("t.yaml", format!("mysql: {url}\n")).unwrap();
+    server_with(&format!("mysql: {url}\n"))
+}
+
+fn server_with(yaml: &str) -> server::Server {
+    let document = Document::parse("t.yaml", yaml.to_owned()).unwrap();
     let mut problems = Problems::new("t.yaml");
     let mut fields = document.root.fields("a store", &mut problems).unwrap();
     let place = fields.take("mysql").unwrap();
     server::read(server::Engine::MySql, place, &mut fields, Path::new("/"), &mut problems).unwrap()
+}
+
+#[tokio::test]
+async fn an_account_that_must_tell_its_password_tells_it_where_nobody_listens() {
+    for engine in Engine::OF_MYSQL {
+        let Some(server) = Server::private(engine, Options { unsynced: true, ..Options::default() }) else { continue };
+        let database = server.database().await;
+        let name = database.name();
+        for host in ["localhost", "127.0.0.1"] {
+            database.run(&format!("CREATE USER teller@{host} IDENTIFIED BY 'secret1'; GRANT ALL ON {name}.* TO teller@{host}")).await;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let password = folder.path().join("password");
+        std::fs::write(&password, "secret1\n").unwrap();
+        std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let at = |url: &str| server_with(&format!("mysql: {url}\npassword-file: {}\n", password.display()));
+        let plain = at(&format!("mysql://teller@127.0.0.1:{}/{name}?sslmode=disable", server.port()));
+        if engine == Engine::MySql {
+            let refused = open(&plain, true).await.err().unwrap().text;
+            assert!(refused.contains("wants to be told the password") && !refused.contains("secret1"), "{refused}");
+        }
+        let socket = at(&format!("mysql://teller@localhost/{name}?socket={}", server.folder().join("mysqld.sock").display()));
+        let tls = at(&format!("mysql://teller@127.0.0.1:{}/{name}?sslmode=require", server.port()));
+        let ways: &[_] = if engine == Engine::MySql { &[&socket, &socket, &tls] } else { &[&socket, &plain] };
+        for (at, way) in ways.iter().enumerate() {
+            let opened = open(way, true).await;
+            opened.unwrap_or_else(|failure| panic!("{}, {at}: {}", engine.name(), failure.text)).close().await;
+        }
+        std::fs::write(&password, "secret2").unwrap();
+        for way in ways {
+            let refused = open(way, true).await.err().unwrap().text;
+            assert!(refused.contains("the server did not let us in") && !refused.contains("secret2"), "{refused}");
+        }
+    }
 }
 
 #[test]
