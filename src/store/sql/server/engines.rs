@@ -67,24 +67,26 @@ async fn a_database_is_told_from_one_on_another_server_and_from_another_on_its_o
 
 #[tokio::test]
 async fn two_names_of_one_server_do_not_wait_for_each_others_sessions() {
-    let Some(server) = servers::mariadb() else { return };
-    let (database, store) = three(server).await;
-    // A second name of the socket, which no look at the path shows to be the same.
-    let folder = tempfile::tempdir_in(std::env::temp_dir()).unwrap();
-    let name = folder.path().join("other.sock");
-    std::fs::hard_link(server.folder().join("mysqld.sock"), &name).unwrap();
-    let url = format!("mysql://tester@localhost/{}?socket={}", database.name(), name.display());
-    let second = self::store(Engine::MariaDb, &url);
-    assert_ne!(store.identity(), second.identity());
-    let records = all(&store).await;
-    assert!(done(&destroy(&store, &records[..1]).await[0]).verified);
-    let began = std::time::Instant::now();
-    second.at_rest().await.unwrap();
-    assert!(began.elapsed() < Duration::from_secs(5));
-    // And one that is none of ours is waited for.
-    let stranger = database.admin().await;
-    assert!(second.at_rest().await.is_err());
-    stranger.close().await;
+    for engine in Engine::OF_MYSQL {
+        let Some(server) = servers::shared(engine) else { continue };
+        let (database, store) = three(server).await;
+        // A second name of the socket, which no look at the path shows to be the same.
+        let folder = tempfile::tempdir_in(std::env::temp_dir()).unwrap();
+        let name = folder.path().join("other.sock");
+        std::fs::hard_link(server.folder().join("mysqld.sock"), &name).unwrap();
+        let url = format!("mysql://tester@localhost/{}?socket={}", database.name(), name.display());
+        let second = self::store(engine, &url);
+        assert_ne!(store.identity(), second.identity());
+        let records = all(&store).await;
+        assert!(done(&destroy(&store, &records[..1]).await[0]).verified);
+        let began = std::time::Instant::now();
+        second.at_rest().await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(5));
+        // And one that is none of ours is waited for.
+        let stranger = database.admin().await;
+        assert!(second.at_rest().await.is_err());
+        stranger.close().await;
+    }
 }
 
 #[tokio::test]
@@ -93,6 +95,7 @@ async fn a_row_whose_key_was_respelled_is_in_doubt_and_not_absent() {
         (Engine::Postgres, "text COLLATE loose"),
         (Engine::Postgres, "citext"),
         (Engine::MariaDb, "VARCHAR(20) COLLATE utf8mb4_general_ci"),
+        (Engine::MySql, "VARCHAR(20) COLLATE utf8mb4_0900_ai_ci"),
     ] {
         let Some(server) = servers::shared(engine) else { continue };
         let database = server.database().await;
