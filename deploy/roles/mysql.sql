@@ -10,7 +10,7 @@
 --     'retentiond'@'%'      the account, and the addresses that it may come from: better '10.1.2.3' or '10.1.2.0/255.255.255.0'
 --
 -- It may be run again after every change: what the account may do is what this file says, and nothing that it said before.
--- Nothing here lets it insert, truncate, create or drop. It can destroy rows, that is what it is for: keep who may log in as it short.
+-- Nothing here lets it insert, truncate, or create or drop tables. It can destroy rows, that is what it is for: keep who may log in as it short.
 
 -- No password stands here, so nobody can log in yet. Give it one by hand; the client keeps statements with IDENTIFIED out of its history:
 --     ALTER USER 'retentiond'@'%' IDENTIFIED BY '…' ACCOUNT UNLOCK;
@@ -38,16 +38,20 @@ GRANT SELECT ON housing.tenancies TO 'retentiond'@'%';
 -- Anonymised: exactly the columns under `anonymise:`. UPDATE on one of them serves SELECT … FOR UPDATE as well.
 GRANT SELECT, UPDATE (name) ON housing.staff TO 'retentiond'@'%';
 
--- What the account cannot see it cannot respect. A foreign key of a table on which it has no right at all is invisible to it, and with ON DELETE
--- CASCADE that table's rows go unannounced. So give it SELECT on every table that refers to those above, also where none of its rows should go:
---     GRANT SELECT ON housing.letters TO 'retentiond'@'%';
--- With PROCESS it can see every foreign key of InnoDB instead, and the server's load (INFORMATION_SCHEMA.INNODB_METRICS). PROCESS also shows the
--- statements of all others while they run, and those may hold personal data, so it is not given here:
---     GRANT PROCESS ON *.* TO 'retentiond'@'%';
+-- What the account cannot see it cannot respect, so where something may be hidden from it nothing goes. A foreign key of a table on which it has no
+-- right at all is invisible to it, and with ON DELETE CASCADE that table's rows would go unannounced. With PROCESS it sees every foreign key of InnoDB
+-- (INFORMATION_SCHEMA.INNODB_FOREIGN, MariaDB: INNODB_SYS_FOREIGN), and how many replicas there are. PROCESS also shows the statements of all others
+-- while they run, and those may hold personal data: who would rather not may give it SELECT ON *.* instead.
+GRANT PROCESS ON *.* TO 'retentiond'@'%';
 
--- MySQL shows triggers only to those who may also create and drop them, and a trigger on DELETE may do anything. MariaDB shows that there is one to
--- whoever has any right on the table. On MySQL look yourself (SHOW TRIGGERS FROM housing), or grant it for these tables, knowing what it allows:
---     GRANT TRIGGER ON housing.applicants TO 'retentiond'@'%';
+-- And a table that refers to those above it may read, also where none of its rows should go:
+--     GRANT SELECT ON housing.letters TO 'retentiond'@'%';
+
+-- A trigger may do anything when a row goes or changes, and is shown only to those who may also create and drop triggers. Where that is too much, leave
+-- these out, look yourself (SHOW TRIGGERS FROM housing), and write `triggers: accept` in the datasets.
+GRANT TRIGGER ON housing.applicants TO 'retentiond'@'%';
+GRANT TRIGGER ON housing.interviews TO 'retentiond'@'%';
+GRANT TRIGGER ON housing.staff TO 'retentiond'@'%';
 
 -- Any account may set foreign_key_checks = 0 for its own connection and so leave children behind; no grant prevents that. The service never does.
 

@@ -168,24 +168,56 @@ async fn a_run_waits_for_a_replica_of_postgres_that_is_behind() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_asks_the_replicas_of_mariadb_and_waits_for_one_that_is_behind() {
+    replicas_are_asked(&MARIADB).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_asks_the_replicas_of_mysql_and_waits_for_one_that_is_behind() {
+    replicas_are_asked(&MYSQL).await;
+}
+
+/// How an engine is told to replicate.
+struct Words {
+    engine: Engine,
+    /// The replica begins here; `FROM` stands for what is asked of the primary, `PORT` for its port.
+    asked: &'static str,
+    begin: &'static str,
+    halt: &'static str,
+    /// `SECONDS` stands for how late everything is applied.
+    delay: &'static str,
+}
+
+const MARIADB: Words = Words {
+    engine: Engine::MariaDb,
+    asked: "SELECT @@gtid_binlog_pos",
+    begin: "SET GLOBAL gtid_slave_pos = 'FROM'; CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = PORT, MASTER_USER = 'copier', \
+        MASTER_PASSWORD = 'copy', MASTER_USE_GTID = slave_pos; START SLAVE",
+    halt: "STOP SLAVE SQL_THREAD",
+    delay: "STOP SLAVE; CHANGE MASTER TO MASTER_DELAY = SECONDS; START SLAVE",
+};
+
+/// MySQL's replica begins at the beginning, and is told the password under TLS only.
+const MYSQL: Words = Words {
+    engine: Engine::MySql,
+    asked: "SELECT 1",
+    begin: "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = PORT, SOURCE_USER = 'copier', SOURCE_PASSWORD = 'copy', \
+        SOURCE_SSL = 1; START REPLICA",
+    halt: "STOP REPLICA SQL_THREAD",
+    delay: "STOP REPLICA; CHANGE REPLICATION SOURCE TO SOURCE_DELAY = SECONDS; START REPLICA",
+};
+
+async fn replicas_are_asked(words: &Words) {
     let numbered = |number: u32| {
         let settings = vec!["log_bin = changes".to_owned(), format!("server_id = {number}")];
-        Server::private(Engine::MariaDb, Options { settings, unsynced: true, ..Options::default() })
+        Server::private(words.engine, Options { settings, unsynced: true, ..Options::default() })
     };
     let (Some(primary), Some(replica)) = (numbered(1), numbered(2)) else { return };
     let first = primary.database().await;
     let mut on_primary = first.admin().await;
     on_primary.run("CREATE USER copier@127.0.0.1 IDENTIFIED BY 'copy'; GRANT REPLICATION SLAVE ON *.* TO copier@127.0.0.1").await.unwrap();
     let mut on_replica = Session::open(&replica.url("mysql")).await.unwrap();
-    let from = on_primary.texts("SELECT @@gtid_binlog_pos").await.unwrap().remove(0);
-    on_replica
-        .run(&format!(
-            "SET GLOBAL gtid_slave_pos = '{from}'; CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {}, MASTER_USER = 'copier', \
-             MASTER_PASSWORD = 'copy', MASTER_USE_GTID = slave_pos; START SLAVE",
-            primary.port()
-        ))
-        .await
-        .unwrap();
+    let from = on_primary.texts(words.asked).await.unwrap().remove(0);
+    on_replica.run(&words.begin.replace("FROM", &from).replace("= PORT", &format!("= {}", primary.port()))).await.unwrap();
     let database = primary.database().await;
     people(&database).await;
     let throttle = |lag: &str| format!("{{ lag: {lag}, replicas: [ \"{}\" ] }}", replica.url("mysql"));
@@ -199,18 +231,18 @@ async fn a_run_asks_the_replicas_of_mariadb_and_waits_for_one_that_is_behind() {
     }
     assert!(!said.contains("blocks:"), "{said}");
     // One that does not replicate cannot tell either, and one that is none never will.
-    on_replica.run("STOP SLAVE SQL_THREAD").await.unwrap();
+    on_replica.run(words.halt).await.unwrap();
     let said = program(&database, &throttle("10s")).run(&["check", "--connect"]).text;
     assert!(said.contains("its replication does not run"), "{said}");
-    let none = Server::private(Engine::MariaDb, Options { unsynced: true, ..Options::default() }).unwrap();
+    let none = Server::private(words.engine, Options { unsynced: true, ..Options::default() }).unwrap();
     let said = program(&database, &format!("{{ lag: 1s, replicas: \"{}\" }}", none.url("mysql"))).run(&["check", "--connect"]).text;
     assert!(said.contains("it is no replica"), "{said}");
     // It applies everything eight seconds late.
-    on_replica.run("STOP SLAVE; CHANGE MASTER TO MASTER_DELAY = 8; START SLAVE").await.unwrap();
+    on_replica.run(&words.delay.replace("SECONDS", "8")).await.unwrap();
     database.run("CREATE TABLE later (id INT)").await;
     tokio::time::sleep(Duration::from_millis(2500)).await;
     let mut running = Running::start(program(&database, &throttle("1s")));
     running.waits(&database, "s behind, more than 1.0 s").await;
-    on_replica.run("STOP SLAVE; CHANGE MASTER TO MASTER_DELAY = 0; START SLAVE").await.unwrap();
+    on_replica.run(&words.delay.replace("SECONDS", "0")).await.unwrap();
     running.goes_on(&database).await;
 }

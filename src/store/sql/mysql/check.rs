@@ -197,18 +197,20 @@ async fn constants(session: &mut Session, dataset: &Dataset, out: &mut Vec<Strin
     Ok(())
 }
 
-/// Tries everything that a removal does, on no rows, in a transaction that is rolled back.
+/// Tries everything that a removal does, on no rows, in a transaction that is rolled back; nothing that no class of the dataset asks for.
 async fn attempts(session: &mut Session, dataset: &Dataset, out: &mut Vec<String>) -> Outcome<()> {
     let mut tried = Vec::new();
+    let removes = |position| dataset.enforced && (dataset.destroys || (dataset.anonymises && position == 0));
     for (position, table) in tables(dataset).into_iter().enumerate() {
-        if find(session, table).await?.is_none() {
+        if !removes(position) || find(session, table).await?.is_none() {
             continue;
         }
         let mut locking = Statement::new("SELECT * FROM ");
         shape::table(&mut locking, table).sql(" LIMIT 0").sql(" FOR UPDATE SKIP LOCKED");
         let mut deleting = Statement::new("DELETE FROM ");
         shape::table(&mut deleting, table).sql(" WHERE 1 = 0");
-        tried.extend([locking, deleting]);
+        tried.push(locking);
+        tried.extend(Some(deleting).filter(|_| dataset.destroys));
         for change in dataset.changes.iter().filter(|_| position == 0) {
             let mut updating = Statement::new("UPDATE ");
             shape::table(&mut updating, table).sql(" SET ").name(&change.column).sql(" = ").name(&change.column).sql(" WHERE 1 = 0");

@@ -3,6 +3,7 @@
 mod faults;
 mod guarding;
 mod reading;
+mod rights;
 
 use std::path::Path;
 use std::sync::Arc;
