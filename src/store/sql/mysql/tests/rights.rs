@@ -30,7 +30,7 @@ async fn with_exactly_the_rights_of_the_shipped_account_everything_works() {
         database.run(&format!("ALTER USER '{account}'@'localhost' ACCOUNT UNLOCK")).await;
         let url = database.url().replace("tester@", &format!("{account}@"));
 
-        let store = self::store(&url, APPLICANTS, "done");
+        let store = store(&url, APPLICANTS, "done");
         let found = findings(&store).await;
         assert!(!found.contains("Blocks"), "{engine}: {found}");
         let (records, scanned) = scan(&store, Some(due("2021-01-01"))).await;
