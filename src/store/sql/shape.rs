@@ -143,8 +143,8 @@ impl<'a> Shape<'a> {
     }
 
     /// From which columns versions are read, where the engine tells versions of a row apart.
-    pub(super) fn versions(&self) -> Option<&Basis> {
-        self.version.map(|_| &self.basis)
+    pub(super) fn versions(&self) -> Option<Basis> {
+        self.version.map(|_| self.basis)
     }
 
     /// Deletes, in PostgreSQL, what lies in these places, and tells by a 1 whether those were the rows with these keys in these versions, all of them and
@@ -249,7 +249,7 @@ impl<'a> Shape<'a> {
         // Version, place and size stand last. Of a version that cannot be read, what was read of the row has to do.
         let (size, hint, state) = match row.split_last_chunk() {
             Some((read, [version, Seen::Int(place), Seen::Int(size)])) if self.version.is_some() => {
-                let state = state_of_version(*version, &self.basis).unwrap_or_else(|| state_of(read));
+                let state = state_of_version(*version, self.basis).unwrap_or_else(|| state_of(read));
                 (u64::try_from(*size).unwrap_or(0), u64::try_from(*place).unwrap_or(0), state)
             }
             _ => (row.iter().map(|cell| cell.size()).sum(), 0, state_of(row)),

@@ -272,11 +272,11 @@ pub(super) fn basis_of(numbers: impl IntoIterator<Item = i64>) -> Basis {
 }
 
 /// The state of a row whose version the engine names by a number, read on this basis; nothing when it names none.
-pub(super) fn state_of_version(version: Seen<'_>, basis: &Basis) -> Option<State> {
+pub(super) fn state_of_version(version: Seen<'_>, basis: Basis) -> Option<State> {
     let Seen::Int(version) = version else { return None };
     let mut state = [0; STATE];
     state[..4].copy_from_slice(&u32::try_from(version).ok()?.to_le_bytes());
-    state[4..12].copy_from_slice(basis);
+    state[4..12].copy_from_slice(&basis);
     Some(state)
 }
 
@@ -292,10 +292,10 @@ pub(super) fn block_of(place: u64) -> (u32, u16) {
 }
 
 /// The number of the version in a fingerprint; `None` when there is something else, or it was read on another basis.
-pub(super) fn version_of(fingerprint: &[u8], basis: &Basis) -> Option<u32> {
+pub(super) fn version_of(fingerprint: &[u8], basis: Basis) -> Option<u32> {
     let state = fingerprint.strip_prefix(&[VERSION])?.first_chunk::<STATE>()?;
     let (number, rest) = state.split_first_chunk()?;
-    let rest = rest.strip_prefix(basis)?;
+    let rest = rest.strip_prefix(&basis)?;
     rest.iter().all(|byte| *byte == 0).then_some(u32::from_le_bytes(*number))
 }
 
@@ -339,13 +339,13 @@ mod tests {
         assert_eq!(typed_key(&print(&one), 2), None);
         let (basis, other) = (basis_of([16_384, 1, 3]), basis_of([16_384, 3, 1]));
         assert_ne!(basis, other);
-        assert_eq!(state_of_version(Seen::Null, &basis), None);
-        let newest = fingerprint(&state_of_version(Seen::Int(4_294_967_295), &basis).unwrap(), &one);
-        assert_eq!((version_of(&newest, &basis), version_of(&newest, &other)), (Some(u32::MAX), None));
-        assert_eq!(version_of(&print(&one), &basis), None);
-        assert_eq!(state_of_version(Seen::Int(4_294_967_296), &basis), None);
-        assert_eq!(state_of_version(Seen::Int(-1), &basis), None);
-        assert_ne!(state_of_version(Seen::Int(7), &basis), state_of_version(Seen::Int(8), &basis));
+        assert_eq!(state_of_version(Seen::Null, basis), None);
+        let newest = fingerprint(&state_of_version(Seen::Int(4_294_967_295), basis).unwrap(), &one);
+        assert_eq!((version_of(&newest, basis), version_of(&newest, other)), (Some(u32::MAX), None));
+        assert_eq!(version_of(&print(&one), basis), None);
+        assert_eq!(state_of_version(Seen::Int(4_294_967_296), basis), None);
+        assert_eq!(state_of_version(Seen::Int(-1), basis), None);
+        assert_ne!(state_of_version(Seen::Int(7), basis), state_of_version(Seen::Int(8), basis));
         assert_eq!(typed_key(b"hostile", 1), None);
         assert_eq!(typed_key(&[1; 200], 1), None);
     }

@@ -22,6 +22,7 @@ mod tests;
 use std::time::Duration;
 
 use sqlx::encode::IsNull;
+use sqlx::error::DatabaseError;
 use sqlx::postgres::types::Oid;
 use sqlx::postgres::{
     PgArgumentBuffer, PgArguments, PgConnection, PgDatabaseError, PgRow, PgSeverity, PgTypeInfo, PgValueFormat, PgValueRef,
@@ -179,7 +180,7 @@ impl Connection {
         let text = AssertSqlSafe(statement.text(Dialect::Postgres));
         let rows = match self.inner.fetch_all(sqlx::raw_sql(text)).await {
             // The session that was prepared would know the question.
-            Err(error) if error.as_database_error().and_then(|error| error.code()).as_deref() == Some(NOT_KEPT) => return Ok(None),
+            Err(error) if error.as_database_error().and_then(DatabaseError::code).as_deref() == Some(NOT_KEPT) => return Ok(None),
             rows => rows.map_err(|error| failure(&error))?,
         };
         let Some(row) = rows.first().filter(|row| row.try_get(0).is_ok_and(|number: i32| number == self.number)) else { return Ok(None) };

@@ -131,13 +131,16 @@ async fn a_record_that_is_no_longer_what_it_was_stays_wherever_it_lies() {
     }
 }
 
+/// What is done to hints, with the place of any row at hand.
+type Change = fn(&mut Vec<Record>, &dyn Fn(i64) -> u64);
+
 /// A hint comes with a plan that lay on the disk: whatever stands there, it only helps to find the record.
 #[tokio::test]
 async fn a_hint_decides_nothing() {
     let Some((db, store, records)) = estate().await else { return };
     let everything = all(&store).await;
     let place_of = |id: i64| everything.iter().find(|record| number(record) == id).unwrap().hint;
-    let changes: [fn(&mut Vec<Record>, &dyn Fn(i64) -> u64); 5] = [
+    let changes: [Change; 5] = [
         // The place of a row that no plan has.
         |records, place_of| records[3].hint = place_of(1),
         |records, _| records.swap(0, 1),
