@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_core::Stream;
+use sqlx::Either;
 
 use super::config::Dataset;
 use super::hanging::Hanging;
@@ -400,9 +401,18 @@ fn not_connected(said: &str) -> String {
     }
 }
 
-/// The next of what a driver answers.
-pub(super) async fn next<S: Stream + Unpin>(answers: &mut S) -> Option<S::Item> {
-    poll_fn(|context| Pin::new(&mut *answers).poll_next(context)).await
+/// Maps the rows of what a driver answers as they arrive. The driver's own mapping would take each of them through one more stream.
+pub(super) async fn mapped<D, R, T>(
+    mut answers: impl Stream<Item = sqlx::Result<Either<D, R>>> + Unpin,
+    mut each: impl FnMut(&R) -> sqlx::Result<T>,
+) -> sqlx::Result<Vec<T>> {
+    let mut out = Vec::new();
+    while let Some(answer) = poll_fn(|context| Pin::new(&mut answers).poll_next(context)).await {
+        if let Either::Right(row) = answer? {
+            out.push(each(&row)?);
+        }
+    }
+    Ok(out)
 }
 
 /// An answer in time, or a lost connection.

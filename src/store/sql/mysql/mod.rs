@@ -25,13 +25,13 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlRow, MySqlSslMode, MySqlValueRef};
-use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Decode, Either, Executor as _, MySql, Row, TypeInfo, ValueRef};
+use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Decode, Executor as _, MySql, Row, TypeInfo, ValueRef};
 
 use self::failure::failure;
 use self::identity::Identity;
 use super::config::Dataset;
 use super::server::Server;
-use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble, connected, next};
+use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble, connected, mapped};
 use super::shape::table;
 use super::statement::{Dialect, Statement, Value};
 use super::throttle::Load;
@@ -206,15 +206,7 @@ impl Connection {
     ) -> Outcome<Vec<T>> {
         let query = sqlx::query_with::<MySql, _>(AssertSqlSafe(statement.text(Dialect::MySql)), arguments(statement)?);
         let query = query.persistent(statement.values().len() <= KEPT_PREPARED);
-        // Row by row from the driver: its own mapping of rows would take each of them through one more stream.
-        let mut answers = self.inner.fetch_many(query);
-        let mut out = Vec::new();
-        while let Some(answer) = next(&mut answers).await {
-            if let Either::Right(row) = answer.map_err(|error| failure(&error))? {
-                out.push(each(&seen(&row).map_err(|error| failure(&error))?));
-            }
-        }
-        Ok(out)
+        mapped(self.inner.fetch_many(query), |row| seen(row).map(|row| each(&row))).await.map_err(|error| failure(&error))
     }
 
     /// Counts the rows that were found, not those that an UPDATE found to be different: the driver asks for that.

@@ -27,13 +27,11 @@ use sqlx::postgres::types::Oid;
 use sqlx::postgres::{
     PgArgumentBuffer, PgArguments, PgConnection, PgDatabaseError, PgRow, PgSeverity, PgTypeInfo, PgValueFormat, PgValueRef,
 };
-use sqlx::{
-    Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Decode, Either, Encode, Executor as _, Postgres, Row, Type, ValueRef,
-};
+use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Decode, Encode, Executor as _, Postgres, Row, Type, ValueRef};
 
 use super::config::Dataset;
 use super::server::Server;
-use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble, connected, next, unanswered};
+use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble, connected, mapped, unanswered};
 use super::shape::table;
 use super::statement::{Dialect, Statement, Value};
 use super::throttle::Load;
@@ -193,15 +191,7 @@ impl Connection {
         mut each: impl FnMut(&[Seen<'_>]) -> T + Send,
     ) -> Outcome<Vec<T>> {
         let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(statement.text(Dialect::Postgres)), arguments(statement)?);
-        // Row by row from the driver: its own mapping of rows would take each of them through one more stream.
-        let mut answers = self.inner.fetch_many(query);
-        let mut out = Vec::new();
-        while let Some(answer) = next(&mut answers).await {
-            if let Either::Right(row) = answer.map_err(|error| failure(&error))? {
-                out.push(each(&seen(&row).map_err(|error| failure(&error))?));
-            }
-        }
-        Ok(out)
+        mapped(self.inner.fetch_many(query), |row| seen(row).map(|row| each(&row))).await.map_err(|error| failure(&error))
     }
 
     pub(in super::super) async fn execute(&mut self, statement: &Statement) -> Outcome<u64> {
