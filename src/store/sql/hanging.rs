@@ -55,7 +55,7 @@ pub(super) async fn look(session: &mut Session, dataset: &Dataset) -> Outcome<()
     let answer = answer(session, &asks).await?;
     let dangers = check::dangers(session, dataset).await?;
     if dangers.is_empty() {
-        let kept = if session.dialect() == Dialect::Postgres { keep(session, &asks).await? } else { None };
+        let kept = if session.dialect() == Dialect::Postgres { Some(keep(session, &asks).await?) } else { None };
         session.remember_hanging(&dataset.name, Hanging { at, asks, answer, kept, grows });
         return Ok(());
     }
@@ -63,12 +63,12 @@ pub(super) async fn look(session: &mut Session, dataset: &Dataset) -> Outcome<()
 }
 
 /// Lets the session keep the question, so that it is not parsed and planned anew for every transaction: that takes longer than to answer it.
-async fn keep(session: &mut Session, asks: &Statement) -> Outcome<Option<Name>> {
-    let Ok(name) = Name::new(&format!("retentiond_{}", session.next_number())) else { return Ok(None) };
+async fn keep(session: &mut Session, asks: &Statement) -> Outcome<Name> {
+    let name = Name::new(&format!("retentiond_{}", session.next_number())).map_err(Failure::other)?;
     let mut statement = Statement::new("PREPARE ");
     statement.name(&name).sql(" AS SELECT pg_backend_pid(), ").part(asks);
     session.execute(&statement).await?;
-    Ok(Some(name))
+    Ok(name)
 }
 
 async fn answer(session: &mut Session, asks: &Statement) -> Outcome<Cell> {
@@ -84,20 +84,17 @@ pub(super) async fn begin(session: &mut Session, dataset: &Dataset, act: Act, te
         look(session, dataset).await?;
         let Some(known) = session.hanging(&dataset.name).cloned() else { return session.begin(&Statement::new(text)).await.map(drop) };
         let mut statement = Statement::new(text);
-        if session.dialect() == Dialect::Postgres {
+        if let Some(kept) = &known.kept {
             if act == Act::Destroy {
                 statement.sql("; LOCK TABLE ").list(", ", check::tables(dataset), |statement, one| {
                     table(statement, one);
                 });
                 statement.sql(" IN ROW EXCLUSIVE MODE");
             }
-            match &known.kept {
-                Some(kept) => statement.sql("; EXECUTE ").name(kept),
-                None => statement.sql("; SELECT pg_backend_pid(), ").part(&known.asks),
-            };
+            statement.sql("; EXECUTE ").name(kept);
         }
         let begun = session.begin(&statement).await?;
-        if session.dialect() != Dialect::Postgres || begun.is_some_and(|found| known.answer.text().is_some_and(|known| known == found)) {
+        if known.kept.is_none() || begun.is_some_and(|found| known.answer.text().is_some_and(|known| known == found)) {
             return Ok(());
         }
         session.run("ROLLBACK").await?;

@@ -47,7 +47,7 @@ impl Pace {
 
     /// Whether the next transaction may walk along a stretch.
     pub(super) fn may_walk(&self) -> bool {
-        self.straight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
+        is_over(&self.straight)
     }
 
     /// Told that a transaction met on its way what it was not to take, and was undone.
@@ -57,7 +57,7 @@ impl Pace {
 
     /// Whether the next transaction may look for its records where they were seen.
     pub(super) fn may_look(&self) -> bool {
-        self.elsewhere.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
+        is_over(&self.elsewhere)
     }
 
     /// Told whether a transaction found its records where they were seen. Where one did not, a single record may have changed; where several in a row did
@@ -83,6 +83,11 @@ impl Pace {
         };
         self.rows.store(next.clamp(LEAST, BATCH), Ordering::Relaxed);
     }
+}
+
+/// Takes one from what is left; whether nothing was.
+fn is_over(left: &AtomicUsize) -> bool {
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //!
 //! **One walk, in one order, in short reads.** The table is cut into stretches of [`STRETCH`] rows along a unique order: the key's, or (event,
 //! key) where an index gives that order for free. For each stretch one statement counts and one or more fetch what may be due or is in
-//! doubt; two connections take turns at that, so that the server looks at one stretch while the other is on its way. No read transaction spans two statements, so an
-//! application's writers and WAL checkpoints wait for one stretch at the most.
+//! doubt; two connections take turns at that, so that the server looks at one stretch while the other is on its way. No read transaction spans
+//! two statements, so an application's writers and WAL checkpoints wait for one stretch at the most.
 //!
 //! **Rows that change meanwhile.** In key order the cursor only moves up and a row has one place, so a row is seen at most once unless its key
 //! is changed, and a row that exists throughout is seen. In (event, key) order a row whose date moves *up* past the cursor is seen again,

@@ -6,7 +6,7 @@ use super::config::{Child, Dataset, Table};
 use super::layout::{Layout, Sort, Term, Unique, layout_of, strange_words};
 use super::session::{Outcome, Session};
 use super::statement::{Bind, Dialect, Name, Statement};
-use super::value::{Basis, Cell, Seen, SeenRow, basis_of, fingerprint, key_of, state_of, state_of_version};
+use super::value::{Cell, Origin, Seen, SeenRow, fingerprint, key_of, origin_of, state_of, state_of_version};
 use crate::record::{Doubt, Reading, Record};
 
 /// The name that computed columns of a result bear, so that none of them hides a column of the table.
@@ -28,7 +28,7 @@ pub(super) struct Shape<'a> {
     /// What the engine says of the row's version, where that is read.
     version: Option<&'static str>,
     /// From which columns a version is read: columns may change their names, and rows remain the versions that they are.
-    basis: Basis,
+    origin: Origin,
 }
 
 impl<'a> Shape<'a> {
@@ -71,10 +71,10 @@ impl<'a> Shape<'a> {
                 let apart = |at: &[usize]| at.iter().map(|at| layout.columns[*at].number).chain([-1]).collect::<Vec<_>>();
                 let keys: Vec<usize> = unique.terms.iter().map(|term| term.at).collect();
                 let roles = [&keys, &events, &Vec::from_iter(subject), &Vec::from_iter(class_by)].map(|at| apart(at));
-                let basis = basis_of([layout.number].into_iter().chain(roles.into_iter().flatten()));
+                let origin = origin_of([layout.number].into_iter().chain(roles.into_iter().flatten()));
                 read.sort_unstable();
                 read.dedup();
-                Ok(Self { dataset, layout, unique, events, subject, class_by, read, version, basis })
+                Ok(Self { dataset, layout, unique, events, subject, class_by, read, version, origin })
             }
             _ => Err(problems),
         }
@@ -143,8 +143,8 @@ impl<'a> Shape<'a> {
     }
 
     /// From which columns versions are read, where the engine tells versions of a row apart.
-    pub(super) fn versions(&self) -> Option<Basis> {
-        self.version.map(|_| self.basis)
+    pub(super) fn versions(&self) -> Option<Origin> {
+        self.version.map(|_| self.origin)
     }
 
     /// Deletes, in PostgreSQL, what lies in these places, and tells by a 1 whether those were the rows with these keys in these versions, all of them and
@@ -249,7 +249,7 @@ impl<'a> Shape<'a> {
         // Version, place and size stand last. Of a version that cannot be read, what was read of the row has to do.
         let (size, hint, state) = match row.split_last_chunk() {
             Some((read, [version, Seen::Int(place), Seen::Int(size)])) if self.version.is_some() => {
-                let state = state_of_version(*version, self.basis).unwrap_or_else(|| state_of(read));
+                let state = state_of_version(*version, self.origin).unwrap_or_else(|| state_of(read));
                 (u64::try_from(*size).unwrap_or(0), u64::try_from(*place).unwrap_or(0), state)
             }
             _ => (row.iter().map(|cell| cell.size()).sum(), 0, state_of(row)),

@@ -18,7 +18,7 @@ use super::session::{Failure, Outcome, Session, Trouble, Way};
 use super::shape::{Shape, deepest_first, read, table, whether};
 use super::statement::{Dialect, Statement};
 use super::stretch::Stretch;
-use super::value::{Cell, Seen, TypedKey, encoded, is_key_of, key_bytes, seen, typed_key, version_of};
+use super::value::{Cell, Seen, TypedKey, encoded, key_bytes, key_of, seen, typed_key, version_of};
 use crate::record::Record;
 use crate::store::{Act, Evidence, Fate, Kept};
 
@@ -193,7 +193,7 @@ impl<'t> Transaction<'t> {
             return Err("the record was not read by this store, or its dataset has another key now");
         };
         // The log names a record by its key: it must be the one that goes.
-        if is_key_of(&record.key, &seen(&cells)) {
+        if key_of(&seen(&cells)) == record.key {
             Ok(Asked { position, name, cells })
         } else {
             Err("the record's key and its fingerprint are of different records")
@@ -208,8 +208,7 @@ impl<'t> Transaction<'t> {
         order.sort_unstable_by_key(|(standing, _)| standing.place);
         let keys: Vec<&[Cell]> = order.iter().map(|(_, one)| one.cells.as_slice()).collect();
         let (places, versions) = order.iter().map(|(standing, _)| (standing.place, standing.version)).unzip();
-        let gone = session.number(&shape.delete_at(places, &keys, versions)).await?;
-        if gone != 1 {
+        if session.number(&shape.delete_at(places, &keys, versions)).await? != 1 {
             return Ok(false);
         }
         hanging::is_as_known(session, self.removal.dataset, Act::Destroy).await?;
@@ -254,10 +253,10 @@ impl<'t> Transaction<'t> {
 
     /// Where all records were seen, and in which versions, where the engine says so and all were read with it.
     fn standing(&self, shape: &Shape<'_>) -> Option<Vec<Standing>> {
-        let basis = shape.versions()?;
+        let origin = shape.versions()?;
         let standing = |position: &usize| {
             let record = &self.removal.records[*position];
-            Some(Standing { place: record.hint, version: version_of(&record.fingerprint, basis)? }).filter(|standing| standing.place > 0)
+            Some(Standing { place: record.hint, version: version_of(&record.fingerprint, origin)? }).filter(|standing| standing.place > 0)
         };
         self.positions.iter().map(standing).collect()
     }

@@ -215,25 +215,19 @@ pub(in crate::store) fn key_of(parts: &[Seen<'_>]) -> Key {
     if let [one] = parts {
         return match one {
             Seen::Mangled(bytes) => Key::new(*bytes),
-            Seen::Int(number) => Key::new(number.to_string().into_bytes()),
+            Seen::Int(number) => {
+                // Each row has one, and needs no text of its own for it. The longest number has 20 characters, so there is room for all.
+                let mut digits = [0; 20];
+                let mut rest = digits.as_mut_slice();
+                let _ = write!(rest, "{number}");
+                let length = 20 - rest.len();
+                Key::new(&digits[..length])
+            }
             other => Key::new(other.text().unwrap_or_default().as_bytes()),
         };
     }
     let encoded: Vec<String> = parts.iter().map(|part| part.text().unwrap_or_default().replace('%', "%25").replace(',', "%2C")).collect();
     Key::new(encoded.join(",").into_bytes())
-}
-
-/// Whether this is the key that people see of these parts.
-pub(super) fn is_key_of(key: &Key, parts: &[Seen<'_>]) -> bool {
-    if let [Seen::Int(number)] = parts {
-        // Without making another key of it: each row that goes is asked.
-        let mut digits = [0; 20];
-        let mut rest = digits.as_mut_slice();
-        let whole = write!(rest, "{number}").is_ok();
-        let length = 20 - rest.len();
-        return whole && key.as_bytes() == &digits[..length];
-    }
-    key_of(parts) == *key
 }
 
 /// The texts of a key's parts, or `None` when the key cannot be one of `parts` parts.
@@ -260,23 +254,23 @@ pub(super) fn state_of(row: &[Seen<'_>]) -> State {
 }
 
 /// What tells from which columns of which table a row was read, whatever their names are by now.
-pub(super) type Basis = [u8; 8];
+pub(super) type Origin = [u8; 8];
 
-/// The basis of these numbers, which the engine gave the table and its columns.
-pub(super) fn basis_of(numbers: impl IntoIterator<Item = i64>) -> Basis {
+/// The origin with these numbers, which the engine gave the table and its columns.
+pub(super) fn origin_of(numbers: impl IntoIterator<Item = i64>) -> Origin {
     let mut hash = Sha256::new();
     numbers.into_iter().for_each(|number| hash.update(number.to_le_bytes()));
-    let mut basis = Basis::default();
-    basis.copy_from_slice(&hash.finalize()[..8]);
-    basis
+    let mut origin = Origin::default();
+    origin.copy_from_slice(&hash.finalize()[..8]);
+    origin
 }
 
-/// The state of a row whose version the engine names by a number, read on this basis; nothing when it names none.
-pub(super) fn state_of_version(version: Seen<'_>, basis: Basis) -> Option<State> {
+/// The state of a row whose version the engine names by a number, read from there; nothing when it names none.
+pub(super) fn state_of_version(version: Seen<'_>, origin: Origin) -> Option<State> {
     let Seen::Int(version) = version else { return None };
     let mut state = [0; STATE];
     state[..4].copy_from_slice(&u32::try_from(version).ok()?.to_le_bytes());
-    state[4..12].copy_from_slice(&basis);
+    state[4..12].copy_from_slice(&origin);
     Some(state)
 }
 
@@ -291,11 +285,11 @@ pub(super) fn block_of(place: u64) -> (u32, u16) {
     ((place >> 16) as u32, (place & 0xffff) as u16)
 }
 
-/// The number of the version in a fingerprint; `None` when there is something else, or it was read on another basis.
-pub(super) fn version_of(fingerprint: &[u8], basis: Basis) -> Option<u32> {
+/// The number of the version in a fingerprint; `None` when there is something else, or it was read from elsewhere.
+pub(super) fn version_of(fingerprint: &[u8], origin: Origin) -> Option<u32> {
     let state = fingerprint.strip_prefix(&[VERSION])?.first_chunk::<STATE>()?;
     let (number, rest) = state.split_first_chunk()?;
-    let rest = rest.strip_prefix(&basis)?;
+    let rest = rest.strip_prefix(&origin)?;
     rest.iter().all(|byte| *byte == 0).then_some(u32::from_le_bytes(*number))
 }
 
@@ -332,20 +326,23 @@ mod tests {
     fn an_integer_and_the_same_digits_as_text_are_different_keys_with_the_same_name() {
         let (one, two) = ([Seen::Int(1)], [Seen::Text("1")]);
         assert_eq!(key_of(&one), key_of(&two));
+        for number in [0, -1, i64::MAX, i64::MIN] {
+            assert_eq!(key_of(&[Seen::Int(number)]).as_bytes(), number.to_string().as_bytes());
+        }
         let print = |row: &[Seen<'_>]| fingerprint(&state_of(row), row);
         assert_ne!(state_of(&one), state_of(&two));
         assert_eq!(typed_key(&print(&one), 1).unwrap().as_slice(), [Cell::Int(1)]);
         assert_eq!(key_bytes(&print(&one)).unwrap(), encoded(one));
         assert_eq!(typed_key(&print(&one), 2), None);
-        let (basis, other) = (basis_of([16_384, 1, 3]), basis_of([16_384, 3, 1]));
-        assert_ne!(basis, other);
-        assert_eq!(state_of_version(Seen::Null, basis), None);
-        let newest = fingerprint(&state_of_version(Seen::Int(4_294_967_295), basis).unwrap(), &one);
-        assert_eq!((version_of(&newest, basis), version_of(&newest, other)), (Some(u32::MAX), None));
-        assert_eq!(version_of(&print(&one), basis), None);
-        assert_eq!(state_of_version(Seen::Int(4_294_967_296), basis), None);
-        assert_eq!(state_of_version(Seen::Int(-1), basis), None);
-        assert_ne!(state_of_version(Seen::Int(7), basis), state_of_version(Seen::Int(8), basis));
+        let (origin, other) = (origin_of([16_384, 1, 3]), origin_of([16_384, 3, 1]));
+        assert_ne!(origin, other);
+        assert_eq!(state_of_version(Seen::Null, origin), None);
+        let newest = fingerprint(&state_of_version(Seen::Int(4_294_967_295), origin).unwrap(), &one);
+        assert_eq!((version_of(&newest, origin), version_of(&newest, other)), (Some(u32::MAX), None));
+        assert_eq!(version_of(&print(&one), origin), None);
+        assert_eq!(state_of_version(Seen::Int(4_294_967_296), origin), None);
+        assert_eq!(state_of_version(Seen::Int(-1), origin), None);
+        assert_ne!(state_of_version(Seen::Int(7), origin), state_of_version(Seen::Int(8), origin));
         assert_eq!(typed_key(b"hostile", 1), None);
         assert_eq!(typed_key(&[1; 200], 1), None);
     }
