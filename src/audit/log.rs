@@ -342,7 +342,14 @@ pub(super) type Clock = Box<dyn Fn() -> Timestamp + Send>;
 /// The lock of a state folder; free again when dropped, or when the process ends in whatever way.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child that another thread forked and that has not yet become its program holds a copy, and with it the lock.
+        let _ = self.file.unlock();
+    }
 }
 
 /// Takes the lock of a state folder and writes our process id into it.
@@ -376,7 +383,7 @@ pub(super) fn take_lock(state: &Path) -> Result<Lock> {
         Err(TryLockError::Error(e)) => return Err(fail(e)),
     }
     file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(fail)?;
-    Ok(Lock { _file: file })
+    Ok(Lock { file })
 }
 
 /// Loads the signing key; makes it if there is no log yet that another one signed.
@@ -434,4 +441,22 @@ fn check_size(drafts: &[Draft]) -> Result<()> {
 
 fn closed() -> Error {
     Error::new(error::Kind::LogLost, "audit log: it was closed, so nothing more can be written")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::take_lock;
+
+    #[test]
+    fn a_lock_is_free_when_it_is_dropped_even_while_a_forked_child_has_a_copy_of_it() {
+        let state = tempfile::tempdir().unwrap();
+        let lock = take_lock(state.path()).unwrap();
+        // What `fork` gives a child, until that becomes its program.
+        let copy = lock.file.try_clone().unwrap();
+        drop(lock);
+        let next = take_lock(state.path()).unwrap();
+        drop(copy);
+        assert!(take_lock(state.path()).is_err(), "the copy took the lock of another with it");
+        drop(next);
+    }
 }
