@@ -1,4 +1,4 @@
-//! From the items of a plan to batches: what goes under one intent.
+//! From the items of a plan to batches: what a store is asked to remove at once, and under which intents.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
@@ -16,11 +16,11 @@ use crate::store::{Act, BATCH};
 /// An entry of the log holds at most 65,535 bytes; an intent stays well below that however long its keys are.
 const INTENT_BYTES: usize = 56 * 1024;
 
-/// Records of a plan to which the same is to be done, under one intent; the lists run in step.
+/// Records of a plan to which the same is to be done; the lists run in step.
 pub(super) struct Batch {
     pub(super) act: Act,
-    /// The records' names in the log.
-    pub(super) names: Names,
+    /// The records' names in the log, in as many lists as it needs intents.
+    pub(super) intents: Vec<Names>,
     /// The same, as numbers by which [`Batches`] knows them.
     pub(super) marks: Vec<u64>,
     pub(super) records: Vec<Record>,
@@ -41,10 +41,12 @@ pub(super) struct Names {
     escapes: usize,
 }
 
-/// Cuts the items of a plan into batches of one act each that fit into one intent.
+/// Cuts the items of a plan into batches of one act each, as large as the store wants them.
 pub(super) struct Batches {
     items: Items,
     run: Arc<Run>,
+    /// Records of a batch at most.
+    most: usize,
     /// The first item of the next batch, which did not fit into the last one, and its mark.
     waiting: Option<(Item, Act, u64)>,
     /// Records with an intent and no outcome yet, by a hash of their name that nobody outside can foresee. A folder that changes while it is listed may
@@ -84,10 +86,27 @@ impl Names {
 
     /// Takes out the name that was added last.
     fn take_back(&mut self) {
+        drop(self.move_on());
+    }
+
+    /// Takes out the name that was added last, as the first of another list.
+    fn move_on(&mut self) -> Self {
         self.ends.pop();
-        let end = self.ends.last().copied().unwrap_or(0);
-        self.escapes -= escapes(&self.text[end..]);
-        self.text.truncate(end);
+        let text = self.text.split_off(self.ends.last().copied().unwrap_or(0));
+        let escapes = escapes(&text);
+        self.escapes -= escapes;
+        Self { ends: vec![text.len()], text, escapes }
+    }
+
+    /// Whether what they have become with the one that was added last still fits into one intent.
+    fn fit(&self) -> bool {
+        let names = self.ends.len();
+        names == 1 || (names <= BATCH && self.bytes() <= INTENT_BYTES)
+    }
+
+    /// How many they are.
+    pub(super) fn count(&self) -> usize {
+        self.ends.len()
     }
 
     /// How long they are together, each with the quotes and the comma that it gets in a list.
@@ -113,22 +132,16 @@ fn escapes(text: &str) -> usize {
 }
 
 impl Batch {
-    fn new(act: Act) -> Self {
+    fn new(most: usize) -> Self {
         Self {
-            act,
-            names: Names::default(),
-            marks: Vec::with_capacity(BATCH),
-            records: Vec::with_capacity(BATCH),
-            deciding: Vec::with_capacity(BATCH),
-            approvals: Vec::with_capacity(BATCH),
-            erasures: Vec::with_capacity(BATCH),
+            act: Act::Destroy,
+            intents: Vec::new(),
+            marks: Vec::with_capacity(most),
+            records: Vec::with_capacity(most),
+            deciding: Vec::with_capacity(most),
+            approvals: Vec::with_capacity(most),
+            erasures: Vec::with_capacity(most),
         }
-    }
-
-    /// Whether what its names have become with the one that was added last still fits into one intent.
-    fn fits(&self) -> bool {
-        let names = self.names.ends.len();
-        names == 1 || (names <= BATCH && self.names.bytes() <= INTENT_BYTES)
     }
 
     /// Adds an item whose name was added.
@@ -143,7 +156,8 @@ impl Batch {
 
 impl Batches {
     pub(super) fn new(run: &Arc<Run>, items: Items) -> Self {
-        Self { items, run: Arc::clone(run), waiting: None, in_hand: HashSet::default(), hasher: RandomState::new() }
+        let most = run.dataset().store.batch().max(1);
+        Self { items, run: Arc::clone(run), most, waiting: None, in_hand: HashSet::default(), hasher: RandomState::new() }
     }
 
     /// These have their outcome.
@@ -154,10 +168,11 @@ impl Batches {
     }
 
     pub(super) fn next_batch(&mut self) -> Result<Option<Batch>> {
-        let mut batch = Batch::new(Act::Destroy);
+        let mut batch = Batch::new(self.most);
+        let mut names = Names::default();
         if let Some((item, act, mark)) = self.waiting.take() {
             batch.act = act;
-            batch.names.add(|name| self.run.write_name(&item.record, name));
+            names.add(|name| self.run.write_name(&item.record, name));
             batch.push(item, mark);
         }
         for item in self.items.by_ref() {
@@ -167,17 +182,25 @@ impl Batches {
                 Disposition::Anonymise => Act::Anonymise,
                 Disposition::Review | Disposition::Flag => continue,
             };
-            let mark = self.hasher.hash_one(batch.names.add(|name| self.run.write_name(&item.record, name)));
+            let mark = self.hasher.hash_one(names.add(|name| self.run.write_name(&item.record, name)));
             if !self.in_hand.insert(mark) {
-                batch.names.take_back();
-            } else if batch.records.is_empty() || (act == batch.act && batch.fits()) {
+                names.take_back();
+                continue;
+            }
+            if batch.records.is_empty() {
                 batch.act = act;
-                batch.push(item, mark);
-            } else {
-                batch.names.take_back();
+            } else if act != batch.act || batch.records.len() == self.most {
+                names.take_back();
                 self.waiting = Some((item, act, mark));
                 break;
+            } else if !names.fit() {
+                let next = names.move_on();
+                batch.intents.push(std::mem::replace(&mut names, next));
             }
+            batch.push(item, mark);
+        }
+        if names.count() > 0 {
+            batch.intents.push(names);
         }
         Ok((!batch.records.is_empty()).then_some(batch))
     }
@@ -196,10 +219,12 @@ mod tests {
         assert_eq!(names.iter().collect::<Vec<_>>(), ["2026:one", "", "plain:\"two\""]);
         let length = |names: &Names| names.iter().map(|name| serde_json::to_string(name).unwrap().len() + 1).sum::<usize>();
         assert_eq!(names.bytes(), length(&names));
-        names.take_back();
+        let next = names.move_on();
+        assert_eq!(next.iter().collect::<Vec<_>>(), ["plain:\"two\""]);
+        assert_eq!((next.bytes(), next.count()), (length(&next), 1));
         names.add(|text| text.push_str("three"));
         assert_eq!(names.iter().collect::<Vec<_>>(), ["2026:one", "", "three"]);
-        assert_eq!(names.bytes(), length(&names));
+        assert_eq!((names.bytes(), names.count()), (length(&names), 3));
     }
 
     #[test]

@@ -12,20 +12,27 @@ use crate::plan::Approval;
 use crate::record::Record;
 use crate::store::{Act, Evidence, Fate};
 
-/// Writes the outcomes of one intent. Most of what one says the one before it has said as well, and that is not written anew each time.
+/// Writes the outcomes of a batch. Most of what one says the one before it has said as well, and that is not written anew each time.
 pub(super) struct Outcomes<'o> {
     run: &'o Run,
+    intent: u64,
     common: Stem,
     until: Option<String>,
     last: Option<(&'o Deciding, Option<&'o Evidence>, Stem)>,
 }
 
 impl<'o> Outcomes<'o> {
-    /// The outcomes of an intent.
+    /// The outcomes of a batch, the first of them under this intent.
     pub(super) fn new(run: &'o Run, intent: u64) -> Result<Self> {
-        let (store, dataset) = (run.dataset().store.name(), &run.dataset().name);
-        let common = Stem::new(&Common { run: &run.id, intent, store, dataset, by: BY, holds_checked: true })?;
-        Ok(Self { run, common, until: run.beyond_use_until(), last: None })
+        Ok(Self { run, intent, common: common(run, intent)?, until: run.beyond_use_until(), last: None })
+    }
+
+    /// Those that follow are under this intent.
+    pub(super) fn under(&mut self, intent: u64) -> Result<()> {
+        if self.intent != intent {
+            (self.intent, self.common, self.last) = (intent, common(self.run, intent)?, None);
+        }
+        Ok(())
     }
 
     /// What the entry says that others say as well.
@@ -118,6 +125,12 @@ impl<'o> Outcomes<'o> {
         };
         Draft::written(self.stem(deciding, evidence)?, kind, body.written()).map(Some)
     }
+}
+
+/// What all outcomes of an intent say.
+fn common(run: &Run, intent: u64) -> Result<Stem> {
+    let (store, dataset) = (run.dataset().store.name(), &run.dataset().name);
+    Stem::new(&Common { run: &run.id, intent, store, dataset, by: BY, holds_checked: true })
 }
 
 impl Run {

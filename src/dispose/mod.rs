@@ -1,6 +1,6 @@
 //! The one door: everything that destroys or anonymises a record comes through [`spend`].
 //!
-//! For each batch of a plan: the **intent** is committed to the audit log (durable before anything else happens) → the facts are **assessed**
+//! For each batch of a plan: its **intents** are committed to the audit log (durable before anything else happens) → the facts are **assessed**
 //! again (look-ups, other datasets, holds) → the store **removes**, re-reading each record in its own transaction and asking the guard once more
 //! → the **outcome** of every record is committed. There is no other caller of [`crate::store::Store::remove`]; a [`Permit`] can be made only
 //! here, and only from the proof that the intent is durable.
@@ -63,7 +63,7 @@ const FACTS_LAST: Duration = Duration::from_secs(5);
 /// Why a record was kept that has to be assessed anew.
 const OLD_FACTS: &str = "what was looked up elsewhere for it had become old";
 
-/// Leave to destroy one batch of records, given out only here once the intent to do so is durable in the audit log.
+/// Leave to destroy one batch of records, given out only here once the intents to do so are durable in the audit log.
 #[derive(Debug)]
 pub struct Permit {
     intent: u64,
@@ -113,7 +113,7 @@ impl Permit {
         Self { intent: intent.first(), attestation }
     }
 
-    /// Index of the intent's entry in the audit log.
+    /// Index of the entry of the first intent in the audit log.
     pub fn intent(&self) -> u64 {
         self.intent
     }
@@ -223,8 +223,8 @@ impl Run {
 
     async fn through_the_door(&self, batch: Batch, ending: &Ending, lanes: &Semaphore) -> Result<Spent> {
         let dataset = self.dataset();
-        let Batch { act, names, marks, records, deciding, approvals, erasures } = batch;
-        let counted = match self.counted(&records, &deciding).await {
+        let Batch { act, intents, marks, records, deciding, approvals, erasures } = batch;
+        let counted = match self.counted_by_intent(&intents, &records, &deciding).await {
             Ok(counted) => counted,
             // What could not be counted stays until it can.
             Err(error) => {
@@ -236,11 +236,15 @@ impl Run {
                 return Ok(spent);
             }
         };
-        let intent = Intent { run: &self.id, store: dataset.store.name(), dataset: &dataset.name, act, records: &names };
-        let mut drafts = vec![intent.draft()?];
-        drafts.extend(counted);
-        let intent = self.log.commit(drafts).await?;
-        let permit = Permit::new(&intent, self.attestation.is_some());
+        let (mut drafts, mut places) = (Vec::new(), Vec::with_capacity(intents.len()));
+        for (names, counted) in intents.iter().zip(counted) {
+            places.push(drafts.len() as u64);
+            let intent = Intent { run: &self.id, store: dataset.store.name(), dataset: &dataset.name, act, records: names };
+            drafts.push(intent.draft()?);
+            drafts.extend(counted);
+        }
+        let announced = self.log.commit(drafts).await?;
+        let permit = Permit::new(&announced, self.attestation.is_some());
         // Never closed; without a lane nothing but the pace is lost. Whoever is asked what became of a record must not meet the next batch there.
         let lane = lanes.acquire().await.ok();
         // A hold that is placed from here on waits until what this batch may have taken already is settled.
@@ -254,8 +258,10 @@ impl Run {
         let name_subjects = self.assessor.holds_name_subjects();
         let mut outcomes = Outcomes::new(self, permit.intent)?;
         let facts = records.iter().zip(&deciding).zip(approvals.iter().zip(&erasures));
-        let named = names.iter().zip(&marks).zip(facts);
-        for (at, (((name, mark), ((record, deciding), (approval, erasure))), fate)) in named.zip(&fates).enumerate() {
+        let names = places.iter().zip(&intents).flat_map(|(place, names)| names.iter().map(|name| (announced.first() + *place, name)));
+        let named = names.zip(&marks).zip(facts);
+        for (at, ((((intent, name), mark), ((record, deciding), (approval, erasure))), fate)) in named.zip(&fates).enumerate() {
+            outcomes.under(intent)?;
             let trouble = troubles.get(&at);
             let subject = record.subject.as_deref().filter(|_| name_subjects).map(|subject| self.epoch.subject(subject.as_bytes()));
             let what = About { name, subject: subject.as_deref(), record, deciding, approval: approval.as_deref(), erasure: *erasure };

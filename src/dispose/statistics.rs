@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use super::Run;
+use super::batches::Names;
 use crate::audit::{Draft, Kind as EntryKind};
 use crate::error::{Error, Kind, Result};
 use crate::judge::Deciding;
@@ -31,8 +32,19 @@ struct Piece {
 }
 
 impl Run {
-    /// The entries that say what the records of a batch count for; none where the dataset has no statistics.
-    pub(super) async fn counted(&self, records: &[Record], deciding: &[Deciding]) -> Result<Vec<Draft>> {
+    /// For each intent of a batch the entries that say what its records count for.
+    pub(super) async fn counted_by_intent(&self, intents: &[Names], records: &[Record], deciding: &[Deciding]) -> Result<Vec<Vec<Draft>>> {
+        let (mut counted, mut begin) = (Vec::with_capacity(intents.len()), 0);
+        for names in intents {
+            let its = begin..begin + names.count();
+            begin = its.end;
+            counted.push(self.counted(&records[its.clone()], &deciding[its]).await?);
+        }
+        Ok(counted)
+    }
+
+    /// The entries that say what the records of an intent count for; none where the dataset has no statistics.
+    async fn counted(&self, records: &[Record], deciding: &[Deciding]) -> Result<Vec<Draft>> {
         let dataset = self.dataset();
         let Some(counts) = dataset.store.counts(&dataset.name) else { return Ok(Vec::new()) };
         let keys: Vec<Key> = records.iter().map(|record| record.key.clone()).collect();

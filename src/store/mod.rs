@@ -40,7 +40,7 @@ pub mod memory;
 pub mod sql;
 pub mod twins;
 
-/// Records that are assessed, announced, removed and looked up at once: large enough that one sync for all of them costs little, small enough that
+/// Records that are assessed, announced, removed and looked up at once, unless a store says otherwise: large enough that one sync for all of them costs little, small enough that
 /// a crash leaves few to look for.
 pub const BATCH: usize = 1024;
 
@@ -284,6 +284,11 @@ pub trait Store: Send + Sync {
     /// How many batches may be removed side by side. Databases want one; file systems gain from a few.
     fn lanes(&self) -> usize {
         1
+    }
+
+    /// Records of a batch at most: more where much of what a batch costs does not grow with it, and nothing waits for it meanwhile.
+    fn batch(&self) -> usize {
+        BATCH
     }
 
     /// Whether only people can destroy its records, so that what is due becomes their task and they confirm it: paper, and what others keep. Of such

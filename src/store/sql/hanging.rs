@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use super::check;
 use super::config::Dataset;
-use super::session::{Failure, KNOWN, Outcome, Session, Trouble};
+use super::session::{Begin, Failure, KNOWN, Outcome, Session, Trouble};
 use super::shape::table;
 use super::statement::{Dialect, Name, Statement};
 use super::value::Cell;
@@ -79,12 +79,12 @@ async fn answer(session: &mut Session, asks: &Statement) -> Outcome<Cell> {
 
 /// Begins a transaction that removes from the dataset's tables: in the session that was prepared for it, and while nothing hangs there that was not
 /// looked at.
-pub(super) async fn begin(session: &mut Session, dataset: &Dataset, act: Act, text: &'static str) -> Outcome<()> {
+pub(super) async fn begin(session: &mut Session, dataset: &Dataset, act: Act, how: Begin) -> Outcome<()> {
     for _ in 0..3 {
         look(session, dataset).await?;
-        let Some(known) = session.hanging(&dataset.name).cloned() else { return session.begin(&Statement::new(text)).await.map(drop) };
-        let mut statement = Statement::new(text);
-        if let Some(kept) = &known.kept {
+        let known = session.hanging(&dataset.name).cloned();
+        let mut statement = Statement::new(how.text);
+        if let Some(kept) = known.as_ref().and_then(|known| known.kept.as_ref()) {
             if act == Act::Destroy {
                 statement.sql("; LOCK TABLE ").list(", ", check::tables(dataset), |statement, one| {
                     table(statement, one);
@@ -93,8 +93,12 @@ pub(super) async fn begin(session: &mut Session, dataset: &Dataset, act: Act, te
             }
             statement.sql("; EXECUTE ").name(kept);
         }
+        if let Some(then) = how.then {
+            statement.sql("; ").sql(then);
+        }
         let begun = session.begin(&statement).await?;
-        if known.kept.is_none() || begun.is_some_and(|found| known.answer.text().is_some_and(|known| known == found)) {
+        let Some(known) = known.filter(|known| known.kept.is_some()) else { return Ok(()) };
+        if begun.is_some_and(|found| known.answer.text().is_some_and(|known| known == found)) {
             return Ok(());
         }
         session.run("ROLLBACK").await?;

@@ -62,7 +62,7 @@ use crate::finding::Finding;
 use crate::record::{Key, Reading, Record};
 use crate::schedule::EventName;
 use crate::store::{
-    Act, Cell, Configure, Counts, DatasetHead, Evidence, Fate, Found, Guard, Kept, Kind, Order, Query, Scanned, Store, StoreHead,
+    Act, BATCH, Cell, Configure, Counts, DatasetHead, Evidence, Fate, Found, Guard, Kept, Kind, Order, Query, Scanned, Store, StoreHead,
 };
 use crate::yaml::{Fields, Node, Problems, resolve};
 
@@ -77,6 +77,9 @@ pub const MYSQL: Kind = Kind { key: "mysql", configure: configure_mysql };
 
 /// Transactions that delete side by side on one server.
 const SERVER_LANES: usize = 3;
+
+/// Records of a batch on PostgreSQL: what a transaction costs besides its rows is felt there, and replicas follow without waiting for its end.
+const POSTGRES_BATCH: usize = 2 * BATCH;
 
 /// How long sessions of a process that is no more are waited for: their server notices sooner or later.
 const UNDER_WAY: Duration = Duration::from_secs(10);
@@ -118,6 +121,11 @@ fn configure_mysql(head: &StoreHead<'_>, place: &Node, fields: &mut Fields<'_>, 
     Some(Configuring::begin(head, Place::MySql(server), throttle))
 }
 
+/// Records of a batch in a place.
+fn batch_of(place: &Place) -> usize {
+    if matches!(place, Place::Postgres(_)) { POSTGRES_BATCH } else { BATCH }
+}
+
 struct Configuring {
     store: Sql,
 }
@@ -125,7 +133,8 @@ struct Configuring {
 impl Configuring {
     fn begin(head: &StoreHead<'_>, place: Place, throttle: Throttle) -> Box<dyn Configure> {
         let name = head.name.to_owned();
-        Box::new(Self { store: Sql { name, place, datasets: Vec::new(), pace: Pace::new(), throttle, writing: Mutex::new(Vec::new()) } })
+        let pace = Pace::new(batch_of(&place));
+        Box::new(Self { store: Sql { name, place, datasets: Vec::new(), pace, throttle, writing: Mutex::new(Vec::new()) } })
     }
 }
 
@@ -217,6 +226,10 @@ impl Store for Sql {
     fn lanes(&self) -> usize {
         // A server's disk and its processors are not busy at the same time, and neither are ours.
         if matches!(self.place, Place::Sqlite(_)) { 1 } else { SERVER_LANES }
+    }
+
+    fn batch(&self) -> usize {
+        batch_of(&self.place)
     }
 
     fn overlaps(&self) -> Vec<(String, String)> {

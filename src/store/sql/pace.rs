@@ -21,6 +21,8 @@ const LEAST: usize = 16;
 #[derive(Debug)]
 pub(super) struct Pace {
     rows: AtomicUsize,
+    /// Rows of the largest transaction.
+    most: usize,
     /// Transactions to come that do not walk along a stretch.
     straight: AtomicUsize,
     /// How many transactions in a row did not find their records where they were seen.
@@ -36,8 +38,9 @@ const MOST_MISSES: u32 = 6;
 const SPARED: usize = 50;
 
 impl Pace {
-    pub(super) fn new() -> Self {
-        Self { rows: AtomicUsize::new(BATCH), straight: AtomicUsize::new(0), misses: AtomicU32::new(0), elsewhere: AtomicUsize::new(0) }
+    /// Transactions of up to `most` rows, as soon as those of a batch are quick.
+    pub(super) fn new(most: usize) -> Self {
+        Self { rows: AtomicUsize::new(BATCH.min(most)), most, straight: AtomicUsize::new(0), misses: AtomicU32::new(0), elsewhere: AtomicUsize::new(0) }
     }
 
     /// Rows that the next transaction may have.
@@ -81,7 +84,7 @@ impl Pace {
         } else {
             return;
         };
-        self.rows.store(next.clamp(LEAST, BATCH), Ordering::Relaxed);
+        self.rows.store(next.clamp(LEAST, self.most), Ordering::Relaxed);
     }
 }
 
@@ -96,7 +99,7 @@ mod tests {
 
     #[test]
     fn after_a_transaction_that_strayed_some_do_not_walk() {
-        let pace = Pace::new();
+        let pace = Pace::new(2 * BATCH);
         assert!(pace.may_walk() && pace.may_walk());
         pace.strayed();
         assert_eq!((0..=SPARED).filter(|_| pace.may_walk()).count(), 1);
@@ -105,7 +108,7 @@ mod tests {
 
     #[test]
     fn the_more_transactions_miss_their_records_in_a_row_the_fewer_look_there() {
-        let pace = Pace::new();
+        let pace = Pace::new(2 * BATCH);
         let spared = || (0..1000).take_while(|_| !pace.may_look()).count();
         assert!(pace.may_look());
         for expected in [0, 1, 3, 7, 15, 31, 63, 63, 63] {
@@ -119,7 +122,8 @@ mod tests {
 
     #[test]
     fn slow_transactions_make_the_next_smaller_and_quick_ones_larger_within_bounds() {
-        let pace = Pace::new();
+        let pace = Pace::new(2 * BATCH);
+        assert_eq!(pace.size(), BATCH);
         for expected in [512, 256, 128, 64, 32, 16, 16] {
             pace.took(pace.size(), Duration::from_millis(80));
             assert_eq!(pace.size(), expected);
@@ -128,7 +132,7 @@ mod tests {
         pace.took(3, Duration::from_millis(1));
         pace.took(16, Duration::from_millis(30));
         assert_eq!(pace.size(), 16);
-        for expected in [32, 64, 128, 256, 512, 1024, 1024] {
+        for expected in [32, 64, 128, 256, 512, 1024, 2048, 2048] {
             pace.took(pace.size(), Duration::from_millis(5));
             assert_eq!(pace.size(), expected);
         }

@@ -47,6 +47,21 @@ static LIVE: Mutex<BTreeSet<(String, i64)>> = Mutex::new(BTreeSet::new());
 /// One of [`LIVE`], for as long as it is held.
 struct Live(String, i64);
 
+/// How a transaction begins.
+#[derive(Clone, Copy)]
+pub(super) struct Begin {
+    pub(super) text: &'static str,
+    /// How rows are found in it. Whatever else is asked in the transaction comes before, and is not found so.
+    pub(super) then: Option<&'static str>,
+}
+
+impl Begin {
+    /// In which nothing is set.
+    pub(super) fn plain(text: &'static str) -> Self {
+        Self { text, then: None }
+    }
+}
+
 /// A connection.
 pub(super) struct Session {
     connection: Connection,
@@ -240,13 +255,13 @@ impl Session {
     }
 
     /// Begins a transaction that deletes before it looks, and finds its rows so.
-    pub(super) fn begin_at_once(&self, way: Way) -> &'static str {
+    pub(super) fn begin_at_once(&self, way: Way) -> Begin {
         match (&self.connection, way) {
-            (Connection::Sqlite(_), _) => "BEGIN",
-            (Connection::Postgres(_), Way::Keys) => postgres::BEGIN_AT_ONCE,
-            (Connection::Postgres(_), Way::Stretch) => postgres::BEGIN_ALONG,
-            (Connection::Postgres(_), Way::Places) => postgres::BEGIN_AT_PLACES,
-            (Connection::MySql(_), _) => mysql::BEGIN_AT_ONCE,
+            (Connection::Sqlite(_), _) => Begin::plain("BEGIN"),
+            (Connection::Postgres(_), Way::Keys) => Begin { text: postgres::BEGIN_AT_ONCE, then: Some(postgres::BY_KEYS) },
+            (Connection::Postgres(_), Way::Stretch) => Begin { text: postgres::BEGIN_AT_ONCE, then: Some(postgres::ALONG) },
+            (Connection::Postgres(_), Way::Places) => Begin { text: postgres::BEGIN_AT_ONCE, then: Some(postgres::AT_PLACES) },
+            (Connection::MySql(_), _) => Begin::plain(mysql::BEGIN_AT_ONCE),
         }
     }
 

@@ -14,7 +14,7 @@ use std::time::Instant;
 use super::config::{Child, To};
 use super::hanging;
 use super::remove::{Lost, Removal, failed};
-use super::session::{Failure, Outcome, Session, Trouble, Way};
+use super::session::{Begin, Failure, Outcome, Session, Trouble, Way};
 use super::shape::{Shape, deepest_first, read, table, whether};
 use super::statement::{Dialect, Statement};
 use super::stretch::Stretch;
@@ -84,7 +84,7 @@ impl<'t> Transaction<'t> {
         {
             return Ok(fates);
         }
-        hanging::begin(session, dataset, order.act, self.removal.begin).await.map_err(nothing)?;
+        hanging::begin(session, dataset, order.act, Begin::plain(self.removal.begin)).await.map_err(nothing)?;
         match self.carefully(session).await {
             Ok((asked, pending)) => self.commit(session, &asked, pending, None).await,
             Err(failure) => {

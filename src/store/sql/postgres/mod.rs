@@ -55,18 +55,19 @@ const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET datestyle = 'ISO, YMD'
      SET idle_in_transaction_session_timeout = '1min'; SET default_transaction_isolation = 'read committed'; SET synchronous_commit = on";
 
 /// Begins one that deletes before it looks. It waits for nobody: long before the server would look for a deadlock, and might end an application's
-/// transaction for it, ours has given way. Its rows are few and found by their key: whatever statistics say, the table is not to be read for them.
-pub(super) const BEGIN_AT_ONCE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '50ms'; \
-     SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
+/// transaction for it, ours has given way.
+pub(super) const BEGIN_AT_ONCE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '50ms'";
 
-/// Begins one that deletes what lies in certain places. It waits for nobody either, and whichever the places, there is one way to them, which need not be
-/// planned each time, and leads over no index.
-pub(super) const BEGIN_AT_PLACES: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '50ms'; SET LOCAL plan_cache_mode = 'force_generic_plan'; \
-     SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off";
+/// For one that deletes records by their keys. These are few: whatever statistics say, the table is not to be read for them.
+pub(super) const BY_KEYS: &str = "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
 
-/// Begins one that deletes along a stretch of keys, which is walked by the key's index and compared with what was asked for.
-pub(super) const BEGIN_ALONG: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '50ms'; \
-     SET LOCAL enable_nestloop = off; SET LOCAL enable_seqscan = off";
+/// For one that deletes what lies in certain places. Whichever the places, there is one way to them, which need not be planned each time, and leads over
+/// no index.
+pub(super) const AT_PLACES: &str =
+    "SET LOCAL plan_cache_mode = 'force_generic_plan'; SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off";
+
+/// For one that deletes along a stretch of keys, which is walked by the key's index and compared with what was asked for.
+pub(super) const ALONG: &str = "SET LOCAL enable_nestloop = off; SET LOCAL enable_seqscan = off";
 
 /// What the server says when it is to carry out what was not prepared in this session.
 const NOT_KEPT: &str = "26000";
