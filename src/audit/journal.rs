@@ -106,6 +106,16 @@ impl Frame {
         self.bytes[HASH_AT..HEADER].copy_from_slice(&hash);
     }
 
+    /// Whether there is no entry in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Its length in bytes, also before it has begun.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len().max(HEADER)
+    }
+
     /// The index of the first entry.
     pub(super) fn first(&self) -> u64 {
         self.first
@@ -373,14 +383,21 @@ impl<D: Disk> Journal<D> {
         self.poison.as_deref()
     }
 
-    /// Makes sure that an append of `bytes` and the reserve behind it fit on the disk; for intents, before they are appended.
+    /// Makes sure that a frame of `bytes` and the reserve behind it fit on the disk; for intents, before they are appended. Answers how many bytes may be
+    /// appended before the reserve is touched.
     ///
     /// [`error::Kind::LogLost`] if they do not fit. The journal is as it was, and outcomes can still be appended.
-    pub(super) fn make_room(&mut self, bytes: u64) -> Result<()> {
-        let needed = self.length + HEADER as u64 + bytes + RESERVE;
-        if !self.reserves || self.reserved >= needed {
-            return Ok(());
+    pub(super) fn make_room(&mut self, bytes: u64) -> Result<i64> {
+        let needed = self.length + bytes + RESERVE;
+        if self.reserves && self.reserved < needed {
+            self.reserve(needed)?;
         }
+        let room = self.reserved.saturating_sub(self.length + RESERVE);
+        Ok(if self.reserves { i64::try_from(room).unwrap_or(i64::MAX) } else { i64::MAX })
+    }
+
+    /// Sets blocks aside up to this offset, and some more if there are.
+    fn reserve(&mut self, needed: u64) -> Result<()> {
         let from = self.reserved.max(self.length);
         let mut to = needed + RESERVE_STEP;
         let mut result = self.disk.reserve(&self.file, from, to - from);

@@ -1,8 +1,8 @@
 //! The audit log, open for writing: one writer in one process.
 //!
-//! [`AuditLog`] is a handle to two threads. The *writer* takes what is committed, gives out indices and times, and appends to the journal:
-//! everything that queued up while the last append waited for the disk goes into the next one, with one fdatasync for all. The *publisher*
-//! turns what is committed into tiles and a signed checkpoint, at the latest one second after the commit, without holding the writer up.
+//! [`AuditLog`] is a handle to three threads. The *writer* takes what is committed and gives out indices and times, the *appender* makes it durable in
+//! the journal: everything that came while the last append waited for the disk goes into the next one, with one fdatasync for all. The *publisher*
+//! turns what is committed into tiles and a signed checkpoint, at the latest one second after the commit, without holding the others up.
 //!
 //! A commit is answered after it is durable, with [`Committed`]: nothing outside this folder can make one, so holding it is proof that the
 //! entries will still be there after any crash.
@@ -222,7 +222,7 @@ impl AuditLog {
         if created {
             let body =
                 OpenedBody { version: env!("CARGO_PKG_VERSION"), node, vkey: verifier.to_string(), previous: settings.previous.as_ref() };
-            let frame = writer.append(&[vec![Draft::new(Kind::Opened, &body)?]])?;
+            let frame = writer.append(&[Draft::new(Kind::Opened, &body)?])?;
             publisher.integrate(&frame)?;
             publisher.publish()?;
         }

@@ -31,6 +31,7 @@
 mod acts;
 pub mod anchor;
 pub mod anew;
+mod appender;
 pub mod archive;
 mod body;
 pub mod checkpoint;
@@ -51,6 +52,7 @@ mod power;
 pub mod proof;
 pub mod pseudonym;
 mod publish;
+mod publishing;
 pub mod read;
 pub mod reviews;
 mod rotation;

@@ -1,38 +1,44 @@
-//! The two threads behind an open log.
+//! The three threads behind an open log.
 //!
-//! The writer thread owns the journal and the lock. It takes everything that waits in its queue, appends it as one frame, answers, and hands
-//! the frame on. The publisher thread owns the tree. Between them is a short queue: a publisher that falls behind slows commits down, it never
-//! makes memory grow. Neither thread knows what an entry means, but for one thing: intents are refused when what follows them might not fit.
+//! The **writer** takes what waits in its queue and forms a frame of it: it gives out indices and times, and hashes every entry. The **appender** owns the
+//! journal and the lock: it appends frame after frame, waits for the disk and answers. The **publisher** owns the tree and turns frames into
+//! tiles. While the disk is busy with one frame the next one is formed, and whatever comes meanwhile still goes into it: it is handed over when the
+//! disk is free, or when it is full.
+//!
+//! Between two threads is a short queue each: whoever falls behind slows commits down and never makes memory grow. A frame is appended only when the one before
+//! it is durable, so a crash never leaves a whole frame behind a torn one. None of them knows what an entry means, but for one thing: intents are
+//! refused when what follows them might not fit.
 
 use std::io;
-use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::anchor::Anchors;
+use super::appender::{Appender, Job};
 use super::disk::Disk;
 use super::entry::{Draft, Kind, stamp};
 use super::journal::{Frame, Journal};
 use super::log::{Clock, Committed, Lock};
 use super::publish::Publisher;
+use super::publishing::Publishing;
 use crate::error::{self, Error, Result};
 
-/// An append is closed at this many bytes, so that the first in it does not wait for the last: about 10 ms of writing.
+/// A frame is closed at this many bytes, so that the first in it does not wait for the last: about 10 ms of writing.
 const MAX_GROUP: usize = 4 << 20;
 
 /// Frames that may wait to be published, and as many that wait to be used again: a burst while folders are synced, and 2 × 6 × 4 MiB of memory at
 /// the very most of common use.
 const BACKLOG: usize = 6;
 
-/// The age of a commit at which it is published without being asked: what an outsider can be shown is never older than this.
-const MAX_AGE: Duration = Duration::from_secs(1);
-
 /// Nonces fetched from the system at once: its call costs 30 times what a nonce costs.
 const NONCE_BLOCK: usize = 256;
+
+/// Where the answer to a commit goes.
+pub(super) type Reply = oneshot::Sender<Result<Committed>>;
 
 /// What callers ask the writer for.
 #[derive(Debug)]
@@ -42,7 +48,7 @@ pub(super) enum Request {
         /// The entries.
         drafts: Vec<Draft>,
         /// Where the answer goes.
-        reply: oneshot::Sender<Result<Committed>>,
+        reply: Reply,
     },
     /// Publish all that came before.
     Publish(oneshot::Sender<Result<u64>>),
@@ -50,20 +56,29 @@ pub(super) enum Request {
     Close(oneshot::Sender<Result<u64>>),
     /// A checkpoint of this many entries is durable.
     Published(u64),
+    /// The disk is free.
+    Appended,
 }
 
-/// What the writer asks the publisher for.
-enum Work {
-    Frame(Frame),
-    Publish(oneshot::Sender<Result<u64>>),
-    Close(SyncSender<Result<u64>>),
-    /// Delete these segments of the journal.
-    Delete(Vec<PathBuf>),
+/// How far the appender is, for the writer.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// Frames that it is done with.
+    appended: AtomicU64,
+    /// Whether the writer waits to hear of the next one.
+    awaited: AtomicBool,
 }
 
-/// The writing half of an open log.
-pub(super) struct Writer<D> {
-    journal: Journal<D>,
+impl Progress {
+    /// The appender is done with a frame; whether the writer waits to hear that.
+    pub(super) fn step(&self) -> bool {
+        self.appended.fetch_add(1, Ordering::SeqCst);
+        self.awaited.swap(false, Ordering::SeqCst)
+    }
+}
+
+/// What goes into frames, and the frame that is being formed.
+struct Former {
     clock: Clock,
     /// The time in the newest entry.
     newest: Option<Arc<str>>,
@@ -71,18 +86,73 @@ pub(super) struct Writer<D> {
     nonces: Vec<[u8; 16]>,
     /// Frames that are published, to be used again.
     used: Option<Receiver<Frame>>,
-    /// Why publishing has ended, if it has.
-    broken: Arc<OnceLock<String>>,
-    _lock: Lock,
+    /// Index of the first entry of the next frame.
+    next: u64,
+    frame: Frame,
+}
+
+impl Former {
+    /// Makes entries of the drafts, all of them or none.
+    fn add(&mut self, drafts: &[Draft]) -> Result<()> {
+        self.fetch_nonces(drafts.len())?;
+        if self.frame.is_empty() {
+            let now: Arc<str> = stamp((self.clock)()).into();
+            // Both have the same form, so the order of the texts is that of the times.
+            self.newest = self.newest.take().filter(|newest| *newest > now).or(Some(now));
+            let used = self.used.as_ref().and_then(|used| used.try_recv().ok()).unwrap_or_default();
+            self.frame = Frame::begin(self.next, used);
+        }
+        let at = self.newest.as_deref().unwrap_or_default();
+        for draft in drafts {
+            let (n, nonce) = (self.frame.end(), self.nonces.pop().unwrap_or_default());
+            self.frame.push(|out| draft.write(out, n, at, nonce));
+        }
+        Ok(())
+    }
+
+    /// The sealed frame, and the time in its entries.
+    fn take(&mut self) -> (Frame, Arc<str>) {
+        let mut frame = std::mem::take(&mut self.frame);
+        frame.seal();
+        self.next = frame.end();
+        (frame, self.newest.clone().unwrap_or_default())
+    }
+
+    /// Makes sure that there are so many nonces.
+    fn fetch_nonces(&mut self, count: usize) -> Result<()> {
+        while self.nonces.len() < count {
+            let mut random = [0; 16 * NONCE_BLOCK];
+            getrandom::fill(&mut random)
+                .map_err(|e| Error::with_source(error::Kind::LogLost, "audit log: no random numbers for the entries", e))?;
+            self.nonces.extend_from_slice(random.as_chunks().0);
+        }
+        Ok(())
+    }
+}
+
+/// The writing half of an open log, before its threads run.
+pub(super) struct Writer<D> {
+    former: Former,
+    journal: Journal<D>,
+    lock: Lock,
 }
 
 impl<D: Disk> Writer<D> {
     pub(super) fn new(journal: Journal<D>, clock: Clock, newest: Option<String>, lock: Lock) -> Self {
-        let (nonces, broken) = (Vec::new(), Arc::default());
-        Self { journal, clock, newest: newest.map(Into::into), nonces, used: None, broken, _lock: lock }
+        let (next, newest) = (journal.next(), newest.map(Into::into));
+        let former = Former { clock, newest, nonces: Vec::new(), used: None, next, frame: Frame::default() };
+        Self { former, journal, lock }
     }
 
-    /// Starts both threads; they end when every sender of `requests` is gone, or on [`Request::Close`].
+    /// Appends entries; when this returns they are durable.
+    pub(super) fn append(&mut self, drafts: &[Draft]) -> Result<Frame> {
+        self.former.add(drafts)?;
+        let (frame, _) = self.former.take();
+        self.journal.append(&frame)?;
+        Ok(frame)
+    }
+
+    /// Starts the threads; they end when every sender of `requests` is gone, or on [`Request::Close`].
     pub(super) fn start(
         mut self,
         publisher: Publisher<D>,
@@ -92,86 +162,82 @@ impl<D: Disk> Writer<D> {
     ) -> Result<Vec<JoinHandle<()>>> {
         let (work, works) = sync_channel(BACKLOG);
         let (publisher_used, used) = sync_channel(BACKLOG);
-        self.used = Some(used);
-        let broken = Arc::clone(&self.broken);
-        let fail = |e: io::Error| Error::with_source(error::Kind::Io, "audit log: a thread cannot be started", e);
-        let publishing = Publishing { publisher, used: publisher_used, queue, broken, anchors };
-        let publishing = thread::Builder::new().name("audit-publish".to_owned()).spawn(move || publishing.run(&works)).map_err(fail)?;
-        let writing = thread::Builder::new().name("audit-write".to_owned()).spawn(move || self.run(requests, &work)).map_err(fail)?;
-        Ok(vec![writing, publishing])
+        // One frame waits while another one is appended, and only when it is full.
+        let (jobs, waiting) = sync_channel(1);
+        self.former.used = Some(used);
+        let (broken, progress) = (Arc::<OnceLock<String>>::default(), Arc::<Progress>::default());
+        let publishing = Publishing { publisher, used: publisher_used, queue: queue.clone(), broken: Arc::clone(&broken), anchors };
+        let appender = Appender { journal: self.journal, work, progress: Arc::clone(&progress), queue, _lock: self.lock };
+        let (replies, handed, room) = (Vec::new(), 0, i64::MIN);
+        let forming = Forming { former: self.former, replies, jobs, progress, handed, room, broken };
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            let spawned = thread::Builder::new().name(name.to_owned()).spawn(run);
+            spawned.map_err(|e: io::Error| Error::with_source(error::Kind::Io, "audit log: a thread cannot be started", e))
+        };
+        let publishing = spawn("audit-publish", Box::new(move || publishing.run(&works)))?;
+        let appending = spawn("audit-append", Box::new(move || appender.run(&waiting)))?;
+        let writing = spawn("audit-write", Box::new(move || forming.run(requests)))?;
+        Ok(vec![writing, appending, publishing])
     }
+}
 
-    fn run(mut self, mut requests: mpsc::Receiver<Request>, work: &SyncSender<Work>) {
-        while let Some(request) = requests.blocking_recv() {
-            let (mut groups, mut replies, mut bytes) = (Vec::new(), Vec::new(), 0);
-            let mut next = Some(request);
-            while let Some(Request::Commit { drafts, reply }) = next {
-                bytes += drafts.iter().map(Draft::max_len).sum::<usize>();
-                groups.push(drafts);
-                replies.push(reply);
-                next = if bytes < MAX_GROUP { requests.try_recv().ok() } else { None };
+/// The writer thread.
+struct Forming {
+    former: Former,
+    /// Who waits for the frame that is being formed, each with the number of its entries, in order.
+    replies: Vec<(u32, Reply)>,
+    jobs: SyncSender<Job>,
+    progress: Arc<Progress>,
+    /// Frames that were handed over.
+    handed: u64,
+    /// Bytes that the journal surely has room for before it touches what is kept for outcomes, besides what was handed over. Less than none when that is
+    /// not known.
+    room: i64,
+    /// Why publishing has ended, if it has.
+    broken: Arc<OnceLock<String>>,
+}
+
+impl Forming {
+    fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        loop {
+            let mut request = requests.try_recv().ok();
+            if request.is_none() {
+                // Nothing else waits.
+                self.hand_over_or_await();
+                request = requests.blocking_recv();
             }
-            if !groups.is_empty() {
-                self.commit(groups, replies, work);
-            }
-            match next {
-                Some(Request::Publish(reply)) => {
-                    // If the publisher has ended, the reply is dropped with it and the caller hears that the log is closed.
-                    let _ = work.send(Work::Publish(reply));
+            let Some(request) = request else { break };
+            match request {
+                Request::Commit { drafts, reply } => self.commit(&drafts, reply),
+                Request::Appended => {}
+                Request::Publish(reply) => self.ask(Job::Publish(reply)),
+                Request::Published(size) => {
+                    self.ask(Job::Retire(size));
+                    // There may be a new segment.
+                    self.room = i64::MIN;
                 }
-                Some(Request::Published(size)) => {
-                    let covered = self.journal.retire(size);
-                    if !covered.is_empty() {
-                        let _ = work.send(Work::Delete(covered));
-                    }
-                }
-                Some(Request::Close(reply)) => return self.close(reply, work),
-                Some(Request::Commit { .. }) | None => {}
+                Request::Close(reply) => return self.ask(Job::Close(reply)),
             }
         }
+        self.hand_over();
     }
 
-    /// Appends the entries of several callers at once and answers each.
-    fn commit(&mut self, mut groups: Vec<Vec<Draft>>, mut replies: Vec<oneshot::Sender<Result<Committed>>>, work: &SyncSender<Work>) {
-        if let Err(e) = self.check_intents(&groups) {
-            let is_intent = |group: &Vec<Draft>| group.iter().any(|draft| draft.kind() == Kind::Intent);
-            let (mut left, mut waiting) = (Vec::new(), Vec::new());
-            for (group, reply) in groups.into_iter().zip(replies) {
-                if is_intent(&group) {
-                    // A caller that no longer waits needs no answer, here and below.
-                    let _ = reply.send(Err(Error::new(e.kind(), e.to_string())));
-                } else {
-                    left.push(group);
-                    waiting.push(reply);
-                }
-            }
-            (groups, replies) = (left, waiting);
-            if groups.is_empty() {
-                return;
-            }
+    /// Adds what one caller commits to the frame.
+    fn commit(&mut self, drafts: &[Draft], reply: Reply) {
+        let bytes = drafts.iter().map(|draft| draft.max_len() + 4).sum::<usize>();
+        if self.former.frame.len() + bytes > MAX_GROUP {
+            self.hand_over();
         }
-        match self.append(&groups) {
-            Ok(frame) => {
-                let at = self.newest.clone().unwrap_or_default();
-                let mut first = frame.first();
-                for (group, reply) in groups.iter().zip(replies) {
-                    let count = u32::try_from(group.len()).unwrap_or(u32::MAX);
-                    let _ = reply.send(Ok(Committed::new(first, count, Arc::clone(&at))));
-                    first += u64::from(count);
-                }
-                let _ = work.send(Work::Frame(frame));
-            }
-            Err(e) => {
-                for reply in replies {
-                    let _ = reply.send(Err(Error::new(e.kind(), e.to_string())));
-                }
-            }
+        match self.check_intents(drafts, bytes).and_then(|()| self.former.add(drafts)) {
+            Ok(()) => self.replies.push((u32::try_from(drafts.len()).unwrap_or(u32::MAX), reply)),
+            // A caller that no longer waits needs no answer.
+            Err(e) => drop(reply.send(Err(e))),
         }
     }
 
     /// Whether what follows an intent will find room, if there is one among these.
-    fn check_intents(&mut self, groups: &[Vec<Draft>]) -> Result<()> {
-        if !groups.iter().flatten().any(|draft| draft.kind() == Kind::Intent) {
+    fn check_intents(&mut self, drafts: &[Draft], bytes: usize) -> Result<()> {
+        if !drafts.iter().any(|draft| draft.kind() == Kind::Intent) {
             return Ok(());
         }
         if let Some(why) = self.broken.get() {
@@ -180,140 +246,45 @@ impl<D: Disk> Writer<D> {
                 format!("audit log: no more intents until the next start, as publishing failed: {why}"),
             ));
         }
-        let bytes: usize = groups.iter().flatten().map(|draft| draft.max_len() + 4).sum();
-        self.journal.make_room(bytes as u64)
+        let needed = self.former.frame.len() + bytes;
+        if i64::try_from(needed).is_ok_and(|needed| needed <= self.room) {
+            return Ok(());
+        }
+        let (answer, room) = sync_channel(1);
+        // If the appender has ended, the answer is dropped with the question.
+        let _ = self.jobs.send(Job::Room { bytes: needed as u64, answer });
+        self.room = room.recv().unwrap_or_else(|_| Err(Error::new(error::Kind::LogLost, "audit log: the appending thread is gone")))?;
+        Ok(())
     }
 
-    /// Makes entries of the drafts and appends them as one frame; when this returns they are durable.
-    pub(super) fn append(&mut self, groups: &[Vec<Draft>]) -> Result<Frame> {
-        let now: Arc<str> = stamp((self.clock)()).into();
-        // Both have the same form, so the order of the texts is that of the times.
-        let at = self.newest.take().filter(|newest| *newest > now).unwrap_or(now);
-        self.newest = Some(Arc::clone(&at));
-        let used = self.used.as_ref().and_then(|used| used.try_recv().ok()).unwrap_or_default();
-        let mut frame = Frame::begin(self.journal.next(), used);
-        for draft in groups.iter().flatten() {
-            let (n, nonce) = (frame.end(), self.nonce()?);
-            frame.push(|out| draft.write(out, n, &at, nonce));
+    /// Hands the frame over if the disk is free; otherwise the appender says when it is.
+    fn hand_over_or_await(&mut self) {
+        if self.replies.is_empty() {
+            return;
         }
-        frame.seal();
-        self.journal.append(&frame)?;
-        Ok(frame)
-    }
-
-    fn nonce(&mut self) -> Result<[u8; 16]> {
-        if self.nonces.is_empty() {
-            let mut random = [0; 16 * NONCE_BLOCK];
-            getrandom::fill(&mut random)
-                .map_err(|e| Error::with_source(error::Kind::LogLost, "audit log: no random numbers for the entries", e))?;
-            self.nonces.extend_from_slice(random.as_chunks().0);
-        }
-        Ok(self.nonces.pop().unwrap_or_default())
-    }
-
-    /// Ends the log: everything is published, the journal is left empty, and the lock is free before the answer goes out.
-    fn close(mut self, reply: oneshot::Sender<Result<u64>>, work: &SyncSender<Work>) {
-        let (done, result) = sync_channel(1);
-        let _ = work.send(Work::Close(done));
-        let gone = || Err(Error::new(error::Kind::LogLost, "audit log: the publishing thread is gone"));
-        let mut result = result.recv().unwrap_or_else(|_| gone());
-        if let (Ok(size), None) = (&result, self.journal.poison()) {
-            for path in self.journal.retire(*size) {
-                self.journal.delete_segment(&path);
-            }
-        }
-        if let Some(why) = self.journal.poison() {
-            result = Err(Error::new(error::Kind::LogLost, why.to_owned()));
-        }
-        drop(self);
-        let _ = reply.send(result);
-    }
-}
-
-/// The publisher thread.
-struct Publishing<D> {
-    publisher: Publisher<D>,
-    /// Frames go back to the writer here.
-    used: SyncSender<Frame>,
-    queue: mpsc::WeakSender<Request>,
-    broken: Arc<OnceLock<String>>,
-    anchors: Anchors,
-}
-
-impl<D: Disk> Publishing<D> {
-    fn run(mut self, works: &Receiver<Work>) {
-        // Since when there is something that no checkpoint covers.
-        let mut since: Option<Instant> = None;
-        loop {
-            let work = match since {
-                // Nothing to do: no wakeups.
-                None => works.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(since) => works.recv_timeout(MAX_AGE.saturating_sub(since.elapsed())),
-            };
-            match work {
-                Ok(Work::Frame(frame)) => {
-                    since = since.or_else(|| Some(Instant::now()));
-                    if self.broken.get().is_none()
-                        && let Err(e) = self.publisher.integrate(&frame)
-                    {
-                        self.give_up(&e);
-                    }
-                    // The writer has enough of them if this one does not fit.
-                    let _ = self.used.try_send(frame);
-                }
-                Ok(Work::Publish(reply)) => {
-                    since = None;
-                    let _ = reply.send(self.publish());
-                }
-                Ok(Work::Close(done)) => {
-                    let result = self.publish();
-                    self.anchors.finish();
-                    let _ = done.send(result);
-                    return;
-                }
-                Ok(Work::Delete(segments)) => {
-                    for path in segments {
-                        self.publisher.delete_segment(&path);
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                // Dropped without close: the journal has what is not published.
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-            if since.is_some_and(|since| since.elapsed() >= MAX_AGE) {
-                since = None;
-                // A failure is kept, and told to whoever asks for an intent, a checkpoint or the end.
-                let _ = self.publish();
-            }
+        // First said and then looked: the appender does it the other way round, so one of both notices.
+        self.progress.awaited.store(true, Ordering::SeqCst);
+        if self.progress.appended.load(Ordering::SeqCst) == self.handed {
+            self.progress.awaited.store(false, Ordering::SeqCst);
+            self.hand_over();
         }
     }
 
-    fn publish(&mut self) -> Result<u64> {
-        if let Some(why) = self.broken.get() {
-            return Err(Error::new(error::Kind::LogLost, why.clone()));
+    /// Hands the frame over, if there is anything in it, and waits while another one is waiting already.
+    fn hand_over(&mut self) {
+        if self.replies.is_empty() {
+            return;
         }
-        let before = self.publisher.published();
-        match self.publisher.publish() {
-            Ok(size) => {
-                // It is durable here, so it may go elsewhere.
-                if size > before {
-                    self.anchors.publish(size, &self.publisher.note());
-                }
-                // If its queue is full the writer hears of the next one.
-                if let Some(queue) = self.queue.upgrade() {
-                    let _ = queue.try_send(Request::Published(size));
-                }
-                Ok(size)
-            }
-            Err(e) => {
-                self.give_up(&e);
-                Err(e)
-            }
-        }
+        let (frame, at) = self.former.take();
+        self.room = self.room.saturating_sub(i64::try_from(frame.len()).unwrap_or(i64::MAX));
+        self.handed += 1;
+        // If the appender has ended, the replies are dropped with the frame, and the callers hear that the log is closed.
+        let _ = self.jobs.send(Job::Frame { frame, at, replies: std::mem::take(&mut self.replies) });
     }
 
-    /// A failed fsync must not be tried again, and a tree that lacks an entry must not be signed: publishing ends until the next start.
-    fn give_up(&self, e: &Error) {
-        let _ = self.broken.set(e.to_string());
+    /// Asks for something that comes after all that was committed before.
+    fn ask(&mut self, job: Job) {
+        self.hand_over();
+        let _ = self.jobs.send(job);
     }
 }

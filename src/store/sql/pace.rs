@@ -40,7 +40,13 @@ const SPARED: usize = 50;
 impl Pace {
     /// Transactions of up to `most` rows, as soon as those of a batch are quick.
     pub(super) fn new(most: usize) -> Self {
-        Self { rows: AtomicUsize::new(BATCH.min(most)), most, straight: AtomicUsize::new(0), misses: AtomicU32::new(0), elsewhere: AtomicUsize::new(0) }
+        Self {
+            rows: AtomicUsize::new(BATCH.min(most)),
+            most,
+            straight: AtomicUsize::new(0),
+            misses: AtomicU32::new(0),
+            elsewhere: AtomicUsize::new(0),
+        }
     }
 
     /// Rows that the next transaction may have.
