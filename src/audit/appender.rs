@@ -1,8 +1,8 @@
 //! The appender thread: what it has answered for is durable.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -14,11 +14,10 @@ use crate::error::{self, Error, Result};
 
 /// What the writer asks the appender for.
 pub(super) enum Job {
-    /// Append this frame and answer those whose entries it has, each with their number, in order.
+    /// Append this frame and tell those whose entries it has.
     Frame {
         frame: Frame,
-        at: Arc<str>,
-        replies: Vec<(u32, Reply)>,
+        replies: Vec<(Committed, Reply)>,
     },
     /// Make room for so many bytes and what follows them; the answer is for how many there is room.
     Room {
@@ -46,14 +45,34 @@ pub(super) struct Appender<D> {
     pub(super) work: SyncSender<Work>,
     pub(super) progress: Arc<Progress>,
     pub(super) queue: mpsc::WeakSender<Request>,
-    pub(super) _lock: Lock,
+    /// Why publishing has ended, if it has.
+    pub(super) broken: Arc<OnceLock<String>>,
+    /// Says by its end that the publisher has ended.
+    pub(super) published: Receiver<()>,
+    pub(super) lock: Lock,
+}
+
+/// Whatever ends the appender, the writer waits for it no longer.
+struct Ending {
+    progress: Arc<Progress>,
+    queue: mpsc::WeakSender<Request>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.progress.end();
+        if let Some(queue) = self.queue.upgrade() {
+            let _ = queue.try_send(Request::Appended);
+        }
+    }
 }
 
 impl<D: Disk> Appender<D> {
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        let _ending = Ending { progress: Arc::clone(&self.progress), queue: self.queue.clone() };
         while let Ok(job) = jobs.recv() {
             match job {
-                Job::Frame { frame, at, replies } => self.append(frame, &at, replies),
+                Job::Frame { frame, replies } => self.append(frame, replies),
                 Job::Room { bytes, answer } => {
                     let room = self.journal.make_room(bytes);
                     let _ = answer.send(room);
@@ -71,10 +90,11 @@ impl<D: Disk> Appender<D> {
                 Job::Close(reply) => return self.close(reply),
             }
         }
+        self.end();
     }
 
     /// Appends a frame and answers everyone who waits for it.
-    fn append(&mut self, frame: Frame, at: &Arc<str>, replies: Vec<(u32, Reply)>) {
+    fn append(&mut self, frame: Frame, replies: Vec<(Committed, Reply)>) {
         let appended = self.journal.append(&frame);
         // The next frame need not wait for the answers. If the queue is full the writer is awake, and looks by itself.
         if self.progress.step()
@@ -82,19 +102,26 @@ impl<D: Disk> Appender<D> {
         {
             let _ = queue.try_send(Request::Appended);
         }
-        let mut first = frame.first();
-        for (count, reply) in replies {
+        for (committed, reply) in replies {
             let answer = match &appended {
-                Ok(()) => Ok(Committed::new(first, count, Arc::clone(at))),
+                Ok(()) => Ok(committed),
                 Err(e) => Err(Error::new(e.kind(), e.to_string())),
             };
             // A caller that no longer waits needs no answer.
             let _ = reply.send(answer);
-            first += u64::from(count);
         }
-        if appended.is_ok() {
-            let _ = self.work.send(Work::Frame(frame));
+        if appended.is_ok() && self.work.send(Work::Frame(frame)).is_err() {
+            let _ = self.broken.set("the publishing thread is gone".to_owned());
         }
+    }
+
+    /// Ends when the publisher has ended too, so that nobody writes any more when the lock is free.
+    fn end(self) {
+        let Self { journal, work, published, lock, .. } = self;
+        drop((journal, work));
+        // It says nothing, and is over when the publisher is.
+        let _ = published.recv();
+        drop(lock);
     }
 
     /// Ends the log: everything is published, the journal is left empty, and the lock is free before the answer goes out.
@@ -111,7 +138,7 @@ impl<D: Disk> Appender<D> {
         if let Some(why) = self.journal.poison() {
             result = Err(Error::new(error::Kind::LogLost, why.to_owned()));
         }
-        drop(self);
+        self.end();
         let _ = reply.send(result);
     }
 }

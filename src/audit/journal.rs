@@ -53,9 +53,9 @@ const HEADER: usize = HASH_AT + 32;
 /// The greatest body of a frame in bytes: more in one append would not fit the memory we promise to stay within.
 pub(super) const MAX_BODY: usize = 64 << 20;
 
-/// What is kept set aside behind the end. Outcomes are mostly below 1 KiB and seldom above 2, a batch is 1024 records, and a pipeline has three
-/// batches announced for each of up to four lanes.
-const RESERVE: u64 = 16 << 20;
+/// What is kept set aside behind the end. Outcomes are mostly below 1 KiB and seldom above 2, and a run has announced at most 18,432 records that have none
+/// yet: nine batches of 2048.
+const RESERVE: u64 = 24 << 20;
 
 /// How much more is set aside at once, so that it is one system call in many appends.
 const RESERVE_STEP: u64 = 4 << 20;

@@ -26,6 +26,8 @@ pub(super) struct Publishing<D> {
     /// Why publishing has ended, if it has.
     pub(super) broken: Arc<OnceLock<String>>,
     pub(super) anchors: Anchors,
+    /// Dropped when it has ended.
+    pub(super) _until: SyncSender<()>,
 }
 
 impl<D: Disk> Publishing<D> {

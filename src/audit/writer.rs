@@ -27,10 +27,10 @@ use super::publish::Publisher;
 use super::publishing::Publishing;
 use crate::error::{self, Error, Result};
 
-/// A frame is closed at this many bytes, so that the first in it does not wait for the last: about 10 ms of writing.
-const MAX_GROUP: usize = 4 << 20;
+/// A frame is closed at this many bytes, so that the first in it does not wait for the last: about 5 ms of writing.
+const MAX_GROUP: usize = 2 << 20;
 
-/// Frames that may wait to be published, and as many that wait to be used again: a burst while folders are synced, and 2 × 6 × 4 MiB of memory at
+/// Frames that may wait to be published, and as many that wait to be used again: a burst while folders are synced, and 2 × 6 × 2 MiB of memory at
 /// the very most of common use.
 const BACKLOG: usize = 6;
 
@@ -75,6 +75,11 @@ impl Progress {
         self.appended.fetch_add(1, Ordering::SeqCst);
         self.awaited.swap(false, Ordering::SeqCst)
     }
+
+    /// The appender has ended: nothing is waited for any more.
+    pub(super) fn end(&self) {
+        self.appended.store(u64::MAX, Ordering::SeqCst);
+    }
 }
 
 /// What goes into frames, and the frame that is being formed.
@@ -92,30 +97,32 @@ struct Former {
 }
 
 impl Former {
-    /// Makes entries of the drafts, all of them or none.
-    fn add(&mut self, drafts: &[Draft]) -> Result<()> {
+    /// Makes entries of what one caller commits, all of it or nothing; answers which entries they will be.
+    fn add(&mut self, drafts: &[Draft]) -> Result<Committed> {
         self.fetch_nonces(drafts.len())?;
+        // Asked for each caller: a frame may be open for as long as a disk takes, and nothing is to be older than what it tells of. Both have the same
+        // form, so the order of the texts is that of the times.
+        let now: Arc<str> = stamp((self.clock)()).into();
+        let at = self.newest.take().filter(|newest| *newest > now).unwrap_or(now);
+        self.newest = Some(Arc::clone(&at));
         if self.frame.is_empty() {
-            let now: Arc<str> = stamp((self.clock)()).into();
-            // Both have the same form, so the order of the texts is that of the times.
-            self.newest = self.newest.take().filter(|newest| *newest > now).or(Some(now));
             let used = self.used.as_ref().and_then(|used| used.try_recv().ok()).unwrap_or_default();
             self.frame = Frame::begin(self.next, used);
         }
-        let at = self.newest.as_deref().unwrap_or_default();
+        let first = self.frame.end();
         for draft in drafts {
             let (n, nonce) = (self.frame.end(), self.nonces.pop().unwrap_or_default());
-            self.frame.push(|out| draft.write(out, n, at, nonce));
+            self.frame.push(|out| draft.write(out, n, &at, nonce));
         }
-        Ok(())
+        Ok(Committed::new(first, u32::try_from(drafts.len()).unwrap_or(u32::MAX), at))
     }
 
-    /// The sealed frame, and the time in its entries.
-    fn take(&mut self) -> (Frame, Arc<str>) {
+    /// The frame, sealed.
+    fn take(&mut self) -> Frame {
         let mut frame = std::mem::take(&mut self.frame);
         frame.seal();
         self.next = frame.end();
-        (frame, self.newest.clone().unwrap_or_default())
+        frame
     }
 
     /// Makes sure that there are so many nonces.
@@ -147,7 +154,7 @@ impl<D: Disk> Writer<D> {
     /// Appends entries; when this returns they are durable.
     pub(super) fn append(&mut self, drafts: &[Draft]) -> Result<Frame> {
         self.former.add(drafts)?;
-        let (frame, _) = self.former.take();
+        let frame = self.former.take();
         self.journal.append(&frame)?;
         Ok(frame)
     }
@@ -166,8 +173,11 @@ impl<D: Disk> Writer<D> {
         let (jobs, waiting) = sync_channel(1);
         self.former.used = Some(used);
         let (broken, progress) = (Arc::<OnceLock<String>>::default(), Arc::<Progress>::default());
-        let publishing = Publishing { publisher, used: publisher_used, queue: queue.clone(), broken: Arc::clone(&broken), anchors };
-        let appender = Appender { journal: self.journal, work, progress: Arc::clone(&progress), queue, _lock: self.lock };
+        let (until, published) = sync_channel(0);
+        let publishing =
+            Publishing { publisher, used: publisher_used, queue: queue.clone(), broken: Arc::clone(&broken), anchors, _until: until };
+        let (journal, lock) = (self.journal, self.lock);
+        let appender = Appender { journal, work, progress: Arc::clone(&progress), queue, broken: Arc::clone(&broken), published, lock };
         let (replies, handed, room) = (Vec::new(), 0, i64::MIN);
         let forming = Forming { former: self.former, replies, jobs, progress, handed, room, broken };
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
@@ -184,8 +194,8 @@ impl<D: Disk> Writer<D> {
 /// The writer thread.
 struct Forming {
     former: Former,
-    /// Who waits for the frame that is being formed, each with the number of its entries, in order.
-    replies: Vec<(u32, Reply)>,
+    /// Who waits for the frame that is being formed, each with what it is told when that is durable.
+    replies: Vec<(Committed, Reply)>,
     jobs: SyncSender<Job>,
     progress: Arc<Progress>,
     /// Frames that were handed over.
@@ -229,7 +239,7 @@ impl Forming {
             self.hand_over();
         }
         match self.check_intents(drafts, bytes).and_then(|()| self.former.add(drafts)) {
-            Ok(()) => self.replies.push((u32::try_from(drafts.len()).unwrap_or(u32::MAX), reply)),
+            Ok(committed) => self.replies.push((committed, reply)),
             // A caller that no longer waits needs no answer.
             Err(e) => drop(reply.send(Err(e))),
         }
@@ -264,7 +274,7 @@ impl Forming {
         }
         // First said and then looked: the appender does it the other way round, so one of both notices.
         self.progress.awaited.store(true, Ordering::SeqCst);
-        if self.progress.appended.load(Ordering::SeqCst) == self.handed {
+        if self.progress.appended.load(Ordering::SeqCst) >= self.handed {
             self.progress.awaited.store(false, Ordering::SeqCst);
             self.hand_over();
         }
@@ -275,16 +285,47 @@ impl Forming {
         if self.replies.is_empty() {
             return;
         }
-        let (frame, at) = self.former.take();
+        let frame = self.former.take();
         self.room = self.room.saturating_sub(i64::try_from(frame.len()).unwrap_or(i64::MAX));
         self.handed += 1;
         // If the appender has ended, the replies are dropped with the frame, and the callers hear that the log is closed.
-        let _ = self.jobs.send(Job::Frame { frame, at, replies: std::mem::take(&mut self.replies) });
+        let _ = self.jobs.send(Job::Frame { frame, replies: std::mem::take(&mut self.replies) });
     }
 
     /// Asks for something that comes after all that was committed before.
     fn ask(&mut self, job: Job) {
         self.hand_over();
         let _ = self.jobs.send(job);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+    use crate::audit::Entry;
+
+    #[test]
+    fn entries_have_the_time_of_their_commit_however_long_the_frame_is_open_and_never_an_earlier_one_than_those_before() {
+        let times = Mutex::new(vec![2_i64, 7, 5, 1].into_iter());
+        let clock: Clock = Box::new(move || Timestamp::from_second(times.lock().unwrap().next().unwrap()).unwrap());
+        let mut former = Former { clock, newest: None, nonces: Vec::new(), used: None, next: 40, frame: Frame::default() };
+        let drafts = |count: usize| vec![Draft::new(Kind::Overdue, &json!({})).unwrap(); count];
+        let said: Vec<Committed> = [1, 2, 1, 300].map(|count| former.add(&drafts(count)).unwrap()).into();
+        assert_eq!(said.iter().map(|one| (one.first(), one.count())).collect::<Vec<_>>(), [(40, 1), (41, 2), (43, 1), (44, 300)]);
+        let frame = former.take();
+        let entries: Vec<Entry> = frame.entries().map(|entry| Entry::parse(entry).unwrap()).collect();
+        assert_eq!(entries.iter().map(|entry| entry.n).collect::<Vec<_>>(), (40..344).collect::<Vec<_>>());
+        for (at, one) in [2, 7, 7, 7].into_iter().zip(&said) {
+            let written = stamp(Timestamp::from_second(at).unwrap());
+            assert_eq!(one.at(), written);
+            let of = usize::try_from(one.first() - 40).unwrap();
+            assert!(entries[of..of + one.count() as usize].iter().all(|entry| entry.at == written));
+        }
+        assert_eq!((former.next, former.frame.is_empty()), (344, true));
     }
 }

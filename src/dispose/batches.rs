@@ -156,7 +156,9 @@ impl Batch {
 
 impl Batches {
     pub(super) fn new(run: &Arc<Run>, items: Items) -> Self {
-        let most = run.dataset().store.batch().max(1);
+        // What is asked elsewhere for each record takes its time, and is only good for a while.
+        let most = if run.assessor.asks_elsewhere() { BATCH } else { usize::MAX };
+        let most = run.dataset().store.batch().clamp(1, most);
         Self { items, run: Arc::clone(run), most, waiting: None, in_hand: HashSet::default(), hasher: RandomState::new() }
     }
 
@@ -169,6 +171,8 @@ impl Batches {
 
     pub(super) fn next_batch(&mut self) -> Result<Option<Batch>> {
         let mut batch = Batch::new(self.most);
+        // However long the names are: the log keeps room for the outcomes of so many.
+        let intents = self.most.div_ceil(BATCH);
         let mut names = Names::default();
         if let Some((item, act, mark)) = self.waiting.take() {
             batch.act = act;
@@ -187,13 +191,14 @@ impl Batches {
                 names.take_back();
                 continue;
             }
+            let fit = names.fit();
             if batch.records.is_empty() {
                 batch.act = act;
-            } else if act != batch.act || batch.records.len() == self.most {
+            } else if act != batch.act || batch.records.len() == self.most || (!fit && batch.intents.len() + 1 == intents) {
                 names.take_back();
                 self.waiting = Some((item, act, mark));
                 break;
-            } else if !names.fit() {
+            } else if !fit {
                 let next = names.move_on();
                 batch.intents.push(std::mem::replace(&mut names, next));
             }

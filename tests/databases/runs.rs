@@ -1,7 +1,9 @@
 //! Whole runs: checked, planned, carried out, verified; with dates from everywhere.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::program::{Program, key, servers};
-use crate::servers::Database;
+use crate::servers::{Database, Engine};
 
 const TABLES: &str = "CREATE TABLE tenancies (id VARCHAR(20) PRIMARY KEY, ended_on DATE);
     CREATE TABLE applicants (id INT PRIMARY KEY, status VARCHAR(20), outcome_date DATE, note VARCHAR(200));
@@ -92,5 +94,54 @@ async fn records_go_by_dates_that_lie_in_databases_and_files_in_every_direction(
         // There is nothing more to do.
         program.run(&["run"]);
         assert_eq!(program.entries("destroyed").len(), 6);
+    }
+}
+
+#[tokio::test]
+async fn however_many_records_go_at_once_each_outcome_names_the_intent_that_announced_its_record() {
+    const ROWS: usize = 5000;
+    for server in servers() {
+        let database = server.database().await;
+        database
+            .run("CREATE TABLE letters (id VARCHAR(80) PRIMARY KEY, ended_on DATE); CREATE TABLE calls (id INT PRIMARY KEY, ended_on DATE)")
+            .await;
+        for from in (0..ROWS).step_by(1000) {
+            let rows = |id: &dyn Fn(usize) -> String| {
+                (from..from + 1000).map(|at| format!("({}, '2019-01-01')", id(at))).collect::<Vec<_>>().join(", ")
+            };
+            // Long names, of which an intent holds fewer.
+            let letters = rows(&|at| format!("'{}{at:05}'", "\"".repeat(60)));
+            database.run(&format!("INSERT INTO letters VALUES {letters}; INSERT INTO calls VALUES {}", rows(&|at| at.to_string()))).await;
+        }
+        let program = Program::new(&format!(
+            "  housing:\n    {}: {}\n    datasets:\n      letters: {{ class: short, table: letters, key: id, keys: plain, events: {{ ended: ended_on }} }}\n      \
+             calls: {{ class: short, table: calls, key: id, events: {{ ended: ended_on }} }}\n",
+            key(database.engine()),
+            database.url()
+        ));
+        let said = program.run(&["run"]);
+        assert!(matches!(said.code, Some(0 | 1)), "{}", said.text);
+        for table in ["letters", "calls"] {
+            assert_eq!(database.number(&format!("SELECT count(*) FROM {table}")).await, 0, "{}", said.text);
+        }
+        program.must(0, &["audit", "verify"]);
+        program.must(0, &["audit", "replay"]);
+        let names = |entry: &serde_json::Value| -> Vec<String> {
+            entry["records"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+        };
+        let intents: BTreeMap<u64, Vec<String>> =
+            program.entries("intent").iter().map(|entry| (entry["n"].as_u64().unwrap(), names(entry))).collect();
+        let announced: BTreeSet<&String> = intents.values().flatten().collect();
+        assert_eq!((announced.len(), intents.values().map(Vec::len).sum::<usize>()), (2 * ROWS, 2 * ROWS), "each is announced once");
+        let outcomes = program.entries("destroyed");
+        let mut gone = BTreeSet::new();
+        for outcome in &outcomes {
+            let (intent, record) = (outcome["intent"].as_u64().unwrap(), outcome["record"].as_str().unwrap().to_owned());
+            assert!(intents[&intent].contains(&record), "{outcome}");
+            gone.insert(record);
+        }
+        assert_eq!((outcomes.len(), gone.len()), (2 * ROWS, 2 * ROWS));
+        let together = intents.keys().filter(|n| intents.contains_key(&(*n + 1))).count();
+        assert!(database.engine() != Engine::Postgres || together >= 2, "batches there take several intents: {:?}", intents.keys());
     }
 }

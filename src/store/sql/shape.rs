@@ -154,7 +154,11 @@ impl<'a> Shape<'a> {
         let names: Vec<Name> = (0..self.unique.terms.len()).filter_map(|at| Name::new(&format!("retentiond_{at}")).ok()).collect();
         let terms = || self.unique.terms.iter().zip(&names);
         let mut statement = Statement::new("WITH retentiond_gone AS (DELETE");
-        self.from(&mut statement).sql(" WHERE ctid = ANY(").places(places).sql(") AND ").condition(self.dataset.filter.as_ref());
+        self.from(&mut statement).sql(" WHERE ctid = ANY(").places(places).sql(")");
+        if let Some(filter) = &self.dataset.filter {
+            // No index serves it so: the places are the one way to the rows, and say in which order they come.
+            statement.sql(" AND CASE WHEN ").condition(Some(filter)).sql(" THEN true ELSE false END");
+        }
         statement.sql(" RETURNING ").list(", ", terms(), |statement, (term, name)| {
             let (before, after) = if term.sort == Sort::Int { ("CAST(", " AS int8)") } else { ("CAST(", " AS text) COLLATE \"C\"") };
             statement.sql(before).name(&term.column).sql(after).sql(" AS ").name(name);

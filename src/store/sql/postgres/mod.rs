@@ -61,10 +61,9 @@ pub(super) const BEGIN_AT_ONCE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SE
 /// For one that deletes records by their keys. These are few: whatever statistics say, the table is not to be read for them.
 pub(super) const BY_KEYS: &str = "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
 
-/// For one that deletes what lies in certain places. Whichever the places, there is one way to them, which need not be planned each time, and leads over
-/// no index.
-pub(super) const AT_PLACES: &str =
-    "SET LOCAL plan_cache_mode = 'force_generic_plan'; SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off";
+/// For one that deletes what lies in certain places. Whichever the places, there is one way to them, and the server soon sees that it need not plan it each
+/// time. That it is not told to is for the sake of foreign keys, whose checks it would then plan for values that are mostly others.
+pub(super) const AT_PLACES: &str = "SET LOCAL plan_cache_mode = 'auto'";
 
 /// For one that deletes along a stretch of keys, which is walked by the key's index and compared with what was asked for.
 pub(super) const ALONG: &str = "SET LOCAL enable_nestloop = off; SET LOCAL enable_seqscan = off";

@@ -138,3 +138,32 @@ async fn what_another_session_holds_in_a_stretch_is_waited_for_by_nobody() {
         }
     }
 }
+
+#[tokio::test]
+async fn for_rows_that_go_the_server_reads_no_table_that_refers_to_them_from_end_to_end() {
+    let Some((database, store, records)) = estate(Engine::Postgres, 0).await else { return };
+    database.run("CREATE TABLE visits (id INT PRIMARY KEY, person BIGINT NOT NULL REFERENCES people)").await;
+    database.run("CREATE INDEX visits_of ON visits (person)").await;
+    database.run("INSERT INTO visits SELECT n, 1 FROM generate_series(1, 20000) n").await;
+    database.run("ANALYZE visits").await;
+    let reads =
+        "SELECT CAST(seq_scan AS text) || ' ' || CAST(coalesce(idx_scan, 0) AS text) FROM pg_stat_user_tables WHERE relname = 'visits'";
+    let read = async || {
+        let text = database.texts(reads).await.join("");
+        let (whole, by_index) = text.split_once(' ').unwrap();
+        (whole.parse::<u64>().unwrap(), by_index.parse::<u64>().unwrap())
+    };
+    // Sessions tell what they have read when they end, and the one that made the table has.
+    let before = read().await;
+    assert!(destroy(&store, &records).await.iter().all(|fate| done(fate).verified));
+    drop(store);
+    let mut after = before;
+    for _ in 0..200 {
+        after = read().await;
+        if after.1 > before.1 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(after, (before.0, before.1 + records.len() as u64), "each row is looked for by the index");
+}
