@@ -46,6 +46,14 @@ enum Look {
 /// The items of records whose keys are known, by the records' names, and what looking brought for each.
 type Looked = (HashMap<String, Item>, Vec<(String, Look)>);
 
+/// What the plan of an interrupted run says of the records that it left open. A run leaves several intents, and its plan may be long: it is read once for
+/// all of them.
+#[derive(Default)]
+struct Planned {
+    run: String,
+    items: HashMap<String, Item>,
+}
+
 impl Look {
     fn word(self) -> &'static str {
         match self {
@@ -86,8 +94,13 @@ impl Session {
         }
         let mut closed: HashMap<String, u64> = HashMap::new();
         let mut stuck: BTreeSet<String> = BTreeSet::new();
+        let mut planned = Planned::default();
         for open in &projected.open {
-            match self.settle(open, &mut told).await? {
+            if planned.run != open.run {
+                planned = Planned::default();
+            }
+            let of_its_run = projected.open.iter().filter(|other| other.run == open.run);
+            match self.settle(open, of_its_run, &mut planned, &mut told).await? {
                 Some(settled) => *closed.entry(open.run.clone()).or_default() += settled,
                 None => drop(stuck.insert(open.run.clone())),
             }
@@ -110,7 +123,13 @@ impl Session {
     }
 
     /// Looks for every record of an open intent. `None`: the store could not be asked, and the intent stays open.
-    async fn settle(&self, open: &OpenIntent, told: &mut Vec<Finding>) -> Result<Option<u64>> {
+    async fn settle(
+        &self,
+        open: &OpenIntent,
+        of_its_run: impl Iterator<Item = &OpenIntent>,
+        planned: &mut Planned,
+        told: &mut Vec<Finding>,
+    ) -> Result<Option<u64>> {
         let address = format!("{}/{}", open.store, open.dataset);
         let Some(dataset) = self.config.dataset(&open.store, &open.dataset).cloned() else {
             let text = format!(
@@ -135,7 +154,7 @@ impl Session {
             told.push(Finding::blocks(&address, text));
             return Ok(None);
         }
-        let looked = match self.look(open, &dataset).await {
+        let looked = match self.look(open, of_its_run, planned, &dataset).await {
             Ok(looked) => looked,
             Err(why) => {
                 let text = format!("{} records of an interrupted run cannot be looked for, and stay open: {why}", open.records.len());
@@ -178,8 +197,20 @@ impl Session {
     }
 
     /// Looks for every record of an open intent: by its key where the plan of the interrupted run still tells it, otherwise among all records.
-    async fn look(&self, open: &OpenIntent, dataset: &Arc<Dataset>) -> std::result::Result<Looked, String> {
-        let items = self.items_of(open, dataset).map_err(|error| error.to_string())?;
+    async fn look(
+        &self,
+        open: &OpenIntent,
+        of_its_run: impl Iterator<Item = &OpenIntent>,
+        planned: &mut Planned,
+        dataset: &Arc<Dataset>,
+    ) -> std::result::Result<Looked, String> {
+        if planned.run != open.run {
+            let names = of_its_run.flat_map(|other| &other.records).map(String::as_str).collect();
+            let items = self.items_of(&open.run, &names, dataset).map_err(|error| error.to_string())?;
+            *planned = Planned { run: open.run.clone(), items };
+        }
+        let of = |name: &String| planned.items.get(name).map(|item| (name.clone(), item.clone()));
+        let items: HashMap<String, Item> = open.records.iter().filter_map(of).collect();
         let looked = if items.len() == open.records.len() {
             self.look_by_key(open.act, dataset, &items).await?
         } else {
@@ -188,12 +219,12 @@ impl Session {
         Ok((items, looked))
     }
 
-    /// The items behind the pseudonyms of an open intent, as far as the plan of the interrupted run is still there and is one.
+    /// The items behind the pseudonyms that an interrupted run left open, as far as its plan is still there and is one.
     ///
     /// A plan that is there and cannot be read at this moment is a failure: only with the key can be told what is left of a record, and once the
     /// intent is settled nobody looks again.
-    fn items_of(&self, open: &OpenIntent, dataset: &Dataset) -> Result<HashMap<String, Item>> {
-        let path = self.plans().join(format!("{}.plan", open.run));
+    fn items_of(&self, run: &str, names: &HashSet<&str>, dataset: &Dataset) -> Result<HashMap<String, Item>> {
+        let path = self.plans().join(format!("{run}.plan"));
         let mut items = HashMap::new();
         let there = path.try_exists().map_err(|error| Error::with_source(Kind::Io, "the plan cannot be looked for", error))?;
         let listed = match Spool::open(&path, None).and_then(|plan| plan.items()) {
@@ -207,16 +238,16 @@ impl Session {
                 Err(error) if error.kind() == Kind::Io => return Err(error),
                 Err(_) => break,
             };
-            if let Some(name) = self.known_as(dataset, &open.records, item.record.key.as_bytes()) {
+            if let Some(name) = self.known_as(dataset, |name| names.contains(name), item.record.key.as_bytes()) {
                 items.insert(name, item);
             }
         }
         Ok(items)
     }
 
-    /// The name in `names` that a record with this key goes by.
-    fn known_as(&self, dataset: &Dataset, names: &HashSet<String>, key: &[u8]) -> Option<String> {
-        self.pseudonyms.all_for(dataset.store.name(), &dataset.name, key).into_iter().find(|name| names.contains(name))
+    /// The name that a record with this key goes by, if that is among those that are looked for.
+    fn known_as(&self, dataset: &Dataset, is_among: impl Fn(&str) -> bool, key: &[u8]) -> Option<String> {
+        self.pseudonyms.all_for(dataset.store.name(), &dataset.name, key).into_iter().find(|name| is_among(name))
     }
 
     async fn look_by_key(
@@ -262,7 +293,9 @@ impl Session {
         });
         let mut present = HashSet::new();
         while let Some(batch) = batches.recv().await {
-            present.extend(batch.iter().filter_map(|record| self.known_as(dataset, &open.records, record.key.as_bytes())));
+            present.extend(
+                batch.iter().filter_map(|record| self.known_as(dataset, |name| open.records.contains(name), record.key.as_bytes())),
+            );
         }
         let scanned = scanning.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         if let Some(why) = scanned.incomplete {
