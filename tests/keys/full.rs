@@ -34,7 +34,7 @@ impl Drop for Small<'_> {
 #[test]
 fn a_full_disk_stops_before_the_next_record_and_leaves_a_log_that_is_intact() {
     // Too small to begin with; and one that fills up on the way.
-    for (size, none_go) in [("6m", true), ("26m", false)] {
+    for (size, none_go) in [("6m", true), ("34m", false)] {
         let mut estate = Estate::new("");
         let state = estate.state();
         let Some(small) = Small::mount(&state, size) else { return println!("skipped: only root can mount a small disk") };
