@@ -96,9 +96,6 @@ impl Session {
         let mut stuck: BTreeSet<String> = BTreeSet::new();
         let mut planned = Planned::default();
         for open in &projected.open {
-            if planned.run != open.run {
-                planned = Planned::default();
-            }
             let of_its_run = projected.open.iter().filter(|other| other.run == open.run);
             match self.settle(open, of_its_run, &mut planned, &mut told).await? {
                 Some(settled) => *closed.entry(open.run.clone()).or_default() += settled,

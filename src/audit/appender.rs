@@ -43,8 +43,7 @@ pub(super) enum Work {
 pub(super) struct Appender<D> {
     pub(super) journal: Journal<D>,
     pub(super) work: SyncSender<Work>,
-    pub(super) progress: Arc<Progress>,
-    pub(super) queue: mpsc::WeakSender<Request>,
+    pub(super) free: Free,
     /// Why publishing has ended, if it has.
     pub(super) broken: Arc<OnceLock<String>>,
     /// Says by its end that the publisher has ended.
@@ -52,24 +51,30 @@ pub(super) struct Appender<D> {
     pub(super) lock: Lock,
 }
 
-/// Whatever ends the appender, the writer waits for it no longer.
-struct Ending {
-    progress: Arc<Progress>,
-    queue: mpsc::WeakSender<Request>,
+/// Tells the writer that the disk is free, also when the appender ends in whatever way: then nothing is waited for any more.
+pub(super) struct Free {
+    pub(super) progress: Arc<Progress>,
+    pub(super) queue: mpsc::WeakSender<Request>,
 }
 
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.progress.end();
+impl Free {
+    fn tell(&self) {
+        // If the queue is full the writer is awake, and looks by itself.
         if let Some(queue) = self.queue.upgrade() {
             let _ = queue.try_send(Request::Appended);
         }
     }
 }
 
+impl Drop for Free {
+    fn drop(&mut self) {
+        self.progress.end();
+        self.tell();
+    }
+}
+
 impl<D: Disk> Appender<D> {
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
-        let _ending = Ending { progress: Arc::clone(&self.progress), queue: self.queue.clone() };
         while let Ok(job) = jobs.recv() {
             match job {
                 Job::Frame { frame, replies } => self.append(frame, replies),
@@ -96,11 +101,9 @@ impl<D: Disk> Appender<D> {
     /// Appends a frame and answers everyone who waits for it.
     fn append(&mut self, frame: Frame, replies: Vec<(Committed, Reply)>) {
         let appended = self.journal.append(&frame);
-        // The next frame need not wait for the answers. If the queue is full the writer is awake, and looks by itself.
-        if self.progress.step()
-            && let Some(queue) = self.queue.upgrade()
-        {
-            let _ = queue.try_send(Request::Appended);
+        // The next frame need not wait for the answers.
+        if self.free.progress.step() {
+            self.free.tell();
         }
         for (committed, reply) in replies {
             let answer = match &appended {

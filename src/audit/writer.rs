@@ -18,7 +18,7 @@ use std::thread::{self, JoinHandle};
 use tokio::sync::{mpsc, oneshot};
 
 use super::anchor::Anchors;
-use super::appender::{Appender, Job};
+use super::appender::{Appender, Free, Job};
 use super::disk::Disk;
 use super::entry::{Draft, Kind, stamp};
 use super::journal::{Frame, Journal};
@@ -177,7 +177,8 @@ impl<D: Disk> Writer<D> {
         let publishing =
             Publishing { publisher, used: publisher_used, queue: queue.clone(), broken: Arc::clone(&broken), anchors, _until: until };
         let (journal, lock) = (self.journal, self.lock);
-        let appender = Appender { journal, work, progress: Arc::clone(&progress), queue, broken: Arc::clone(&broken), published, lock };
+        let free = Free { progress: Arc::clone(&progress), queue };
+        let appender = Appender { journal, work, free, broken: Arc::clone(&broken), published, lock };
         let (replies, handed, room) = (Vec::new(), 0, i64::MIN);
         let forming = Forming { former: self.former, replies, jobs, progress, handed, room, broken };
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {

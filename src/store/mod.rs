@@ -40,8 +40,8 @@ pub mod memory;
 pub mod sql;
 pub mod twins;
 
-/// Records that are assessed, announced, removed and looked up at once, unless a store says otherwise: large enough that one sync for all of them costs little, small enough that
-/// a crash leaves few to look for.
+/// Records that are assessed, announced, removed and looked up at once, unless a store says otherwise: large enough that one sync for all of them costs
+/// little, small enough that a crash leaves few to look for.
 pub const BATCH: usize = 1024;
 
 /// Records of a scan in one message at most: so many that waking who judges them costs nothing, few enough to hold some messages in memory.
