@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::{mpsc, oneshot};
 
 use super::disk::Disk;
-use super::journal::{Frame, Journal};
+use super::frame::Frame;
+use super::journal::Journal;
 use super::log::{Committed, Lock};
 use super::writer::{Progress, Reply, Request};
 use crate::error::{self, Error, Result};

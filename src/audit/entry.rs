@@ -260,6 +260,11 @@ impl Stem {
         put(&mut longer, body).map_err(|what| Error::new(error::Kind::Refused, format!("fields of audit entries: {what}")))?;
         Ok(Self(longer.into()))
     }
+
+    /// The fields as they stand in an entry, each with a comma in front.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// Appends the fields of `body`, each with a comma in front.
@@ -329,8 +334,13 @@ impl Draft {
         MAX_HEAD + self.stem.0.len() + self.tail.len()
     }
 
-    /// Appends the entry's final bytes to `out`.
-    pub(super) fn write(&self, out: &mut Vec<u8>, n: u64, at: &str, nonce: [u8; 16]) {
+    /// The fields that it may have in common with others.
+    pub(super) fn stem(&self) -> &Stem {
+        &self.stem
+    }
+
+    /// Appends the entry's final bytes to `out`; answers where in `out` the fields of its stem begin.
+    pub(super) fn write(&self, out: &mut Vec<u8>, n: u64, at: &str, nonce: [u8; 16]) -> usize {
         let mut chars = [0; NONCE_CHARS];
         // 16 bytes are 22 characters, always.
         let _ = URL_SAFE_NO_PAD.encode_slice(nonce, &mut chars);
@@ -344,8 +354,10 @@ impl Draft {
         out.extend_from_slice(b"\",\"nonce\":\"");
         out.extend_from_slice(&chars);
         out.push(b'"');
+        let stem = out.len();
         out.extend_from_slice(&self.stem.0);
         out.extend_from_slice(&self.tail);
+        stem
     }
 }
 

@@ -1,16 +1,7 @@
 //! The journal: where an entry becomes durable before anything else happens.
 //!
 //! The journal lies in `STATE/audit/journal/`, in segments named by the index of their first entry (20 digits). A segment is a row of frames,
-//! one for each append, numbers little-endian:
-//!
-//! ```text
-//! magic (8 bytes) | first index u64 | count u32 | length of the body u32 | hash (32 bytes) | body
-//! body = for each entry: length u32, bytes
-//! hash = SHA-256 over all before it and the leaf hash of each entry in the tree
-//! ```
-//!
-//! The entries stand in the hash by their leaf hashes, which the tree needs anyway: so each is hashed once on its way. Frames of the form before have a
-//! `1` in their magic and a hash over the body as it is; they are read, and no longer written.
+//! one for each append ([`super::frame`]).
 //!
 //! An append is one write and one fdatasync; when that has returned, the entries are committed. A write or fdatasync that fails poisons the
 //! journal for good: after a failed fsync the kernel may have dropped the pages, and a second call would say that all is well.
@@ -31,27 +22,11 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
-use sha2::{Digest as _, Sha256};
 
 use super::disk::Disk;
+use super::frame::{Frame, HEADER, MAGIC_LENGTH};
 use super::secret::shown;
-use super::tree::{Hash, leaf_hash, leaf_hash_behind_zero};
 use crate::error::{self, Error, Result};
-
-/// What a frame begins with. Bytes 0xff and 0xfe never occur in UTF-8, so no entry holds it.
-const MAGIC: [u8; 8] = [0xff, b'r', b't', b'd', b'j', 0xfe, b'2', b'\n'];
-
-/// What a frame of the form before begins with.
-const MAGIC_1: [u8; 8] = [0xff, b'r', b't', b'd', b'j', 0xfe, b'1', b'\n'];
-
-/// Where the hash stands in a frame, behind magic, first index, count and length.
-const HASH_AT: usize = 24;
-
-/// Length of what stands before a frame's body.
-const HEADER: usize = HASH_AT + 32;
-
-/// The greatest body of a frame in bytes: more in one append would not fit the memory we promise to stay within.
-pub(super) const MAX_BODY: usize = 64 << 20;
 
 /// What is kept set aside behind the end. Outcomes are mostly below 1 KiB and seldom above 2, and a run has announced at most 18,432 records that have none
 /// yet: nine batches of 2048.
@@ -62,121 +37,6 @@ const RESERVE_STEP: u64 = 4 << 20;
 
 /// A segment of this length is closed at the next checkpoint even if that does not cover it yet, so that it can go at the one after.
 const LONG_SEGMENT: u64 = 4 << 20;
-
-/// One append: some entries in a row, as the bytes in the journal.
-#[derive(Debug, Default)]
-pub(super) struct Frame {
-    first: u64,
-    count: u32,
-    bytes: Vec<u8>,
-    /// The leaf hashes of the entries, if the frame was made here; one that was read may be anybody's and keeps none.
-    leaves: Vec<Hash>,
-}
-
-impl Frame {
-    /// Begins a frame whose first entry has the index `first`, in the memory of one that is not needed any more.
-    pub(super) fn begin(first: u64, used: Self) -> Self {
-        let Self { mut bytes, mut leaves, .. } = used;
-        bytes.clear();
-        bytes.extend_from_slice(&MAGIC);
-        bytes.resize(HEADER, 0);
-        leaves.clear();
-        Self { first, count: 0, bytes, leaves }
-    }
-
-    /// Appends the entry that `write` writes. The caller keeps the whole below [`MAX_BODY`].
-    pub(super) fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(&[0; 4]);
-        write(&mut self.bytes);
-        // The room for the length is zeros still.
-        self.leaves.push(leaf_hash_behind_zero(&self.bytes[start + 3..]));
-        let length = u32::try_from(self.bytes.len() - start - 4).unwrap_or(u32::MAX);
-        self.bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
-        self.count += 1;
-    }
-
-    /// Fills in the header; nothing may be appended after.
-    pub(super) fn seal(&mut self) {
-        let length = u32::try_from(self.bytes.len() - HEADER).unwrap_or(u32::MAX);
-        self.bytes[8..16].copy_from_slice(&self.first.to_le_bytes());
-        self.bytes[16..20].copy_from_slice(&self.count.to_le_bytes());
-        self.bytes[20..24].copy_from_slice(&length.to_le_bytes());
-        let hash = hash(&self.bytes, &self.leaves);
-        self.bytes[HASH_AT..HEADER].copy_from_slice(&hash);
-    }
-
-    /// Whether there is no entry in it.
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// Its length in bytes, also before it has begun.
-    pub(super) fn len(&self) -> usize {
-        self.bytes.len().max(HEADER)
-    }
-
-    /// The index of the first entry.
-    pub(super) fn first(&self) -> u64 {
-        self.first
-    }
-
-    /// The index behind the last entry.
-    pub(super) fn end(&self) -> u64 {
-        self.first + u64::from(self.count)
-    }
-
-    /// The entries, in order.
-    pub(super) fn entries(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = &self.bytes[HEADER..];
-        std::iter::from_fn(move || {
-            let (length, behind) = rest.split_first_chunk()?;
-            let (entry, behind) = behind.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-            rest = behind;
-            Some(entry)
-        })
-    }
-
-    /// The entries with their leaf hashes, in order.
-    pub(super) fn leaves(&self) -> impl Iterator<Item = (&[u8], Hash)> {
-        let mut known = self.leaves.iter();
-        self.entries().map(move |entry| (entry, known.next().copied().unwrap_or_else(|| leaf_hash(entry))))
-    }
-
-    /// The length of the frame that a header announces, unless it cannot be the header of a frame.
-    fn announced(header: &[u8; HEADER]) -> Option<usize> {
-        let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-        let (count, length) = (number(16), number(20) as usize);
-        ([MAGIC, MAGIC_1].contains(header.first_chunk()?) && count > 0 && length <= MAX_BODY).then_some(HEADER + length)
-    }
-
-    /// The frame in `bytes`, unless they are anything else than exactly one whole frame.
-    fn check(bytes: Vec<u8>) -> Option<Self> {
-        let header = bytes.first_chunk()?;
-        if Self::announced(header)? != bytes.len() {
-            return None;
-        }
-        let first = u64::from_le_bytes(header[8..16].try_into().ok()?);
-        let count = u32::from_le_bytes(header[16..20].try_into().ok()?);
-        first.checked_add(u64::from(count))?;
-        let frame = Self { first, count, bytes, leaves: Vec::new() };
-        let lengths = frame.entries().map(|entry| 4 + entry.len());
-        let (entries, total) = lengths.fold((0_u32, 0), |(entries, total), length| (entries + 1, total + length));
-        let whole = entries == count && total + HEADER == frame.bytes.len();
-        let hash = |bytes: &[u8]| {
-            if bytes.starts_with(&MAGIC_1) {
-                return Sha256::new().chain_update(&bytes[..HASH_AT]).chain_update(&bytes[HEADER..]).finalize().into();
-            }
-            hash(bytes, &frame.entries().map(leaf_hash).collect::<Vec<_>>())
-        };
-        (whole && hash(&frame.bytes) == frame.bytes[HASH_AT..HEADER]).then_some(frame)
-    }
-}
-
-/// The hash of a frame, from its header and the leaf hashes of its entries.
-fn hash(frame: &[u8], leaves: &[Hash]) -> [u8; 32] {
-    Sha256::new().chain_update(&frame[..HASH_AT]).chain_update(leaves.as_flattened()).finalize().into()
-}
 
 /// What stands next in a segment.
 #[derive(Debug)]
@@ -218,7 +78,7 @@ impl Segment {
         }
         let frame = self.read_frame(left)?;
         if let Some(frame) = frame {
-            self.offset += frame.bytes.len() as u64;
+            self.offset += frame.len() as u64;
             return Ok(Step::Frame(frame));
         }
         self.file.seek(SeekFrom::Start(self.offset))?;
@@ -246,10 +106,8 @@ impl Segment {
         let mut at = offset + 1;
         while at + HEADER as u64 <= end {
             let got = file.read_at(&mut window, at)?;
-            for start in window[..got]
-                .windows(MAGIC.len())
-                .enumerate()
-                .filter_map(|(i, bytes)| (bytes == MAGIC || bytes == MAGIC_1).then_some(at + i as u64))
+            for start in
+                window[..got].windows(MAGIC_LENGTH).enumerate().filter_map(|(i, bytes)| Frame::begins(bytes).then_some(at + i as u64))
             {
                 let mut candidate = Self::open(self.path.clone(), self.first)?;
                 candidate.file.seek(SeekFrom::Start(start))?;
@@ -258,11 +116,11 @@ impl Segment {
                     return Ok(Some(start));
                 }
             }
-            if got < MAGIC.len() {
+            if got < MAGIC_LENGTH {
                 break;
             }
             // A magic that straddles two windows is found in the second.
-            at += (got - MAGIC.len() + 1) as u64;
+            at += (got - MAGIC_LENGTH + 1) as u64;
         }
         Ok(None)
     }
@@ -421,13 +279,13 @@ impl<D: Disk> Journal<D> {
         if let Some(why) = &self.poison {
             return Err(Error::new(error::Kind::LogLost, why.clone()));
         }
-        let written = self.disk.write(&self.file, &frame.bytes, self.length).and_then(|()| self.disk.sync(&self.file));
+        let written = self.disk.write(&self.file, frame.bytes(), self.length).and_then(|()| self.disk.sync(&self.file));
         if let Err(e) = written {
             let error = lost(&self.path, "an entry could not be made durable, so nothing more is written until the next start", e);
             self.poison = Some(error.to_string());
             return Err(error);
         }
-        self.length += frame.bytes.len() as u64;
+        self.length += frame.len() as u64;
         self.next = frame.end();
         Ok(())
     }
@@ -513,13 +371,13 @@ pub(super) fn replay_all(found: &[(u64, PathBuf)], published: u64, mut replay: i
         let mut segment = Segment::open(path.clone(), *first).map_err(unread)?;
         loop {
             match segment.step().map_err(unread)? {
-                Step::Frame(frame) if frame.first == this.next => {
+                Step::Frame(frame) if frame.first() == this.next => {
                     replay(&frame)?;
                     this.next = frame.end();
                     this.length = segment.offset;
                 }
                 Step::Frame(frame) => {
-                    let message = format!("the frame at byte {}: expected entry {}, found entry {}", this.length, this.next, frame.first);
+                    let message = format!("the frame at byte {}: expected entry {}, found entry {}", this.length, this.next, frame.first());
                     return Err(damaged(path, message));
                 }
                 Step::Damage(offset) => {
@@ -549,21 +407,14 @@ fn no_journal(folder: &Path, published: u64) -> Error {
 #[cfg(test)]
 mod tests {
     use super::super::disk::RealDisk;
+    use super::super::frame::tests::{frame, in_form};
+    use super::super::frame::{ENTRY_HEADER, Pieces};
     use super::*;
-
-    fn frame(first: u64, entries: &[&str]) -> Frame {
-        let mut frame = Frame::begin(first, Frame::default());
-        for entry in entries {
-            frame.push(|out| out.extend_from_slice(entry.as_bytes()));
-        }
-        frame.seal();
-        frame
-    }
 
     /// Opens the journal and returns it with all its entries and the bytes cut.
     fn open(folder: &Path, published: u64) -> Result<(Journal<RealDisk>, Vec<String>, u64)> {
         let mut entries = Vec::new();
-        let text = |entry: &[u8]| String::from_utf8(entry.to_vec()).unwrap();
+        let text = |entry: Pieces<'_>| String::from_utf8(entry.to_vec()).unwrap();
         let (journal, cut) = Journal::open(RealDisk, folder, published, |frame| {
             entries.extend(frame.entries().map(text));
             Ok(())
@@ -578,30 +429,29 @@ mod tests {
         journal.make_room(100).unwrap();
         journal.append(&frame(0, &["a", "", "c"])).unwrap();
         journal.append(&frame(3, &["d"])).unwrap();
-        assert_eq!(fs::metadata(dir.path().join("00000000000000000000")).unwrap().len(), 2 * 56 + 4 * 4 + 3);
+        assert_eq!(fs::metadata(dir.path().join("00000000000000000000")).unwrap().len(), (2 * HEADER + 4 * ENTRY_HEADER + 4 - 1) as u64);
         let (journal, entries, cut) = open(dir.path(), 0).unwrap();
         assert_eq!((journal.next(), entries, cut), (4, ["a", "", "c", "d"].map(String::from).to_vec(), 0));
     }
 
     #[test]
-    fn frames_of_the_form_before_are_read_and_damage_in_them_is_noticed() {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut journal, ..) = open(dir.path(), 0).unwrap();
-        let mut old = frame(0, &["one", "two"]);
-        old.bytes[..8].copy_from_slice(&MAGIC_1);
-        let hash = Sha256::new().chain_update(&old.bytes[..HASH_AT]).chain_update(&old.bytes[HEADER..]).finalize();
-        old.bytes[HASH_AT..HEADER].copy_from_slice(&hash);
-        journal.append(&old).unwrap();
-        journal.append(&frame(2, &["three"])).unwrap();
-        let path = journal.path.clone();
-        let (journal, entries, cut) = open(dir.path(), 0).unwrap();
-        assert_eq!((journal.next(), entries, cut), (3, ["one", "two", "three"].map(String::from).to_vec(), 0));
-        let whole = fs::read(&path).unwrap();
-        for at in 0..old.bytes.len() {
-            let mut bad = whole.clone();
-            bad[at] ^= 0x20;
-            fs::write(&path, &bad).unwrap();
-            assert_eq!(open(dir.path(), 0).unwrap_err().kind(), error::Kind::NotIntact, "byte {at}");
+    fn frames_of_the_forms_before_are_read_and_damage_in_them_is_noticed() {
+        for form in [b'1', b'2'] {
+            let dir = tempfile::tempdir().unwrap();
+            let (mut journal, ..) = open(dir.path(), 0).unwrap();
+            let old = in_form(form, &frame(0, &["one", "two"]));
+            journal.append(&old).unwrap();
+            journal.append(&frame(2, &["three"])).unwrap();
+            let path = journal.path.clone();
+            let (journal, entries, cut) = open(dir.path(), 0).unwrap();
+            assert_eq!((journal.next(), entries, cut), (3, ["one", "two", "three"].map(String::from).to_vec(), 0));
+            let whole = fs::read(&path).unwrap();
+            for at in 0..old.len() {
+                let mut bad = whole.clone();
+                bad[at] ^= 0x20;
+                fs::write(&path, &bad).unwrap();
+                assert_eq!(open(dir.path(), 0).unwrap_err().kind(), error::Kind::NotIntact, "form {form}, byte {at}");
+            }
         }
     }
 

@@ -32,7 +32,8 @@ use super::anew::{self, Previous};
 use super::checkpoint::{SigningKey, Verifier, origin};
 use super::disk::{Disk, RealDisk};
 use super::entry::{Draft, Entry, Kind, Stem};
-use super::journal::{Journal, MAX_BODY, damaged, lost};
+use super::frame::{ENTRY_HEADER, MAX_BODY};
+use super::journal::{Journal, damaged, lost};
 use super::keys::Keys;
 use super::publish::Publisher;
 use super::rotation::{self, Chain};
@@ -430,7 +431,7 @@ fn finish<D: Disk>(newest: &Entry, publisher: &mut Publisher<D>, keys: &Keys) ->
 
 /// Refuses what the journal cannot append at once.
 fn check_size(drafts: &[Draft]) -> Result<()> {
-    let bytes: usize = drafts.iter().map(|draft| draft.max_len() + 4).sum();
+    let bytes: usize = drafts.iter().map(|draft| draft.max_len() + ENTRY_HEADER).sum();
     if drafts.is_empty() || bytes > MAX_BODY {
         let found = drafts.len();
         let message = format!("audit log: expected between one entry and {MAX_BODY} bytes of them at once, found {found} of {bytes} bytes");

@@ -42,6 +42,7 @@ pub mod erasures;
 #[cfg(test)]
 mod faults;
 mod fields;
+mod frame;
 mod holds;
 mod journal;
 mod keys;

@@ -19,7 +19,8 @@ use std::sync::Arc;
 
 use super::checkpoint::{Checkpoint, MAX_CHECKPOINT, SigningKey, Verifier};
 use super::disk::Disk;
-use super::journal::{Frame, damaged, lost};
+use super::frame::Frame;
+use super::journal::{damaged, lost};
 use super::rotation;
 use super::secret::shown;
 use super::tile::{self, Level};
@@ -163,7 +164,7 @@ impl<D: Disk> Publisher<D> {
                 self.compare(n, leaf)?;
                 continue;
             }
-            tile::append_to_bundle(&mut self.bundle, entry);
+            tile::append_to_bundle(&mut self.bundle, &entry.0);
             let mut full = Vec::new();
             self.tree.push(leaf, |tile| full.push(tile));
             if full.is_empty() {

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::anchor::Anchors;
 use super::appender::Work;
 use super::disk::Disk;
-use super::journal::Frame;
+use super::frame::Frame;
 use super::publish::Publisher;
 use super::writer::Request;
 use crate::error::{self, Error, Result};

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::archive::Archived;
 use super::checkpoint::Checkpoint;
+use super::frame::Pieces;
 use super::journal::{Segment, Step, damaged, segments};
 use super::publish::{read_note, unread};
 use super::tile::{self, Level};
@@ -240,7 +241,7 @@ impl Entries {
                         return Err(damaged(&path, format!("expected entry {}, found entry {}", self.next, frame.first())));
                     };
                     let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-                    self.waiting = frame.entries().skip(skip).map(<[u8]>::to_vec).collect();
+                    self.waiting = frame.entries().skip(skip).map(Pieces::to_vec).collect();
                     return Ok(true);
                 }
                 // A frame being written right now looks damaged, and is whole or still the last when looked at again.

@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::disk::RealDisk;
-use super::journal::{Frame, Journal};
+use super::frame::Frame;
+use super::frame::tests::push_whole;
+use super::journal::Journal;
 use super::*;
 use crate::error;
 
@@ -312,7 +314,7 @@ pub(super) fn without_checkpoint() -> tempfile::TempDir {
     log.commit_blocking(drafts(600, "a")).unwrap();
     wait(log.close()).unwrap();
     let mut frame = Frame::begin(0, Frame::default());
-    entries(state.path()).iter().for_each(|entry| frame.push(|out| out.extend_from_slice(entry)));
+    entries(state.path()).iter().for_each(|entry| push_whole(&mut frame, entry));
     frame.seal();
     let folder = state.path().join("audit/journal");
     files(&folder).iter().for_each(|segment| fs::remove_file(segment).unwrap());

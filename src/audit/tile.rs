@@ -61,12 +61,15 @@ pub fn partial_edge(size: u64) -> impl Iterator<Item = (u8, u64, usize)> {
     })
 }
 
-/// Appends an entry to a bundle. The entry's length must fit 16 bits, as every entry that was drafted does.
-pub fn append_to_bundle(bundle: &mut Vec<u8>, entry: &[u8]) {
-    debug_assert!(u16::try_from(entry.len()).is_ok(), "an entry is never longer than 65,535 bytes");
-    let length = u16::try_from(entry.len()).unwrap_or(u16::MAX);
+/// Appends an entry, which may lie in several pieces, to a bundle. The entry's length must fit 16 bits, as every entry that was drafted does.
+pub fn append_to_bundle(bundle: &mut Vec<u8>, entry: &[&[u8]]) {
+    let length: usize = entry.iter().map(|piece| piece.len()).sum();
+    debug_assert!(u16::try_from(length).is_ok(), "an entry is never longer than 65,535 bytes");
+    let length = u16::try_from(length).unwrap_or(u16::MAX);
     bundle.extend_from_slice(&length.to_be_bytes());
-    bundle.extend_from_slice(&entry[..usize::from(length)]);
+    let end = bundle.len() + usize::from(length);
+    entry.iter().for_each(|piece| bundle.extend_from_slice(piece));
+    bundle.truncate(end);
 }
 
 /// The entries of a bundle of `width` entries; what does not fit is told in words that follow the file's name.
@@ -133,8 +136,8 @@ mod tests {
     #[test]
     fn a_bundle_that_is_short_long_or_of_another_width_is_told() {
         let mut bundle = Vec::new();
-        append_to_bundle(&mut bundle, b"one");
-        append_to_bundle(&mut bundle, b"");
+        append_to_bundle(&mut bundle, &[b"o", b"", b"ne"]);
+        append_to_bundle(&mut bundle, &[b""]);
         assert_eq!(bundle, b"\x00\x03one\x00\x00");
         assert_eq!(read_bundle(&bundle, 2).unwrap(), [b"one".as_slice(), b""]);
         assert_eq!(read_bundle(&bundle, 3).unwrap_err(), "expected 3 entries, found 2 and 0 bytes behind them");
@@ -154,7 +157,7 @@ mod tests {
         fn any_entries_come_back_from_their_bundle(entries in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..256)) {
             let mut bundle = Vec::new();
             for entry in &entries {
-                append_to_bundle(&mut bundle, entry);
+                append_to_bundle(&mut bundle, &[entry]);
             }
             prop_assert_eq!(read_bundle(&bundle, entries.len()).unwrap(), entries);
         }

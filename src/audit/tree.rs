@@ -24,6 +24,11 @@ pub fn leaf_hash(entry: &[u8]) -> Hash {
     Sha256::new().chain_update([0]).chain_update(entry).finalize().into()
 }
 
+/// [`leaf_hash`] of an entry that lies in several pieces.
+pub(super) fn leaf_hash_of(pieces: &[&[u8]]) -> Hash {
+    pieces.iter().fold(Sha256::new().chain_update([0]), Sha256::chain_update).finalize().into()
+}
+
 /// [`leaf_hash`] of an entry that lies behind a zero byte already: all that is hashed is in one piece, which costs less.
 pub(super) fn leaf_hash_behind_zero(bytes: &[u8]) -> Hash {
     debug_assert_eq!(bytes.first(), Some(&0), "this byte makes it the hash of a leaf");

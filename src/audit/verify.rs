@@ -311,12 +311,13 @@ impl<'a> Fold<'a> {
                     if tile.0 != index {
                         tile = (index, tile_prefix(self.folder, 0, index, tile::bundle_width(index, size))?);
                     }
-                    if tile.1.get(place) != Some(&leaf_hash(entry)) {
+                    if tile.1.get(place) != Some(&entry.leaf_hash()) {
                         return Err(bad("the journal has another entry than was published"));
                     }
                     continue;
                 }
-                let (head, event) = read_entry(n, entry, &mut before).map_err(|what| bad(&what))?;
+                let entry = entry.to_vec();
+                let (head, event) = read_entry(n, &entry, &mut before).map_err(|what| bad(&what))?;
                 if *head.at < *last_at {
                     return Err(bad(&goes_back(&last_at, head.at)));
                 }

@@ -21,7 +21,8 @@ use super::anchor::Anchors;
 use super::appender::{Appender, Free, Job};
 use super::disk::Disk;
 use super::entry::{Draft, Kind, stamp};
-use super::journal::{Frame, Journal};
+use super::frame::{ENTRY_HEADER, Frame, MAX_BODY};
+use super::journal::Journal;
 use super::log::{Clock, Committed, Lock};
 use super::publish::Publisher;
 use super::publishing::Publishing;
@@ -112,7 +113,7 @@ impl Former {
         let first = self.frame.end();
         for draft in drafts {
             let (n, nonce) = (self.frame.end(), self.nonces.pop().unwrap_or_default());
-            self.frame.push(|out| draft.write(out, n, &at, nonce));
+            self.frame.push(draft.stem(), |out| draft.write(out, n, &at, nonce));
         }
         Ok(Committed::new(first, u32::try_from(drafts.len()).unwrap_or(u32::MAX), at))
     }
@@ -235,8 +236,8 @@ impl Forming {
 
     /// Adds what one caller commits to the frame.
     fn commit(&mut self, drafts: &[Draft], reply: Reply) {
-        let bytes = drafts.iter().map(|draft| draft.max_len() + 4).sum::<usize>();
-        if self.former.frame.len() + bytes > MAX_GROUP {
+        let bytes = drafts.iter().map(|draft| draft.max_len() + ENTRY_HEADER).sum::<usize>();
+        if self.former.frame.len() + bytes > MAX_GROUP || self.former.frame.told() + bytes > MAX_BODY {
             self.hand_over();
         }
         match self.check_intents(drafts, bytes).and_then(|()| self.former.add(drafts)) {
@@ -319,7 +320,7 @@ mod tests {
         let said: Vec<Committed> = [1, 2, 1, 300].map(|count| former.add(&drafts(count)).unwrap()).into();
         assert_eq!(said.iter().map(|one| (one.first(), one.count())).collect::<Vec<_>>(), [(40, 1), (41, 2), (43, 1), (44, 300)]);
         let frame = former.take();
-        let entries: Vec<Entry> = frame.entries().map(|entry| Entry::parse(entry).unwrap()).collect();
+        let entries: Vec<Entry> = frame.entries().map(|entry| Entry::parse(&entry.to_vec()).unwrap()).collect();
         assert_eq!(entries.iter().map(|entry| entry.n).collect::<Vec<_>>(), (40..344).collect::<Vec<_>>());
         for (at, one) in [2, 7, 7, 7].into_iter().zip(&said) {
             let written = stamp(Timestamp::from_second(at).unwrap());

@@ -123,7 +123,7 @@ pub fn write_log(folder: &Path, entries: &[String], key: Option<&SigningKey>) {
     };
     let (mut tree, mut bundle) = (Tree::new(), Vec::new());
     for (n, entry) in (0..).zip(entries) {
-        tile::append_to_bundle(&mut bundle, entry.as_bytes());
+        tile::append_to_bundle(&mut bundle, &[entry.as_bytes()]);
         tree.push(leaf_hash(entry.as_bytes()), |full| write(Level::Hashes(full.level), full.index, 256, tile::tile_bytes(&full.hashes)));
         let (index, place) = tile::place(n);
         if place == 255 {

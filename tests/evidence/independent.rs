@@ -161,7 +161,7 @@ fn damaged_wholes(log: &Path, size: u64, entries: &[String]) -> Vec<Damage> {
     let mut items: Vec<&[u8]> = tile::read_bundle(&bundle, 256).unwrap();
     let mut rebundle = |what: &str, items: &[&[u8]]| {
         let mut changed = Vec::new();
-        items.iter().for_each(|entry| tile::append_to_bundle(&mut changed, entry));
+        items.iter().for_each(|entry| tile::append_to_bundle(&mut changed, &[entry]));
         all.push((what.to_owned(), vec![(name.clone(), Some(changed))]));
     };
     rebundle("an entry more in a bundle", &[&items[..], &[&b"{}"[..]]].concat());

@@ -47,6 +47,16 @@ struct Standing {
     version: u32,
 }
 
+/// Where records are looked for when they are gone.
+enum Trail<'t> {
+    /// By their keys.
+    Keys,
+    /// Along the stretch in which they lay.
+    Stretch(&'t Stretch),
+    /// Where they lay, and were found by their keys when they were deleted.
+    Places(Vec<u64>),
+}
+
 /// A fate that awaits the commit.
 enum Pending {
     Settled(Fate),
@@ -86,7 +96,7 @@ impl<'t> Transaction<'t> {
         }
         hanging::begin(session, dataset, order.act, Begin::plain(self.removal.begin)).await.map_err(nothing)?;
         match self.carefully(session).await {
-            Ok((asked, pending)) => self.commit(session, &asked, pending, None).await,
+            Ok((asked, pending)) => self.commit(session, &asked, pending, Trail::Keys).await,
             Err(failure) => {
                 // Rolled back already, or now, or when the connection closes: without a commit nothing of it lasts.
                 let _ = session.run("ROLLBACK").await;
@@ -131,7 +141,12 @@ impl<'t> Transaction<'t> {
             match deleted {
                 Ok(true) => {
                     let done = self.positions.iter().map(|_| Pending::Done { parts: 0 }).collect();
-                    return self.commit(session, &asked, done, stretch.as_ref()).await.map(Some);
+                    let trail = match (&standing, &stretch) {
+                        (Some(standing), _) => Trail::Places(standing.iter().map(|standing| standing.place).collect()),
+                        (None, Some(stretch)) if stretch.is_dated() => Trail::Stretch(stretch),
+                        _ => Trail::Keys,
+                    };
+                    return self.commit(session, &asked, done, trail).await.map(Some);
                 }
                 Err(failure) if failure.trouble == Trouble::Gone => return Err(nothing(failure)),
                 deleted => {
@@ -145,14 +160,8 @@ impl<'t> Transaction<'t> {
         Ok(None)
     }
 
-    /// Ends a transaction in which everything was done. `stretch` is where all of its records lay, if they lay close to each other.
-    async fn commit(
-        &self,
-        session: &mut Session,
-        asked: &[Asked<'_>],
-        pending: Vec<Pending>,
-        stretch: Option<&Stretch>,
-    ) -> Result<Vec<Fate>, Lost> {
+    /// Ends a transaction in which everything was done. `trail` is where all of its records lay.
+    async fn commit(&self, session: &mut Session, asked: &[Asked<'_>], pending: Vec<Pending>, trail: Trail<'_>) -> Result<Vec<Fate>, Lost> {
         let act = self.removal.order.act;
         // How long the commit takes is the disk's affair: it would take as long for fewer rows.
         self.removal.pace.took(self.positions.len(), self.began.elapsed());
@@ -173,7 +182,7 @@ impl<'t> Transaction<'t> {
             self.positions.iter().zip(&pending).filter(|(_, one)| matches!(one, Pending::Settled(_))).map(|(at, _)| *at).collect();
         let looked_for: Vec<&Asked<'_>> = asked.iter().filter(|one| !settled.contains(&one.position)).collect();
         // Where nobody could look, nothing is verified.
-        let there = self.look_again(session, &looked_for, stretch).await.ok();
+        let there = self.look_again(session, &looked_for, trail).await.ok();
         let fates = self.positions.iter().zip(pending).map(|(position, one)| match one {
             Pending::Settled(fate) => fate,
             Pending::Done { parts } => {
@@ -380,16 +389,17 @@ impl<'t> Transaction<'t> {
     }
 
     /// Looks again after the commit: the positions of records that are not gone, or not changed as ordered, as far as can be told.
-    async fn look_again(&self, session: &mut Session, asked: &[&Asked<'_>], stretch: Option<&Stretch>) -> Outcome<HashSet<usize>> {
+    async fn look_again(&self, session: &mut Session, asked: &[&Asked<'_>], trail: Trail<'_>) -> Outcome<HashSet<usize>> {
         if asked.is_empty() {
             return Ok(HashSet::new());
         }
         let shape = session.shape(self.removal.dataset).await?.map_err(|problems| Failure::other(problems.join("; ")))?;
         let keys = keys(asked.iter().copied());
         if self.removal.order.act == Act::Destroy {
-            let there = match stretch.filter(|stretch| stretch.is_dated()) {
-                Some(stretch) => still_along(session, &shape, stretch).await?,
-                None => present(session, &shape, &keys).await?,
+            let there = match trail {
+                Trail::Places(places) => still_at(session, &shape, places).await?,
+                Trail::Stretch(stretch) => still_along(session, &shape, stretch).await?,
+                Trail::Keys => present(session, &shape, &keys).await?,
             };
             let found = |one: &&&Asked<'_>| !there.is_empty() && there.contains(one.name);
             return Ok(asked.iter().filter(found).map(|one| one.position).collect());
@@ -448,6 +458,15 @@ async fn still_along(session: &mut Session, shape: &Shape<'_>, stretch: &Stretch
     shape.from(&mut statement).sql(" WHERE ");
     stretch.keys(&mut statement, shape);
     stretch.not_newer(&mut statement, shape);
+    Ok(session.map(&statement, |row| encoded(row.iter().copied())).await?.into_iter().collect())
+}
+
+/// The keys of the rows that lie in these places: of a row that was not deleted, or of one that came there since.
+async fn still_at(session: &mut Session, shape: &Shape<'_>, places: Vec<u64>) -> Outcome<HashSet<Vec<u8>>> {
+    let mut statement = Statement::new("SELECT ");
+    statement.list(", ", &shape.unique.terms, |statement, term| read(statement, &term.column, term.read));
+    // Whichever the places, there is one way to them: the server is not to weigh each of them.
+    shape.from(&mut statement).sql(" WHERE ctid = ANY(CAST((SELECT CAST(").places(places).sql(" AS tid[])) AS tid[]))");
     Ok(session.map(&statement, |row| encoded(row.iter().copied())).await?.into_iter().collect())
 }
 
