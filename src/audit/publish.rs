@@ -17,6 +17,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use super::checkpoint::{Checkpoint, MAX_CHECKPOINT, SigningKey, Verifier};
 use super::disk::Disk;
 use super::frame::Frame;
@@ -27,8 +29,9 @@ use super::tile::{self, Level};
 use super::tree::{Hash, TILE_WIDTH, Tree, leaf_hash, level_count, width_at};
 use crate::error::{self, Error, Result};
 
-/// Files that wait for their names at most: then they are synced together, and their folders once for all of them.
-const MAX_STAGED: usize = 128;
+/// Files that wait for their names at most: then they are synced together, and their folders once for all of them. Whoever else waits for the disk
+/// is kept waiting by each time.
+const MAX_STAGED: usize = 512;
 
 /// Up to so many files are synced one after the other, which waits for nobody else's writes; more are synced together with their file system.
 const FEW_FILES: usize = 8;
@@ -55,7 +58,7 @@ pub(super) struct Publisher<D> {
     bundle: Vec<u8>,
     /// Files that are written and still have their other name.
     staged: Vec<Staged>,
-    /// Their handles, in step.
+    /// Their handles, in step, until they are synced.
     handles: Vec<File>,
     /// The log's folder, opened before anything was written.
     system: File,
@@ -270,7 +273,13 @@ impl<D: Disk> Publisher<D> {
     fn stage(&mut self, path: PathBuf, bytes: &[u8], replaces: bool) -> Result<()> {
         let other = path.with_added_extension("new");
         let fail = |e: io::Error| lost(&other, "cannot be written", e);
-        let file = match self.disk.create(&other) {
+        let mut created = self.disk.create(&other);
+        if created.as_ref().is_err_and(|e| Errno::from_io_error(e) == Some(Errno::MFILE)) {
+            // The system lets a process have fewer files open than that.
+            self.name_staged()?;
+            created = self.disk.create(&other);
+        }
+        let file = match created {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 self.disk.remove(&other).and_then(|()| self.disk.create(&other)).map_err(fail)?
             }
@@ -298,6 +307,7 @@ impl<D: Disk> Publisher<D> {
     /// Makes the staged files durable, then gives them their names, then makes the names durable.
     fn name_staged(&mut self) -> Result<()> {
         self.sync_staged()?;
+        self.handles.clear();
         // As texts, which are compared faster than paths.
         let folders: BTreeSet<&OsStr> = self.staged.iter().filter_map(|file| file.path.parent().map(Path::as_os_str)).collect();
         let mut open = Vec::with_capacity(folders.len());
@@ -311,7 +321,6 @@ impl<D: Disk> Publisher<D> {
             self.disk.sync_folder(&handle).map_err(|e| lost(folder, "cannot be synced", e))?;
         }
         self.staged.clear();
-        self.handles.clear();
         Ok(())
     }
 

@@ -9,8 +9,8 @@
 //! and looked at before the commit: it is the same look at the same rows, which nobody can change any more, for half the work. If a single one of
 //! them has to stay, or is held by another session, the transaction is rolled back and done again in the careful order above. Where rows have
 //! versions and places (PostgreSQL), what lies where the scan saw the records is deleted, and the same statement tells whether that were their keys in
-//! the planned versions and nothing else: then each of them was what it had been. Elsewhere, records that lie close to each other are found by walking
-//! along them ([`super::stretch`]), and everywhere the look after the commit does so.
+//! the planned versions and nothing else: then each of them was what it had been, and the look after the commit is at these places. Elsewhere, records
+//! that lie close to each other are found by walking along them ([`super::stretch`]), before the commit and after.
 //!
 //! **What hangs on the tables**, such as a foreign key that cascades, is looked at before anything goes, and asked for anew in every transaction
 //! ([`super::hanging`]).
