@@ -22,6 +22,7 @@ mod hanging;
 mod layout;
 mod mysql;
 mod pace;
+mod places;
 mod postgres;
 mod push;
 mod remove;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::config::{Child, Dataset, Table};
 use super::layout::{Layout, Sort, Term, Unique, layout_of, strange_words};
 use super::session::{Outcome, Session};
-use super::statement::{Bind, Dialect, Name, Statement};
+use super::statement::{Dialect, Name, Statement};
 use super::value::{Cell, Origin, Seen, SeenRow, fingerprint, key_of, origin_of, state_of, state_of_version};
 use crate::record::{Doubt, Reading, Record};
 
@@ -145,33 +145,6 @@ impl<'a> Shape<'a> {
     /// From which columns versions are read, where the engine tells versions of a row apart.
     pub(super) fn versions(&self) -> Option<Origin> {
         self.version.map(|_| self.origin)
-    }
-
-    /// Deletes, in PostgreSQL, what lies in these places, and tells by a 1 whether those were the rows with these keys in these versions, all of them and
-    /// in this order, and nothing else. The places stand in the order in which they lie, and the others in step. Keys are compared by the bytes of what is
-    /// read of them: what the engine takes for the same may be another record.
-    pub(super) fn delete_at(&self, places: Vec<u64>, keys: &[&[Cell]], versions: Vec<u32>) -> Statement {
-        let names: Vec<Name> = (0..self.unique.terms.len()).filter_map(|at| Name::new(&format!("retentiond_{at}")).ok()).collect();
-        let terms = || self.unique.terms.iter().zip(&names);
-        let mut statement = Statement::new("WITH retentiond_gone AS (DELETE");
-        self.from(&mut statement).sql(" WHERE ctid = ANY(").places(places).sql(")");
-        if let Some(filter) = &self.dataset.filter {
-            // No index serves it so: the places are the one way to the rows, and say in which order they come.
-            statement.sql(" AND CASE WHEN ").condition(Some(filter)).sql(" THEN true ELSE false END");
-        }
-        statement.sql(" RETURNING ").list(", ", terms(), |statement, (term, name)| {
-            let (before, after) = if term.sort == Sort::Int { ("CAST(", " AS int8)") } else { ("CAST(", " AS text) COLLATE \"C\"") };
-            statement.sql(before).name(&term.column).sql(after).sql(" AS ").name(name);
-        });
-        let count = Cell::Int(i64::try_from(keys.len()).unwrap_or(-1));
-        statement.sql(", xmin AS retentiond_version) SELECT CASE WHEN count(*) = ").value(&count);
-        for (at, (term, name)) in terms().enumerate() {
-            let part = keys.iter().filter_map(|key| key.get(at).cloned()).collect();
-            let kind = if term.sort == Sort::Int { "int8" } else { "text" };
-            statement.sql(" AND array_agg(").name(name).sql(") = ").array(part, &Bind::Cast(kind.into()));
-        }
-        statement.sql(" AND array_agg(retentiond_version) = ").versions(versions).sql(" THEN 1 ELSE 0 END FROM retentiond_gone");
-        statement
     }
 
     /// Adds: these columns, in the order of the key, hold one of these keys.

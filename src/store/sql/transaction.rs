@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use super::config::{Child, To};
 use super::hanging;
+use super::places::{self, Standing};
 use super::remove::{Lost, Removal, failed};
 use super::session::{Begin, Failure, Outcome, Session, Trouble, Way};
 use super::shape::{Shape, deepest_first, read, table, whether};
@@ -39,12 +40,6 @@ struct Asked<'t> {
     /// The key's bytes, by which rows are told apart here.
     name: &'t [u8],
     cells: TypedKey,
-}
-
-/// Where a record was seen, and which version of it.
-struct Standing {
-    place: u64,
-    version: u32,
 }
 
 /// Where records are looked for when they are gone.
@@ -212,12 +207,7 @@ impl<'t> Transaction<'t> {
     /// Deletes what lies where the records were seen, and tells whether that were those records in the versions that were planned, all of them and nothing
     /// else: then each of them was there and was what it had been, and is judged by what is known of it.
     async fn delete_standing(&self, session: &mut Session, shape: &Shape<'_>, asked: &[Asked<'_>], standing: &[Standing]) -> Outcome<bool> {
-        // The engine visits places in the order in which they lie, and says in that order what went.
-        let mut order: Vec<(&Standing, &Asked<'_>)> = standing.iter().zip(asked).collect();
-        order.sort_unstable_by_key(|(standing, _)| standing.place);
-        let keys: Vec<&[Cell]> = order.iter().map(|(_, one)| one.cells.as_slice()).collect();
-        let (places, versions) = order.iter().map(|(standing, _)| (standing.place, standing.version)).unzip();
-        if session.number(&shape.delete_at(places, &keys, versions)).await? != 1 {
+        if !places::delete(session, shape, &keys(asked), standing).await? {
             return Ok(false);
         }
         hanging::is_as_known(session, self.removal.dataset, Act::Destroy).await?;
@@ -397,7 +387,7 @@ impl<'t> Transaction<'t> {
         let keys = keys(asked.iter().copied());
         if self.removal.order.act == Act::Destroy {
             let there = match trail {
-                Trail::Places(places) => still_at(session, &shape, places).await?,
+                Trail::Places(places) => places::still_there(session, &shape, places).await?,
                 Trail::Stretch(stretch) => still_along(session, &shape, stretch).await?,
                 Trail::Keys => present(session, &shape, &keys).await?,
             };
@@ -458,15 +448,6 @@ async fn still_along(session: &mut Session, shape: &Shape<'_>, stretch: &Stretch
     shape.from(&mut statement).sql(" WHERE ");
     stretch.keys(&mut statement, shape);
     stretch.not_newer(&mut statement, shape);
-    Ok(session.map(&statement, |row| encoded(row.iter().copied())).await?.into_iter().collect())
-}
-
-/// The keys of the rows that lie in these places: of a row that was not deleted, or of one that came there since.
-async fn still_at(session: &mut Session, shape: &Shape<'_>, places: Vec<u64>) -> Outcome<HashSet<Vec<u8>>> {
-    let mut statement = Statement::new("SELECT ");
-    statement.list(", ", &shape.unique.terms, |statement, term| read(statement, &term.column, term.read));
-    // Whichever the places, there is one way to them: the server is not to weigh each of them.
-    shape.from(&mut statement).sql(" WHERE ctid = ANY(CAST((SELECT CAST(").places(places).sql(" AS tid[])) AS tid[]))");
     Ok(session.map(&statement, |row| encoded(row.iter().copied())).await?.into_iter().collect())
 }
 

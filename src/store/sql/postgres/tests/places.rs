@@ -83,6 +83,57 @@ async fn keys_of_several_columns_and_of_other_types_are_found_in_their_places() 
 }
 
 #[tokio::test]
+async fn whole_numbers_of_every_width_find_their_rows_however_these_lie() {
+    for (kind, first) in [
+        ("smallint", i64::from(i16::MIN)),
+        ("smallint", i64::from(i16::MAX) - 19),
+        ("int", i64::from(i32::MIN)),
+        ("bigint", i64::MIN),
+        ("bigint", -10),
+        ("bigint", i64::MAX - 19),
+        ("whole", i64::MAX - 19),
+    ] {
+        // The highest keys lie first, every row is of a version of its own, and every other one is planned.
+        let script = format!("CREATE DOMAIN whole AS bigint; CREATE TABLE people (id {kind} PRIMARY KEY, ended_on date);");
+        let Some(db) = Db::new(&script).await else { return };
+        for at in (0..20).rev() {
+            db.run(&format!("INSERT INTO people VALUES ({}, '2020-01-01')", first + at)).await;
+        }
+        let store = db.store(PEOPLE);
+        let (planned, others): (Vec<Record>, Vec<Record>) =
+            all(&store).await.into_iter().partition(|record| (number(record) - first) % 2 == 0);
+        let (fates, as_planned) = destroyed(&store, &planned).await;
+        assert!(fates.iter().all(|fate| done(fate).verified), "{kind} from {first}");
+        assert_eq!(as_planned, 10, "{kind} from {first}");
+        assert_eq!(keys(&all(&store).await), keys(&others), "{kind} from {first}");
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_is_changed_while_its_place_is_waited_for_stays() {
+    let Some((db, store, records)) = estate().await else { return };
+    let mut other = db.session().await;
+    other.run("BEGIN").await.unwrap();
+    other.run("UPDATE people SET name = 'other' WHERE id IN (100, 101)").await.unwrap();
+    let removal = destroyed(&store, &records);
+    let change = async {
+        // Until it waits, which it does not do for long.
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'retentiond'";
+        for _ in 0..500 {
+            if db.number(waits).await > 0 {
+                break;
+            }
+        }
+        other.run("COMMIT").await.unwrap();
+    };
+    let ((fates, _), ()) = tokio::join!(removal, change);
+    let kept: Vec<i64> =
+        records.iter().zip(&fates).filter(|(_, fate)| matches!(fate, Fate::Kept(_))).map(|(record, _)| number(record)).collect();
+    assert_eq!(kept, [100]);
+    assert_eq!(left(&db).await, (1..=400).filter(|id| id % 2 == 1 || *id == 100).collect());
+}
+
+#[tokio::test]
 async fn nothing_else_goes_that_lies_there_by_now() {
     for (does, gone) in [
         // Written anew, and each row lies where another one was.
