@@ -74,6 +74,11 @@ pub async fn scan(
         let (dataset, query) = (Arc::clone(&dataset), query.clone());
         async move { dataset.store.scan(&dataset.name, query, out).await }
     });
+    // Not after the scan: should another database have taken the place of this one by then, the plan is none of its.
+    let mark = tokio::spawn({
+        let dataset = Arc::clone(&dataset);
+        async move { dataset.store.mark().await }
+    });
     let by_hand = dataset.store.is_attested();
     let mut tally = Tally::default();
     let mut writer = spool.map(Writer::create).transpose()?;
@@ -139,7 +144,10 @@ pub async fn scan(
     }
     let whole = writer.filter(|_| scanned.incomplete.is_none());
     let plan = match whole {
-        Some(writer) => Some(writer.finish(&source(&dataset).await, tally.clone())?),
+        Some(writer) => {
+            let ended = |error| Error::with_source(Kind::Store, format!("{}: the store's mark could not be asked", dataset.address), error);
+            Some(writer.finish(&source_of(&dataset, mark.await.map_err(ended)?), tally.clone())?)
+        }
         None => None,
     };
     findings.extend(scanned.findings);
@@ -148,12 +156,11 @@ pub async fn scan(
 
 /// Where and when a plan of this dataset is made.
 pub(crate) async fn source(dataset: &Dataset) -> Source<'_> {
-    Source {
-        store: dataset.store.name(),
-        dataset: &dataset.name,
-        mark: dataset.store.mark().await,
-        made: format!("{:.0}", crate::clock::now()),
-    }
+    source_of(dataset, dataset.store.mark().await)
+}
+
+fn source_of(dataset: &Dataset, mark: String) -> Source<'_> {
+    Source { store: dataset.store.name(), dataset: &dataset.name, mark, made: format!("{:.0}", crate::clock::now()) }
 }
 
 /// Returns when the brake was pulled.

@@ -19,10 +19,12 @@ mod items;
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::num::NonZeroU64;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{Advice, fadvise};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
@@ -98,9 +100,15 @@ pub struct Source<'a> {
     pub made: String,
 }
 
+/// After so many bytes the system is told to begin to write them to the disk, so that little is left to wait for when the plan is to be durable.
+const WRITTEN_OUT: u64 = 4 << 20;
+
 /// A plan that is being written.
 pub struct Writer {
     out: BufWriter<NamedTempFile>,
+    /// How many bytes were written, and how many of them the system was told of.
+    written: u64,
+    told: u64,
     rules: Vec<(ClassId, Arc<str>)>,
     events: Vec<EventName>,
     approvals: Vec<Arc<Approval>>,
@@ -143,6 +151,8 @@ impl Writer {
         file.as_file().try_lock().map_err(|error| fail(error.into()))?;
         let mut writer = Self {
             out: BufWriter::with_capacity(1 << 16, file),
+            written: 0,
+            told: 0,
             rules: Vec::new(),
             events: Vec::new(),
             approvals: Vec::new(),
@@ -157,7 +167,15 @@ impl Writer {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.out.write_all(bytes).map_err(|error| io(&self.folder, "a plan cannot be written")(error))
+        self.out.write_all(bytes).map_err(|error| io(&self.folder, "a plan cannot be written")(error))?;
+        self.written += bytes.len() as u64;
+        if self.written - self.told >= WRITTEN_OUT {
+            // What is said to be not needed soon is written out at once, and until that is done it stays in memory. It is no more than advice.
+            let length = NonZeroU64::new(self.written - self.told);
+            let _ = fadvise(self.out.get_ref().as_file(), self.told, length, Advice::DontNeed);
+            self.told = self.written;
+        }
+        Ok(())
     }
 
     /// Adds an item.

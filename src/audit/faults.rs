@@ -41,8 +41,6 @@ struct State {
     /// Fails every reservation, or every creation of a file, with this.
     no_reserve: Option<Errno>,
     no_create: Option<Errno>,
-    /// So many files may be open under their other names.
-    few: Option<usize>,
     /// The synced length of files, by inode.
     synced: HashMap<u64, u64>,
     /// Names that changed since their folder was synced, with what they stood for.
@@ -94,12 +92,6 @@ impl Disk for FaultyDisk {
         let act = |state: &mut State| {
             if let Some(errno) = state.no_create {
                 return Err(errno.into());
-            }
-            let open = |names: &[(PathBuf, Option<Vec<u8>>)]| {
-                names.iter().filter(|(path, _)| path.extension().is_some_and(|extension| extension == "new") && path.exists()).count()
-            };
-            if state.few.is_some_and(|few| open(&state.names) >= few) {
-                return Err(Errno::MFILE.into());
             }
             let file = RealDisk.create(path)?;
             state.names.push((path.to_owned(), None));
@@ -361,18 +353,6 @@ fn when_publishing_fails_intents_are_refused_and_outcomes_are_kept() {
     let committed = log.commit_blocking(drafts(300, "outcomes")).unwrap();
     assert_eq!(wait(log.close()).unwrap_err().kind(), error::Kind::LogLost);
     expect_whole(dir.path(), &[(committed.first(), "outcomes".to_owned(), 300)], "after the disk has room again");
-}
-
-#[test]
-fn a_process_that_may_have_few_files_open_publishes_with_few() {
-    let dir = tempfile::tempdir().unwrap();
-    let disk = FaultyDisk::default();
-    let log = open(&disk, dir.path()).unwrap().log;
-    disk.0.lock().unwrap().few = Some(3);
-    // Eleven full bundles, as many tiles, and what is partial.
-    let committed = log.commit_blocking(drafts(2900, "many")).unwrap();
-    wait(log.close()).unwrap();
-    expect_whole(dir.path(), &[(committed.first(), "many".to_owned(), 2900)], "published");
 }
 
 #[test]

@@ -18,7 +18,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::entry::Stem;
+use super::entry::{MAX_ENTRY, Stem};
 use super::tree::{Hash, leaf_hash_behind_zero, leaf_hash_of};
 
 /// What a frame begins with. Bytes 0xff and 0xfe never occur in UTF-8, so no entry holds it.
@@ -219,6 +219,11 @@ impl Frame {
         bytes.first_chunk().is_some_and(|magic| [MAGIC, MAGIC_2, MAGIC_1].contains(magic))
     }
 
+    /// Whether these bytes are those with which a frame of a form begins that is not known here: a later version wrote it.
+    pub(super) fn is_of_a_later_form(bytes: &[u8]) -> bool {
+        bytes.first_chunk().is_some_and(|begin: &[u8; MAGIC_LENGTH]| *begin == magic(begin[6]) && !Self::begins(begin))
+    }
+
     /// The length of the frame that a header announces, unless it cannot be the header of a frame.
     pub(super) fn announced(header: &[u8; HEADER]) -> Option<usize> {
         let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
@@ -241,8 +246,8 @@ impl Frame {
         while at < frame.bytes.len() {
             let (entry, end) = frame.entry_at(at, points)?;
             (at, entries, told) = (end, entries.checked_add(1)?, told.checked_add(entry.len())?);
-            // A frame that was written here never is more, and nobody is to spend hours on one that was not.
-            if told > MAX_BODY {
+            // What was written here never is more, however little it takes to say.
+            if entry.len() > MAX_ENTRY || told > MAX_BODY {
                 return None;
             }
         }
@@ -396,7 +401,9 @@ pub(super) mod tests {
             assert_eq!((old.first(), old.end()), (4, 7));
             assert!(old.entries().map(Pieces::to_vec).eq(now.entries().map(Pieces::to_vec)));
         }
-        assert!(Frame::check(in_form(b'4', &now).bytes).is_none());
+        let later = in_form(b'4', &now);
+        assert!(Frame::is_of_a_later_form(&later.bytes) && !Frame::is_of_a_later_form(&now.bytes) && !Frame::is_of_a_later_form(b"short"));
+        assert!(Frame::check(later.bytes).is_none());
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //! journal for good: after a failed fsync the kernel may have dropped the pages, and a second call would say that all is well.
 //!
 //! **Crash.** The last frame may be torn: it is cut off and reported, since nobody was told that it is durable. A damaged frame that has a
-//! whole one behind it was durable once, so the journal is refused. A segment begins where the one before ends, so a lost tail shows too.
+//! whole one behind it was durable once, so the journal is refused; and so is one with a frame that a later version wrote. A segment begins where the one
+//! before ends, so a lost tail shows too.
 //!
 //! **Full disk.** Blocks are set aside ahead, so that a full disk is noticed at an intent, while nothing has been destroyed yet, and the
 //! outcomes of the intents before it still fit.
@@ -96,6 +97,13 @@ impl Segment {
         bytes.resize(length, 0);
         self.file.read_exact(&mut bytes[HEADER..])?;
         Ok(Frame::check(bytes))
+    }
+
+    /// Whether a frame begins at `offset` that a later version wrote.
+    fn is_of_a_later_form(&self, offset: u64) -> io::Result<bool> {
+        let mut begin = [0; MAGIC_LENGTH];
+        let got = self.file.get_ref().read_at(&mut begin, offset)?;
+        Ok(Frame::is_of_a_later_form(&begin[..got]))
     }
 
     /// The offset of a whole frame behind `offset`, if there is one.
@@ -384,6 +392,12 @@ pub(super) fn replay_all(found: &[(u64, PathBuf)], published: u64, mut replay: i
                     if let Some(whole) = segment.whole_frame_behind(offset).map_err(unread)? {
                         return Err(damaged(path, format!("the frame at byte {offset} is damaged, but the one at byte {whole} is whole")));
                     }
+                    if segment.is_of_a_later_form(offset).map_err(unread)? {
+                        let message = format!(
+                            "the frame at byte {offset} has a form that is not known here; use the version that wrote it, or a later one"
+                        );
+                        return Err(damaged(path, message));
+                    }
                     this.cut = fs::metadata(path).map_err(unread)?.len() - offset;
                     break;
                 }
@@ -456,6 +470,21 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_of_a_later_form_is_refused_and_never_cut_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut journal, ..) = open(dir.path(), 0).unwrap();
+        journal.append(&frame(0, &["one"])).unwrap();
+        let known = journal.length;
+        journal.append(&in_form(b'4', &frame(1, &["two"]))).unwrap();
+        let before = fs::read(&journal.path).unwrap();
+        let error = open(dir.path(), 0).unwrap_err();
+        assert_eq!(error.kind(), error::Kind::NotIntact);
+        let words = format!("the frame at byte {known} has a form that is not known here; use the version that wrote it, or a later one");
+        assert!(error.to_string().ends_with(&words), "{error}");
+        assert_eq!(fs::read(&journal.path).unwrap(), before);
+    }
+
+    #[test]
     fn a_torn_last_frame_is_cut_off_wherever_it_was_torn() {
         let dir = tempfile::tempdir().unwrap();
         let (mut journal, ..) = open(dir.path(), 0).unwrap();
@@ -480,7 +509,7 @@ mod tests {
         let damaged_at = usize::try_from(journal.length).unwrap();
         journal.append(&frame(1, &["two"])).unwrap();
         let whole_at = usize::try_from(journal.length).unwrap();
-        journal.append(&frame(2, &["x".repeat(200_000).as_str()])).unwrap();
+        journal.append(&frame(2, &["x".repeat(50_000).as_str(); 4])).unwrap();
         let bytes = fs::read(&journal.path).unwrap();
         for at in damaged_at..whole_at {
             let mut bad = bytes.clone();

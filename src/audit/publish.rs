@@ -17,7 +17,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 
 use super::checkpoint::{Checkpoint, MAX_CHECKPOINT, SigningKey, Verifier};
 use super::disk::Disk;
@@ -30,7 +30,7 @@ use super::tree::{Hash, TILE_WIDTH, Tree, leaf_hash, level_count, width_at};
 use crate::error::{self, Error, Result};
 
 /// Files that wait for their names at most: then they are synced together, and their folders once for all of them. Whoever else waits for the disk
-/// is kept waiting by each time.
+/// is kept waiting by each time. They are open until then, and a quarter of the files that the process may have open is all they may be.
 const MAX_STAGED: usize = 512;
 
 /// Up to so many files are synced one after the other, which waits for nobody else's writes; more are synced together with their file system.
@@ -60,6 +60,8 @@ pub(super) struct Publisher<D> {
     staged: Vec<Staged>,
     /// Their handles, in step, until they are synced.
     handles: Vec<File>,
+    /// So many of them at most.
+    most_staged: usize,
     /// The log's folder, opened before anything was written.
     system: File,
     /// Folders of partial tiles that exist.
@@ -88,6 +90,7 @@ impl<D: Disk> Publisher<D> {
             bundle: Vec::new(),
             staged: Vec::new(),
             handles: Vec::new(),
+            most_staged: most_staged(getrlimit(Resource::Nofile).current),
             system,
             partial: BTreeSet::new(),
             superseded: Vec::new(),
@@ -180,7 +183,7 @@ impl<D: Disk> Publisher<D> {
             for tile in full {
                 self.stage_tile(Level::Hashes(tile.level), tile.index, TILE_WIDTH, tile::tile_bytes(&tile.hashes))?;
             }
-            if self.staged.len() >= MAX_STAGED {
+            if self.staged.len() >= self.most_staged {
                 self.name_staged()?;
             }
         }
@@ -273,13 +276,7 @@ impl<D: Disk> Publisher<D> {
     fn stage(&mut self, path: PathBuf, bytes: &[u8], replaces: bool) -> Result<()> {
         let other = path.with_added_extension("new");
         let fail = |e: io::Error| lost(&other, "cannot be written", e);
-        let mut created = self.disk.create(&other);
-        if created.as_ref().is_err_and(|e| Errno::from_io_error(e) == Some(Errno::MFILE)) {
-            // The system lets a process have fewer files open than that.
-            self.name_staged()?;
-            created = self.disk.create(&other);
-        }
-        let file = match created {
+        let file = match self.disk.create(&other) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 self.disk.remove(&other).and_then(|()| self.disk.create(&other)).map_err(fail)?
             }
@@ -368,6 +365,11 @@ impl<D: Disk> Publisher<D> {
     }
 }
 
+/// How many files may wait for their names where a process may have so many open; no limit is none.
+fn most_staged(open: Option<u64>) -> usize {
+    open.map_or(MAX_STAGED, |open| usize::try_from(open / 4).unwrap_or(MAX_STAGED)).clamp(1, MAX_STAGED)
+}
+
 /// Makes a folder and its missing parents, durably.
 fn make_folder(disk: &impl Disk, folder: &Path) -> Result<()> {
     if folder.is_dir() {
@@ -431,4 +433,15 @@ pub(super) fn unread(path: &Path, e: io::Error) -> Error {
         return damaged(path, "expected a file, found none; restore it from a copy of the log");
     }
     Error::with_source(error::Kind::Io, format!("{}: cannot be read", shown(path)), e)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quarter_of_the_files_that_may_be_open_may_wait_for_their_names() {
+        let most = [None, Some(u64::MAX), Some(4096), Some(1024), Some(64), Some(3), Some(0)].map(most_staged);
+        assert_eq!(most, [512, 512, 512, 256, 16, 1, 1]);
+    }
 }

@@ -1,11 +1,15 @@
 //! Rows of PostgreSQL where the scan saw them: the shortest way to a row, and the one that other rows may have come to lie on.
 //!
 //! A row's place (`ctid`) is of use for as long as the row is the same version (`xmin`). Then it may be taken by another row: one that was written there
-//! since, or any other when the whole table was written anew. **So a place never says which row it is.** What lies there goes only if its own key and its
-//! version are those of one planned record; if fewer go than were planned, the transaction is to be undone and done in another way.
+//! since, or any other when the whole table was written anew. **So a place never says which row it is.** The commit comes only after every row that went was
+//! found to have the key and the version of one planned record, and none of these was missing; otherwise the transaction is to be undone, whatever went
+//! in it, and done in another way.
 //!
-//! Of keys that are one whole number each, every row finds its own among the planned ones by halving (`width_bucket`, exact where it is compared afterwards).
-//! Of all others the engine says what went, in the order of the places, and that is compared as a whole; it costs half as much again.
+//! Of keys that are one whole number each, every row finds its own among the planned ones by halving (`width_bucket`, exact where it is compared afterwards),
+//! and no other row goes. Of all others what lies there goes, and the engine says what that was, in the order of the places, to be compared as a whole;
+//! it costs half as much again.
+//!
+//! **Functions are called by their full names**: one of the same name that takes exactly these types may stand in a schema in which others may create.
 //!
 //! A row that another session changes in the meantime, and that the engine then looks at anew, is another version and does not fit.
 
@@ -13,7 +17,7 @@ use std::collections::HashSet;
 
 use super::layout::Sort;
 use super::session::{Outcome, Session};
-use super::shape::{Shape, read};
+use super::shape::{Shape, read, table};
 use super::statement::{Bind, Name, Statement};
 use super::value::{Cell, encoded};
 
@@ -24,8 +28,8 @@ pub(super) struct Standing {
     pub(super) version: u32,
 }
 
-/// Deletes records where they were seen, in the versions that were seen; whether all of them were found there. Their keys are all different, and stand in
-/// step. Nothing else goes; where not all were found, the transaction is to be undone.
+/// Deletes records where they were seen, in the versions that were seen; whether all of them were found there, and nothing else went. Their keys are all
+/// different, and stand in step. If not, other rows may have gone, and the transaction is to be undone.
 pub(super) async fn delete(session: &mut Session, shape: &Shape<'_>, keys: &[&[Cell]], standing: &[Standing]) -> Outcome<bool> {
     if let Some(mut numbered) = numbered(shape, keys, standing) {
         numbered.sort_unstable_by_key(|(number, _)| *number);
@@ -59,8 +63,8 @@ fn numbered(shape: &Shape<'_>, keys: &[&[Cell]], standing: &[Standing]) -> Optio
 
 /// Deletes of what lies in these places the rows with these keys in these versions: as many go as are found. The keys rise.
 fn delete_known(shape: &Shape<'_>, records: &[(i64, Standing)]) -> Statement {
-    let mut statement = Statement::new("DELETE");
-    shape.from(&mut statement).sql(" USING (SELECT ");
+    let mut statement = delete_from(shape);
+    statement.sql(" USING (SELECT ");
     statement.array(records.iter().map(|(key, _)| Cell::Int(*key)).collect(), &Bind::Cast("int8".into())).sql(" AS retentiond_keys, ");
     statement.versions(records.iter().map(|(_, standing)| standing.version).collect());
     statement.sql(" AS retentiond_versions) AS retentiond_known");
@@ -69,10 +73,10 @@ fn delete_known(shape: &Shape<'_>, records: &[(i64, Standing)]) -> Statement {
         let key = |statement: &mut Statement| {
             statement.sql("CAST(").name(&term.column).sql(" AS int8)");
         };
-        key(statement.sql(" AND retentiond_keys[width_bucket("));
-        key(statement.sql(", retentiond_keys)] = "));
-        key(statement.sql(" AND retentiond_versions[width_bucket("));
-        statement.sql(", retentiond_keys)] = xmin");
+        key(statement.sql(" AND retentiond_known.retentiond_keys[pg_catalog.width_bucket("));
+        key(statement.sql(", retentiond_known.retentiond_keys)] = "));
+        key(statement.sql(" AND retentiond_known.retentiond_versions[pg_catalog.width_bucket("));
+        statement.sql(", retentiond_known.retentiond_keys)] = xmin");
     }
     statement
 }
@@ -83,8 +87,8 @@ fn delete_known(shape: &Shape<'_>, records: &[(i64, Standing)]) -> Statement {
 fn delete_saying_what(shape: &Shape<'_>, records: &[(&[Cell], Standing)]) -> Statement {
     let names: Vec<Name> = (0..shape.unique.terms.len()).filter_map(|at| Name::new(&format!("retentiond_{at}")).ok()).collect();
     let terms = || shape.unique.terms.iter().zip(&names);
-    let mut statement = Statement::new("WITH retentiond_gone AS (DELETE");
-    shape.from(&mut statement);
+    let mut statement = Statement::new("WITH retentiond_gone AS (");
+    statement.part(&delete_from(shape));
     which_lie_in(&mut statement, shape, records.iter().map(|(_, standing)| standing.place).collect());
     statement.sql(" RETURNING ").list(", ", terms(), |statement, (term, name)| {
         let (before, after) = if term.sort == Sort::Int { ("CAST(", " AS int8)") } else { ("CAST(", " AS text) COLLATE \"C\"") };
@@ -95,10 +99,17 @@ fn delete_saying_what(shape: &Shape<'_>, records: &[(&[Cell], Standing)]) -> Sta
     for (at, (term, name)) in terms().enumerate() {
         let part = records.iter().filter_map(|(key, _)| key.get(at).cloned()).collect();
         let kind = if term.sort == Sort::Int { "int8" } else { "text" };
-        statement.sql(" AND array_agg(").name(name).sql(") = ").array(part, &Bind::Cast(kind.into()));
+        statement.sql(" AND pg_catalog.array_agg(").name(name).sql(") = ").array(part, &Bind::Cast(kind.into()));
     }
     let versions = records.iter().map(|(_, standing)| standing.version).collect();
-    statement.sql(" AND array_agg(retentiond_version) = ").versions(versions).sql(" THEN 1 ELSE 0 END FROM retentiond_gone");
+    statement.sql(" AND pg_catalog.array_agg(retentiond_version) = ").versions(versions).sql(" THEN 1 ELSE 0 END FROM retentiond_gone");
+    statement
+}
+
+/// Begins to delete from the table and from no other that inherits from it: places are those of one table.
+fn delete_from(shape: &Shape<'_>) -> Statement {
+    let mut statement = Statement::new("DELETE FROM ONLY ");
+    table(&mut statement, &shape.dataset.table);
     statement
 }
 

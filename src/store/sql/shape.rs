@@ -111,10 +111,10 @@ impl<'a> Shape<'a> {
                     statement.sql(" + CASE WHEN ").name(&column.name).sql(" IS NULL THEN 0 ELSE ").value(&Cell::Int(width)).sql(" END");
                 }
                 (None, true) => {
-                    statement.sql(" + pg_column_size(").name(&column.name).sql(")");
+                    statement.sql(" + pg_catalog.pg_column_size(").name(&column.name).sql(")");
                 }
                 (None, false) => {
-                    statement.sql(" + coalesce(pg_column_size(").name(&column.name).sql("), 0)");
+                    statement.sql(" + coalesce(pg_catalog.pg_column_size(").name(&column.name).sql("), 0)");
                 }
             }
         }
@@ -161,9 +161,13 @@ impl<'a> Shape<'a> {
             }
             (Dialect::Postgres, _) => {
                 statement.sql("(").list(", ", columns, |statement, term| term.add(statement));
-                statement.sql(") IN (SELECT * FROM unnest(").list(", ", self.unique.terms.iter().enumerate(), |statement, (at, term)| {
-                    statement.array(part(at).collect(), &term.bind);
-                });
+                statement.sql(") IN (SELECT * FROM ROWS FROM (").list(
+                    ", ",
+                    self.unique.terms.iter().enumerate(),
+                    |statement, (at, term)| {
+                        statement.sql("pg_catalog.unnest(").array(part(at).collect(), &term.bind).sql(")");
+                    },
+                );
                 statement.sql("))");
             }
             (_, [only]) => {

@@ -6,7 +6,9 @@
 //!
 //! Rows are told apart by the bytes of their exact key, as they stand in a record's fingerprint: the engine's own idea of what is equal may be wider.
 //!
-//! After the commit every record is looked for once more. What is found then, or cannot be looked for, is reported as done and not verified.
+//! After the commit every record is looked for once more. What is found then, or cannot be looked for, is reported as done and not verified. Rows that were
+//! deleted in their places (PostgreSQL) are looked for there: what an application wrote anew under their keys in that very moment is another record, which
+//! the next scan finds.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
@@ -130,8 +132,8 @@ impl<'t> Transaction<'t> {
                 Some(standing) => self.delete_standing(session, &shape, &asked, standing).await,
                 None => self.delete_returning(session, &shape, &asked, stretch.as_ref().filter(|_| *way == Way::Stretch)).await,
             };
-            if let (Some(_), Ok(found)) = (&standing, &deleted) {
-                self.removal.pace.looked(*found);
+            if standing.is_some() && !matches!(&deleted, Err(Failure { trouble: Trouble::Gone | Trouble::Busy, .. })) {
+                self.removal.pace.looked(matches!(&deleted, Ok(true)));
             }
             match deleted {
                 Ok(true) => {

@@ -79,7 +79,9 @@ pub(in super::super) async fn hanging(session: &mut Session, dataset: &Dataset) 
     });
     asks.sql(" FROM (SELECT ").part(&own);
     if grows {
-        asks.sql(" || ARRAY(SELECT CAST(p.relid AS oid) FROM unnest(").part(&own).sql(") AS t(oid), pg_partition_tree(t.oid) AS p)");
+        asks.sql(" || ARRAY(SELECT CAST(p.relid AS oid) FROM pg_catalog.unnest(")
+            .part(&own)
+            .sql(") AS t(oid), pg_partition_tree(t.oid) AS p)");
     }
     asks.sql(" AS own) AS o)");
     Ok((asks, grows))
@@ -154,7 +156,7 @@ fn itself_and_parts(statement: &mut Statement, oid: &Cell) {
 async fn changed_with(session: &mut Session, dataset: &Dataset) -> Outcome<Vec<String>> {
     let (false, Some(oid)) = (dataset.changes.is_empty(), oid(session, &dataset.table).await?) else { return Ok(Vec::new()) };
     let mut statement = Statement::new(
-        "SELECT DISTINCT CAST(CAST(c.conrelid AS regclass) AS text) FROM pg_constraint AS c CROSS JOIN LATERAL unnest(c.confkey) AS k(at) \
+        "SELECT DISTINCT CAST(CAST(c.conrelid AS regclass) AS text) FROM pg_constraint AS c CROSS JOIN LATERAL pg_catalog.unnest(c.confkey) AS k(at) \
          JOIN pg_attribute AS a ON a.attrelid = c.confrelid AND a.attnum = k.at \
          WHERE c.contype = 'f' AND c.confupdtype IN ('c', 'n', 'd') AND CAST(a.attname AS text) = ANY(",
     );
@@ -204,9 +206,9 @@ async fn references(session: &mut Session, parent: &Parent<'_>) -> Outcome<Vec<R
     let Some(oid) = oid(session, parent.table).await? else { return Ok(Vec::new()) };
     let mut statement = Statement::new(
         "SELECT CAST(c.conrelid AS int8), CAST(CAST(c.conrelid AS regclass) AS text), CAST(c.confdeltype AS text), \
-         (SELECT string_agg(CAST(a.attname AS text), chr(31) ORDER BY k.n) FROM unnest(c.conkey) WITH ORDINALITY AS k(at, n) \
+         (SELECT string_agg(CAST(a.attname AS text), chr(31) ORDER BY k.n) FROM pg_catalog.unnest(c.conkey) WITH ORDINALITY AS k(at, n) \
            JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND a.attnum = k.at), \
-         (SELECT string_agg(CAST(a.attname AS text), chr(31) ORDER BY k.n) FROM unnest(c.confkey) WITH ORDINALITY AS k(at, n) \
+         (SELECT string_agg(CAST(a.attname AS text), chr(31) ORDER BY k.n) FROM pg_catalog.unnest(c.confkey) WITH ORDINALITY AS k(at, n) \
            JOIN pg_attribute AS a ON a.attrelid = c.confrelid AND a.attnum = k.at) \
          FROM pg_constraint AS c WHERE c.contype = 'f' AND c.confrelid IN (",
     );

@@ -110,6 +110,42 @@ async fn whole_numbers_of_every_width_find_their_rows_however_these_lie() {
 }
 
 #[tokio::test]
+async fn names_that_somebody_else_gave_the_same_way_are_not_taken_for_ours() {
+    for does in [
+        // It takes exactly these types, so it would be taken rather than the server's own, which takes any.
+        "CREATE FUNCTION width_bucket(bigint, bigint[]) RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''foreign''; END'",
+        "CREATE FUNCTION pg_column_size(text) RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''foreign''; END'",
+        "ALTER TABLE people ADD COLUMN retentiond_keys bigint[], ADD COLUMN retentiond_versions xid[], ADD COLUMN retentiond_known int",
+    ] {
+        let Some(db) = Db::new(MANY).await else { return };
+        db.run(does).await;
+        let store = db.store(WITH_CONDITION);
+        let planned: Vec<Record> = all(&store).await.into_iter().filter(|record| number(record) % 2 == 0).collect();
+        let (fates, as_planned) = destroyed(&store, &planned).await;
+        assert!(fates.iter().all(|fate| done(fate).verified), "{does}");
+        assert_eq!(as_planned, planned.len(), "{does}");
+        assert_eq!(left(&db).await, (1..=400).filter(|id| id % 2 == 1).collect(), "{does}");
+    }
+}
+
+/// What waits for the key to be free is another record.
+#[tokio::test]
+async fn a_row_that_comes_under_the_key_of_one_that_goes_stays() {
+    let Some((db, store, records)) = estate().await else { return };
+    let mut other = db.session().await;
+    let comes = async {
+        // It waits as long as the row before it may come back.
+        while other.run("INSERT INTO people VALUES (100, '2026-01-01', 'new')").await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
+    let ((fates, _), ()) = tokio::join!(destroyed(&store, &records), comes);
+    assert!(fates.iter().all(|fate| matches!(fate, Fate::Done(_))));
+    assert_eq!(db.texts("SELECT name FROM people WHERE id = 100").await, ["new"]);
+    assert_eq!(left(&db).await, (1..=400).filter(|id| id % 2 == 1 || *id == 100).collect());
+}
+
+#[tokio::test]
 async fn a_row_that_is_changed_while_its_place_is_waited_for_stays() {
     let Some((db, store, records)) = estate().await else { return };
     let mut other = db.session().await;
