@@ -239,7 +239,7 @@ pub struct Evidence {
     pub method: &'static str,
     /// The grade really reached, one of the store's [`Store::grades`].
     pub grade: &'static str,
-    /// Whether the store looked again and found it gone (or changed as ordered).
+    /// Whether the store looked again and found it gone (or changed as ordered). What was written anew under its key since is another record.
     pub verified: bool,
     /// What this grade does not reach.
     pub caveats: Vec<&'static str>,

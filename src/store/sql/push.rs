@@ -91,6 +91,18 @@ pub(super) fn plain(out: &mut Statement, dialect: Dialect, column: &Column, when
     out.sql(")");
 }
 
+/// Whether every date that is not [`plain`] is surely [`within`] any bound or in the [`future`]: what lies before or behind all calendars, in columns of a
+/// type in which nothing but dates can be. To ask for that as well would cost something for every row that is not due yet.
+pub(super) fn is_told_by_bounds(dialect: Dialect, column: &Column, when: &When) -> bool {
+    let dated = match (column.sort, &when.form) {
+        (Sort::Date, Form::Undeclared | Form::Date | Form::DateTime) | (Sort::Instant, Form::Undeclared | Form::DateTime) => true,
+        (Sort::Local, Form::Undeclared | Form::DateTime) => when.zone.is_some(),
+        _ => false,
+    };
+    // MySQL may hold days that no calendar has.
+    dated && dialect == Dialect::Postgres
+}
+
 fn present(out: &mut Statement, column: &Column) {
     out.name(&column.name).sql(" IS NOT NULL");
 }

@@ -29,6 +29,7 @@ use crate::error::{Error, Kind, Result};
 use crate::finding::Finding;
 use crate::judge::Bound;
 use crate::record::{Moment, Reading, Record};
+use crate::schedule::EventName;
 use crate::store::{MESSAGE, Query, Scanned};
 
 /// Rows looked at in one statement: some tens of milliseconds.
@@ -155,8 +156,8 @@ impl<'s> Walk<'s> {
         }
         let wanted = query.bound.as_ref().map(|bound| wanted(shape, bound, query));
         let by_event = single(query.bound.as_ref())
-            .filter(|()| shape.dataset.filter.is_none() && !shape.dataset.anonymises && shape.dataset.events.len() == 1)
-            .and_then(|()| shape.layout.event_order(shape.event_at(0), &shape.unique));
+            .filter(|_| shape.dataset.filter.is_none() && !shape.dataset.anonymises && shape.dataset.events.len() == 1)
+            .and_then(|_| shape.layout.event_order(shape.event_at(0), &shape.unique));
         let by_event = by_event.filter(|_| shape.dataset.events[0].when.is_some());
         let (order, by_event) = by_event.map_or_else(|| (shape.unique.walk.clone(), false), |order| (order, true));
         Self { shape, order, by_event, wanted, member, whole }
@@ -338,10 +339,10 @@ fn number(row: &[Seen<'_>]) -> u64 {
     if let Some(Seen::Int(number)) = row.first() { u64::try_from(*number).unwrap_or(0) } else { 0 }
 }
 
-/// The one event bound that a bound comes down to, if it does.
-fn single(bound: Option<&Bound>) -> Option<()> {
+/// The event of the one event bound that a bound comes down to, if it does.
+fn single(bound: Option<&Bound>) -> Option<&EventName> {
     match bound? {
-        Bound::AtMost { .. } => Some(()),
+        Bound::AtMost { event, .. } => Some(event),
         Bound::All(bounds) | Bound::Any(bounds) if bounds.len() == 1 => single(bounds.first()),
         _ => None,
     }
@@ -351,11 +352,14 @@ fn single(bound: Option<&Bound>) -> Option<()> {
 fn wanted(shape: &Shape<'_>, bound: &Bound, query: &Query) -> Statement {
     let mut out = Statement::default();
     within(shape, bound, &mut out);
+    let only = single(Some(bound)).and_then(|event| shape.dataset.event(event));
     for (at, event) in shape.dataset.events.iter().enumerate() {
         match (&event.when, column(shape, at)) {
             (Some(when), column) => {
-                out.sql(" OR NOT ");
-                push::plain(&mut out, shape.layout.dialect, column, when);
+                if only != Some(at) || !push::is_told_by_bounds(shape.layout.dialect, column, when) {
+                    out.sql(" OR NOT ");
+                    push::plain(&mut out, shape.layout.dialect, column, when);
+                }
                 out.sql(" OR ");
                 push::future(&mut out, column, &when.form, query.now);
             }
