@@ -130,7 +130,7 @@ fn each_external_crate_has_its_home() {
         ("lettre", &["notify"]),
         ("httparse", &["daemon"]),
         ("sqlx", &["store/sql", "register"]),
-        ("rustix", &["store/files", "store/sql", "audit", "clock", "control", "daemon", "logging"]),
+        ("rustix", &["store/files", "store/sql", "audit", "clock", "control", "daemon", "logging", "spool"]),
         ("uzers", &["control"]),
         ("sd_notify", &["daemon"]),
         ("signal_hook", &["daemon", "dispose"]),

@@ -3,7 +3,9 @@
 //! ```text
 //! checkpoint             second line: entries that are published
 //! tile/entries/N[.p/W]   for each entry: length u16 big-endian, bytes
-//! journal/<first>        frames: magic 8, first index u64, count u32, length u32 (little-endian), hash 32, then for each entry: length u32, bytes
+//! journal/<first>        frames: magic 8, first index u64, count u32, length u32 (little-endian), hash 32, then for each entry: length of its own bytes u32,
+//!                        cut u16, shared u16, from u32, own bytes; the entry is the own ones up to `cut`, `shared` ones of the frame from `from` on,
+//!                        and the rest of its own
 //! ```
 
 use std::collections::HashMap;
@@ -58,15 +60,18 @@ impl Ledger {
                 if rest.len() < 56 + length || count == 0 {
                     break;
                 }
-                let mut body = &rest[56..56 + length];
+                let frame = &rest[..56 + length];
+                let short = |at: usize| usize::from(u16::from_le_bytes([frame[at], frame[at + 1]]));
+                let long = |at: usize| u32::from_le_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]) as usize;
+                let mut at = 56;
                 for n in first..first + count {
-                    let (length, behind) = body.split_first_chunk().unwrap();
-                    let (entry, behind) = behind.split_at(u32::from_le_bytes(*length) as usize);
+                    let (own, from) = (&frame[at + 12..at + 12 + long(at)], long(at + 8));
+                    let (before, behind) = own.split_at(short(at + 4));
                     if n == next {
-                        this.take(entry, n);
+                        this.take(&[before, &frame[from..from + short(at + 6)], behind].concat(), n);
                         (next, this.unpublished) = (next + 1, this.unpublished + 1);
                     }
-                    body = behind;
+                    at += 12 + own.len();
                 }
                 rest = &rest[56 + length..];
             }
