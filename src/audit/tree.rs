@@ -21,7 +21,7 @@ pub const TILE_WIDTH: usize = 256;
 
 /// The hash of an entry's bytes.
 pub fn leaf_hash(entry: &[u8]) -> Hash {
-    Sha256::new().chain_update([0]).chain_update(entry).finalize().into()
+    leaf_hash_of(&[entry])
 }
 
 /// [`leaf_hash`] of an entry that lies in several pieces.

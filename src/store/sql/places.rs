@@ -17,9 +17,9 @@ use std::collections::HashSet;
 
 use super::layout::Sort;
 use super::session::{Outcome, Session};
-use super::shape::{Shape, read, table};
+use super::shape::{Shape, table};
 use super::statement::{Bind, Name, Statement};
-use super::value::{Cell, encoded};
+use super::value::{Cell, whole_number};
 
 /// Where a record was seen, and which version of it.
 #[derive(Clone, Copy)]
@@ -44,11 +44,10 @@ pub(super) async fn delete(session: &mut Session, shape: &Shape<'_>, keys: &[&[C
 
 /// The keys of the rows that lie in these places: of a row that was not deleted, or of one that came there since.
 pub(super) async fn still_there(session: &mut Session, shape: &Shape<'_>, places: Vec<u64>) -> Outcome<HashSet<Vec<u8>>> {
-    let mut statement = Statement::new("SELECT ");
-    statement.list(", ", &shape.unique.terms, |statement, term| read(statement, &term.column, term.read));
+    let mut there = shape.select_keys();
     // Whichever the places, there is one way to them: the server is not to weigh each of them.
-    shape.from(&mut statement).sql(" WHERE ctid = ANY(CAST((SELECT ").places(places).sql(") AS tid[]))");
-    Ok(session.map(&statement, |row| encoded(row.iter().copied())).await?.into_iter().collect())
+    there.sql("ctid = ANY(CAST((SELECT ").places(places).sql(") AS tid[]))");
+    session.keys(&there).await
 }
 
 /// Each record by its key, where that is one whole number.
@@ -57,8 +56,7 @@ fn numbered(shape: &Shape<'_>, keys: &[&[Cell]], standing: &[Standing]) -> Optio
     if term.sort != Sort::Int {
         return None;
     }
-    let number = |key: &[Cell]| if let [Cell::Int(number)] = key { Some(*number) } else { None };
-    keys.iter().zip(standing).map(|(key, standing)| Some((number(key)?, *standing))).collect()
+    keys.iter().zip(standing).map(|(key, standing)| Some((whole_number(key)?, *standing))).collect()
 }
 
 /// Deletes of what lies in these places the rows with these keys in these versions: as many go as are found. The keys rise.

@@ -69,9 +69,7 @@ pub(super) fn plain(out: &mut Statement, dialect: Dialect, column: &Column, when
         (Sort::Local, _) if !local => {
             out.sql("1 = 0");
         }
-        (Sort::Date, Form::Undeclared | Form::Date | Form::DateTime) | (Sort::Local | Sort::Instant, Form::Undeclared | Form::DateTime) => {
-            calendar(out, dialect, column);
-        }
+        _ if is_dated(column, when) => calendar(out, dialect, column),
         (Sort::Text, Form::Date) => matches(out, column, &format!("^{CIVIL}{END}")),
         (Sort::Text, Form::Undeclared | Form::DateTime) => {
             let zone = if local { "(Z|[+-][01][0-9]:[0-5][0-9])?" } else { "(Z|[+-][01][0-9]:[0-5][0-9])" };
@@ -94,13 +92,17 @@ pub(super) fn plain(out: &mut Statement, dialect: Dialect, column: &Column, when
 /// Whether every date that is not [`plain`] is surely [`within`] any bound or in the [`future`]: what lies before or behind all calendars, in columns of a
 /// type in which nothing but dates can be. To ask for that as well would cost something for every row that is not due yet.
 pub(super) fn is_told_by_bounds(dialect: Dialect, column: &Column, when: &When) -> bool {
-    let dated = match (column.sort, &when.form) {
+    // MySQL may hold days that no calendar has.
+    is_dated(column, when) && dialect == Dialect::Postgres
+}
+
+/// Whether the type of the column says that dates are in it which the reader can tell.
+fn is_dated(column: &Column, when: &When) -> bool {
+    match (column.sort, &when.form) {
         (Sort::Date, Form::Undeclared | Form::Date | Form::DateTime) | (Sort::Instant, Form::Undeclared | Form::DateTime) => true,
         (Sort::Local, Form::Undeclared | Form::DateTime) => when.zone.is_some(),
         _ => false,
-    };
-    // MySQL may hold days that no calendar has.
-    dated && dialect == Dialect::Postgres
+    }
 }
 
 fn present(out: &mut Statement, column: &Column) {

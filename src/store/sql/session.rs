@@ -2,7 +2,7 @@
 //!
 //! Everything above speaks to a [`Session`] in [`Statement`]s and [`Cell`]s; an engine joins as one more variant here and in [`Place`].
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::future::poll_fn;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use super::layout::Layout;
 use super::server::Server;
 use super::shape::Shape;
 use super::statement::{Dialect, Statement};
-use super::value::{Cell, Seen};
+use super::value::{Cell, Seen, encoded};
 use super::{mysql, postgres, sqlite};
 use crate::error::{Error, Kind, escape};
 
@@ -338,6 +338,11 @@ impl Session {
     /// All rows of a query whose result is known to be small.
     pub(super) async fn rows(&mut self, statement: &Statement) -> Outcome<Vec<Vec<Cell>>> {
         self.map(statement, |row| row.iter().map(|cell| cell.kept()).collect()).await
+    }
+
+    /// The keys that a query brings, as the bytes by which rows are told apart.
+    pub(super) async fn keys(&mut self, statement: &Statement) -> Outcome<HashSet<Vec<u8>>> {
+        Ok(self.map(statement, |row| encoded(row.iter().copied())).await?.into_iter().collect())
     }
 
     /// The first value of the first row as a number, 0 when there is none.

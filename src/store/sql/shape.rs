@@ -87,6 +87,14 @@ impl<'a> Shape<'a> {
         statement
     }
 
+    /// Begins `SELECT` with the keys of rows, up to what they satisfy.
+    pub(super) fn select_keys(&self) -> Statement {
+        let mut statement = Statement::new("SELECT ");
+        statement.list(", ", &self.unique.terms, |statement, term| read(statement, &term.column, term.read));
+        self.from(&mut statement).sql(" WHERE ");
+        statement
+    }
+
     /// Adds all that is read of a row: columns as they are read, and behind them its version and its size where not every column is.
     pub(super) fn columns(&self, statement: &mut Statement) {
         statement.list(", ", &self.read, |statement, at| {

@@ -14,7 +14,7 @@ use super::layout::Sort;
 use super::push;
 use super::shape::Shape;
 use super::statement::{Dialect, Statement};
-use super::value::Cell;
+use super::value::{Cell, whole_number};
 use crate::record::{Moment, Reading, Record};
 
 /// Rows that are passed for each record at the most. On both engines it costs as much to look one row up as to pass three or four.
@@ -39,8 +39,7 @@ impl Stretch {
         if term.sort != Sort::Int || keys.len() < FEWEST {
             return None;
         }
-        let number = |key: &&[Cell]| if let [Cell::Int(number)] = key { Some(*number) } else { None };
-        let mut numbers: Vec<i64> = keys.iter().map(number).collect::<Option<_>>()?;
+        let mut numbers: Vec<i64> = keys.iter().map(|key| whole_number(key)).collect::<Option<_>>()?;
         numbers.sort_unstable();
         let [first, .., before_last, last] = *numbers.as_slice() else { return None };
         let passed = i128::from(last) - i128::from(first) + 1;

@@ -18,10 +18,10 @@ use super::hanging;
 use super::places::{self, Standing};
 use super::remove::{Lost, Removal, failed};
 use super::session::{Begin, Failure, Outcome, Session, Trouble, Way};
-use super::shape::{Shape, deepest_first, read, table, whether};
+use super::shape::{Shape, deepest_first, table, whether};
 use super::statement::{Dialect, Statement};
 use super::stretch::Stretch;
-use super::value::{Cell, Seen, TypedKey, encoded, key_bytes, key_of, seen, typed_key, version_of};
+use super::value::{Cell, Seen, TypedKey, encoded, key_bytes, key_of, seen, typed_key, version_of, whole_number};
 use crate::record::Record;
 use crate::store::{Act, Evidence, Fate, Kept};
 
@@ -386,12 +386,12 @@ impl<'t> Transaction<'t> {
             return Ok(HashSet::new());
         }
         let shape = session.shape(self.removal.dataset).await?.map_err(|problems| Failure::other(problems.join("; ")))?;
-        let keys = keys(asked.iter().copied());
+        let keys = || keys(asked.iter().copied());
         if self.removal.order.act == Act::Destroy {
             let there = match trail {
                 Trail::Places(places) => places::still_there(session, &shape, places).await?,
                 Trail::Stretch(stretch) => still_along(session, &shape, stretch).await?,
-                Trail::Keys => present(session, &shape, &keys).await?,
+                Trail::Keys => present(session, &shape, &keys()).await?,
             };
             let found = |one: &&&Asked<'_>| !there.is_empty() && there.contains(one.name);
             return Ok(asked.iter().filter(found).map(|one| one.position).collect());
@@ -406,7 +406,7 @@ impl<'t> Transaction<'t> {
         let mut statement = shape.select();
         whether(&mut statement, &constants);
         shape.from(&mut statement).sql(" WHERE ");
-        shape.key_in(&mut statement, &keys);
+        shape.key_in(&mut statement, &keys());
         let as_ordered = |row: &[Seen<'_>]| {
             let fingerprint = shape.record(row).fingerprint;
             (key_bytes(&fingerprint).unwrap_or_default().to_vec(), (row.last().is_some_and(|cell| cell.is_true()), fingerprint))
@@ -424,8 +424,8 @@ impl<'t> Transaction<'t> {
 /// Whether no two of them have the same key.
 fn all_different(asked: &[Asked<'_>]) -> bool {
     // A plan stands in the order of its keys, and whole numbers that rise are different.
-    let number = |one: &Asked<'_>| if let [Cell::Int(number)] = one.cells.as_slice() { Some(*number) } else { None };
-    let rises = asked.is_sorted_by(|one, next| number(one).zip(number(next)).is_some_and(|(one, next)| one < next));
+    let rises =
+        asked.is_sorted_by(|one, next| whole_number(&one.cells).zip(whole_number(&next.cells)).is_some_and(|(one, next)| one < next));
     rises || asked.iter().map(|one| one.name).collect::<HashSet<_>>().len() == asked.len()
 }
 
@@ -436,21 +436,17 @@ fn keys<'k>(asked: impl IntoIterator<Item = &'k Asked<'k>>) -> Vec<&'k [Cell]> {
 
 /// Which of these keys have a row, by the bytes of the key.
 async fn present(session: &mut Session, shape: &Shape<'_>, keys: &[&[Cell]]) -> Outcome<HashSet<Vec<u8>>> {
-    let mut statement = Statement::new("SELECT ");
-    statement.list(", ", &shape.unique.terms, |statement, term| read(statement, &term.column, term.read));
-    shape.from(&mut statement).sql(" WHERE ");
-    shape.key_in(&mut statement, keys);
-    Ok(session.map(&statement, |row| encoded(row.iter().copied())).await?.into_iter().collect())
+    let mut there = shape.select_keys();
+    shape.key_in(&mut there, keys);
+    session.keys(&there).await
 }
 
 /// The keys of the rows that lie in a stretch and are no newer than its records were: if one of them was not deleted, it is among these.
 async fn still_along(session: &mut Session, shape: &Shape<'_>, stretch: &Stretch) -> Outcome<HashSet<Vec<u8>>> {
-    let mut statement = Statement::new("SELECT ");
-    statement.list(", ", &shape.unique.terms, |statement, term| read(statement, &term.column, term.read));
-    shape.from(&mut statement).sql(" WHERE ");
-    stretch.keys(&mut statement, shape);
-    stretch.not_newer(&mut statement, shape);
-    Ok(session.map(&statement, |row| encoded(row.iter().copied())).await?.into_iter().collect())
+    let mut there = shape.select_keys();
+    stretch.keys(&mut there, shape);
+    stretch.not_newer(&mut there, shape);
+    session.keys(&there).await
 }
 
 /// Which of these keys, that have no row any more, have one whose key the engine finds the same and that is written otherwise: an application

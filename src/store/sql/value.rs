@@ -230,6 +230,11 @@ pub(in crate::store) fn key_of(parts: &[Seen<'_>]) -> Key {
     Key::new(encoded.join(",").into_bytes())
 }
 
+/// The key, if it is one whole number.
+pub(super) fn whole_number(key: &[Cell]) -> Option<i64> {
+    if let [Cell::Int(number)] = key { Some(*number) } else { None }
+}
+
 /// The texts of a key's parts, or `None` when the key cannot be one of `parts` parts.
 pub(super) fn parts_of(key: &[u8], parts: usize) -> Option<Vec<String>> {
     let text = std::str::from_utf8(key).ok()?;
