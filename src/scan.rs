@@ -75,9 +75,9 @@ pub async fn scan(
         async move { dataset.store.scan(&dataset.name, query, out).await }
     });
     // Not after the scan: should another database have taken the place of this one by then, the plan is none of its.
-    let mark = tokio::spawn({
+    let mark = spool.map(|_| {
         let dataset = Arc::clone(&dataset);
-        async move { dataset.store.mark().await }
+        tokio::spawn(async move { dataset.store.mark().await })
     });
     let by_hand = dataset.store.is_attested();
     let mut tally = Tally::default();
@@ -143,8 +143,8 @@ pub async fn scan(
         tally.population += more;
     }
     let whole = writer.filter(|_| scanned.incomplete.is_none());
-    let plan = match whole {
-        Some(writer) => {
+    let plan = match whole.zip(mark) {
+        Some((writer, mark)) => {
             let ended = |error| Error::with_source(Kind::Store, format!("{}: the store's mark could not be asked", dataset.address), error);
             Some(writer.finish(&source_of(&dataset, mark.await.map_err(ended)?), tally.clone())?)
         }
