@@ -28,7 +28,7 @@ mod subject;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -62,6 +62,9 @@ pub(crate) struct Common {
     /// Form of what is logged: auto by default
     #[arg(long, global = true, value_name = "FORM")]
     log_format: Option<LogFormat>,
+    /// The configuration that was loaded, whose stores are left at the end.
+    #[arg(skip)]
+    loaded: OnceLock<Arc<Config>>,
 }
 
 #[derive(Subcommand)]
@@ -132,7 +135,7 @@ impl Cli {
     /// Carries out the command; answers the exit code.
     pub async fn execute(self) -> Result<u8> {
         let common = &self.common;
-        match self.verb {
+        let code = match self.verb {
             Verb::Check(options) => check::execute(common, &options).await,
             Verb::Plan(options) => plan::execute(common, &options).await,
             Verb::Run(options) => run::execute(common, &options).await,
@@ -151,13 +154,21 @@ impl Cli {
             Verb::Report(verb) => report::execute(common, verb),
             Verb::Register(verb) => register::execute(common, &verb).await,
             Verb::Generate(verb) => generate::execute(&verb),
+        };
+        if let Some(config) = common.loaded.get() {
+            config.leave().await;
         }
+        code
     }
 }
 
 impl Common {
     fn load(&self) -> Result<Arc<Config>> {
-        Ok(Arc::new(Config::load(&self.config)?))
+        if self.loaded.get().is_none() {
+            // It is one command, so nobody else fills it meanwhile.
+            let _ = self.loaded.set(Arc::new(Config::load(&self.config)?));
+        }
+        self.loaded.get().cloned().ok_or_else(|| Error::new(Kind::Config, "no configuration was loaded"))
     }
 }
 

@@ -180,6 +180,13 @@ impl Config {
         settings
     }
 
+    /// Tells the stores that nothing more is asked of them for now.
+    pub async fn leave(&self) {
+        for store in &self.stores {
+            store.leave().await;
+        }
+    }
+
     /// What a person should know about how schedule and stores fit together; opens nothing.
     pub fn check(&self) -> Vec<Finding> {
         let mut findings = Vec::new();

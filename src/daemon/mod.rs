@@ -448,6 +448,7 @@ impl Service {
             }
         }
         result?;
+        self.state.config().leave().await;
         let log = &self.state.session.log;
         log.commit(vec![Draft::new(EntryKind::Stopped, &json!({"by": BY, "reason": "signal"}))?]).await?;
         log.clone().close().await

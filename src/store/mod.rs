@@ -337,6 +337,9 @@ pub trait Store: Send + Sync {
         Ok(vec![None; keys.len()])
     }
 
+    /// Told that nothing more is asked for now: whatever is kept open for what comes next is closed.
+    async fn leave(&self) {}
+
     /// Lets the place clean up behind the records that went from the dataset, if its configuration asks for that: what was done, and whether it
     /// could be. Touches no record.
     async fn purge(&self, _dataset: &str) -> Option<(&'static str, std::result::Result<(), String>)> {

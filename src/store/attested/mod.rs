@@ -125,6 +125,10 @@ impl Store for Attested {
         self.list.mark().await
     }
 
+    async fn leave(&self) {
+        self.list.leave().await;
+    }
+
     fn grades(&self) -> &'static [&'static str] {
         GRADES
     }

@@ -7,7 +7,7 @@
 //! In pipeline order: [`config`] what the administrator wrote, [`check`] whether the database fits it, [`shape`] the two joined, [`scan`],
 //! [`find`], [`remove`] in one [`transaction`] after the other, along a [`stretch`] where records lie close together, while nothing new is [`hanging`] on the tables. Below them: [`statement`] the one place that assembles SQL, [`layout`] what a table is, [`push`] what the database is
 //! asked to leave out, [`value`] typed values, [`when`] reading dates, [`pace`] and [`throttle`] keeping out of production's way, [`session`] a
-//! connection of any engine, [`server`] how one is reached. The engines' own ways are in [`sqlite`], [`postgres`] and [`mysql`].
+//! connection of any engine, [`pool`] those that wait for what comes next, [`server`] how one is reached. The engines' own ways are in [`sqlite`], [`postgres`] and [`mysql`].
 //!
 //! **Never**: a value in SQL text, an error or a log; a long read transaction; calendar arithmetic in the database; a created database file.
 //!
@@ -23,6 +23,7 @@ mod layout;
 mod mysql;
 mod pace;
 mod places;
+mod pool;
 mod postgres;
 mod push;
 mod remove;
@@ -48,10 +49,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 
 use self::config::{Dataset, Purge};
 use self::pace::Pace;
+use self::pool::Pool;
 use self::remove::Removal;
 use self::server::Engine;
 use self::session::{Failure, Outcome, Place, Session, Trouble};
@@ -85,9 +87,6 @@ const POSTGRES_BATCH: usize = 2 * BATCH;
 /// How long sessions of a process that is no more are waited for: their server notices sooner or later.
 const UNDER_WAY: Duration = Duration::from_secs(10);
 
-/// A connection that is kept for the next batch is used for this long at most.
-const KEPT_OPEN: Duration = Duration::from_mins(1);
-
 /// A database and its datasets.
 struct Sql {
     name: String,
@@ -95,14 +94,7 @@ struct Sql {
     datasets: Vec<Dataset>,
     pace: Pace,
     throttle: Throttle,
-    /// Connections of the last removals: servers take longer to let one in than to delete a batch.
-    writing: Mutex<Vec<Writing>>,
-}
-
-/// A server's connection that removes.
-struct Writing {
-    session: Session,
-    since: Instant,
+    pool: Pool,
 }
 
 fn configure_sqlite(head: &StoreHead<'_>, place: &Node, _: &mut Fields<'_>, problems: &mut Problems) -> Option<Box<dyn Configure>> {
@@ -134,8 +126,8 @@ struct Configuring {
 impl Configuring {
     fn begin(head: &StoreHead<'_>, place: Place, throttle: Throttle) -> Box<dyn Configure> {
         let name = head.name.to_owned();
-        let pace = Pace::new(batch_of(&place));
-        Box::new(Self { store: Sql { name, place, datasets: Vec::new(), pace, throttle, writing: Mutex::new(Vec::new()) } })
+        let (pace, pool) = (Pace::new(batch_of(&place)), Pool::new(place.clone()));
+        Box::new(Self { store: Sql { name, place, datasets: Vec::new(), pace, throttle, pool } })
     }
 }
 
@@ -183,10 +175,9 @@ impl Store for Sql {
         if let Place::Sqlite(_) = &self.place {
             return String::new();
         }
-        let Ok(mut session) = self.place.open_read().await else { return String::new() };
-        let mark = session.mark().await.unwrap_or_default();
-        session.close().await;
-        mark
+        let Ok(mut session) = self.pool.read().await else { return String::new() };
+        let mark = session.mark().await;
+        self.pool.keep_after(session, mark).await.unwrap_or_default()
     }
 
     async fn at_rest(&self) -> std::result::Result<(), String> {
@@ -194,7 +185,7 @@ impl Store for Sql {
             return Ok(());
         }
         let began = Instant::now();
-        let mut session = self.place.open_read().await.map_err(|failure| failure.text)?;
+        let mut session = self.pool.read().await.map_err(|failure| failure.text)?;
         let rest = loop {
             let under_way = match session.dialect() {
                 Dialect::MySql => mysql::under_way(&mut session).await,
@@ -203,14 +194,14 @@ impl Store for Sql {
             match under_way {
                 Ok(false) => break Ok(()),
                 Ok(true) if began.elapsed() > UNDER_WAY => {
-                    break Err("a session of this program's account that is none of this process is still at work in the database".into());
+                    let text = "a session of this program's account that is none of this process is still at work in the database";
+                    break Err(Failure::other(text));
                 }
                 Ok(true) => tokio::time::sleep(Duration::from_millis(250)).await,
-                Err(failure) => break Err(failure.text),
+                Err(failure) => break Err(failure),
             }
         };
-        session.close().await;
-        rest
+        self.pool.keep_after(session, rest).await.map_err(|failure| failure.text)
     }
 
     fn path(&self) -> Option<&Path> {
@@ -247,7 +238,7 @@ impl Store for Sql {
     }
 
     async fn check(&self) -> Result<Vec<Finding>> {
-        let mut session = match self.place.open_read().await {
+        let mut session = match self.pool.read().await {
             Ok(session) => session,
             Err(failure) => return Ok(vec![Finding::blocks(self.name.as_str(), failure.text)]),
         };
@@ -270,34 +261,36 @@ impl Store for Sql {
                 Err(failure) => out.push(Finding::blocks(self.name.as_str(), failure.text)),
             }
         }
-        session.close().await;
+        self.pool.keep(session).await;
         Ok(out)
     }
 
     async fn scan(&self, dataset: &str, query: Query, out: mpsc::Sender<Vec<Record>>) -> Result<Scanned> {
         let dataset = self.dataset(dataset)?;
-        let mut sessions = [self.place.open_read().await?, self.place.open_read().await?];
+        let mut sessions = [self.pool.read().await?, self.pool.read().await?];
         let scanned = scan::scan(&mut sessions, &self.about(&dataset.name), dataset, &query, &out).await;
-        let [one, other] = sessions;
-        one.close().await;
-        other.close().await;
+        for session in sessions {
+            if scanned.as_ref().is_ok_and(|scanned| scanned.incomplete.is_none()) {
+                self.pool.keep(session).await;
+            } else {
+                session.close().await;
+            }
+        }
         scanned
     }
 
     async fn fetch(&self, dataset: &str, keys: &[Key]) -> Result<Vec<Found>> {
         let dataset = self.dataset(dataset)?;
-        let mut session = self.place.open_read().await?;
+        let mut session = self.pool.read().await?;
         let found = find::fetch(&mut session, dataset, keys).await;
-        session.close().await;
-        found.map_err(|failure| Error::from(failure).context(self.about(&dataset.name)))
+        self.pool.keep_after(session, found).await.map_err(|failure| Error::from(failure).context(self.about(&dataset.name)))
     }
 
     async fn lookup(&self, dataset: &str, event: &EventName, on: Option<&str>, values: &[&str]) -> Result<Vec<Reading>> {
         let dataset = self.dataset(dataset)?;
-        let mut session = self.place.open_read().await?;
+        let mut session = self.pool.read().await?;
         let found = find::lookup(&mut session, dataset, event, on, values).await;
-        session.close().await;
-        found.map_err(|failure| Error::from(failure).context(self.about(&dataset.name)))
+        self.pool.keep_after(session, found).await.map_err(|failure| Error::from(failure).context(self.about(&dataset.name)))
     }
 
     async fn elsewhere(&self, dataset: &str, records: &[Record]) -> Result<Vec<Vec<(String, Record)>>> {
@@ -306,10 +299,9 @@ impl Store for Sql {
         if others.is_empty() || records.is_empty() {
             return Ok(vec![Vec::new(); records.len()]);
         }
-        let mut session = self.place.open_read().await?;
+        let mut session = self.pool.read().await?;
         let found = find::elsewhere(&mut session, dataset, &others, records).await;
-        session.close().await;
-        found.map_err(|failure| Error::from(failure).context(self.about(&dataset.name)))
+        self.pool.keep_after(session, found).await.map_err(|failure| Error::from(failure).context(self.about(&dataset.name)))
     }
 
     fn counts(&self, dataset: &str) -> Option<Counts> {
@@ -319,10 +311,13 @@ impl Store for Sql {
 
     async fn cells(&self, dataset: &str, keys: &[Key]) -> Result<Vec<Option<Cell>>> {
         let dataset = self.dataset(dataset)?;
-        let mut session = self.place.open_read().await?;
+        let mut session = self.pool.read().await?;
         let found = find::cells(&mut session, dataset, keys).await;
-        session.close().await;
-        found.map_err(|failure| Error::from(failure).context(self.about(&dataset.name)))
+        self.pool.keep_after(session, found).await.map_err(|failure| Error::from(failure).context(self.about(&dataset.name)))
+    }
+
+    async fn leave(&self) {
+        self.pool.clear().await;
     }
 
     async fn purge(&self, dataset: &str) -> Option<(&'static str, std::result::Result<(), String>)> {
@@ -389,7 +384,7 @@ impl Sql {
             );
             return all(Fate::Kept(Kept::CannotMeetGrade(why)));
         }
-        let kept = self.writing.lock().await.pop();
+        let kept = self.pool.kept_to_write().await;
         let may_be_closed = kept.is_some();
         let mut fates = self.spend_over(kept, removal).await;
         // A server that was restarted has closed the connections that were kept: where nothing of the order has happened, it is given once more.
@@ -407,40 +402,28 @@ impl Sql {
     }
 
     /// Removes over this connection, or over a new one. A failure means that nothing has happened, to none of the records.
-    async fn spend_over(&self, kept: Option<Writing>, removal: &Removal<'_>) -> Outcome<Vec<Fate>> {
-        let mut one = self.writing(kept, removal.dataset).await?;
-        let fates = removal.spend(&mut one.session).await;
+    async fn spend_over(&self, kept: Option<Session>, removal: &Removal<'_>) -> Outcome<Vec<Fate>> {
+        let mut session = match kept {
+            Some(session) => session,
+            None => self.place.open_write().await?,
+        };
+        if let Err(failure) = hanging::look(&mut session, removal.dataset).await {
+            session.close().await;
+            return Err(failure);
+        }
+        let fates = removal.spend(&mut session).await;
         // After a failure the connection may be in a state that nobody knows.
-        if one.session.is_lost() || fates.iter().any(|fate| matches!(fate, Fate::Failed { .. })) {
-            let lost = one.session.is_lost();
-            one.session.close().await;
+        if session.is_lost() || fates.iter().any(|fate| matches!(fate, Fate::Failed { .. })) {
+            let lost = session.is_lost();
+            session.close().await;
             let certain = |fate: &Fate| if let Fate::Failed { error, uncertain: false } = fate { Some(error.clone()) } else { None };
             let failures: Option<Vec<String>> = fates.iter().map(certain).collect();
             if let Some(text) = failures.filter(|_| lost).and_then(|texts| texts.into_iter().next()) {
                 return Err(Failure::gone(text));
             }
         } else {
-            self.writing.lock().await.push(one);
+            self.pool.keep(session).await;
         }
         Ok(fates)
-    }
-
-    /// A connection that may remove records of the dataset now.
-    async fn writing(&self, kept: Option<Writing>, dataset: &Dataset) -> Outcome<Writing> {
-        let mut one = match kept {
-            Some(one) if one.since.elapsed() < KEPT_OPEN => one,
-            old => {
-                if let Some(old) = old {
-                    old.session.close().await;
-                }
-                let session = self.place.open_write().await?;
-                Writing { session, since: Instant::now() }
-            }
-        };
-        if let Err(failure) = hanging::look(&mut one.session, dataset).await {
-            one.session.close().await;
-            return Err(failure);
-        }
-        Ok(one)
     }
 }

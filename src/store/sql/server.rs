@@ -21,6 +21,8 @@ mod engines;
 #[cfg(test)]
 mod hangers;
 #[cfg(test)]
+mod pool;
+#[cfg(test)]
 mod races;
 #[cfg(test)]
 mod stretches;

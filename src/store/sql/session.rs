@@ -65,6 +65,9 @@ impl Begin {
 /// A connection.
 pub(super) struct Session {
     connection: Connection,
+    opened: Instant,
+    /// Whether its transactions may change something.
+    writes: bool,
     patience: Duration,
     /// Nobody knows in what state it is: it answers nothing more, and is not used again.
     lost: bool,
@@ -167,17 +170,53 @@ impl Place {
 
     /// Connects for what changes the database.
     pub(super) async fn open_write(&self) -> Outcome<Session> {
-        match self {
+        let opened = match self {
             Self::Sqlite(path) => sqlite::open_write(path).await,
             Self::Postgres(server) => postgres::open(server, false).await,
             Self::MySql(server) => mysql::open(server, false).await,
-        }
+        };
+        opened.map(|session| Session { writes: true, ..session })
     }
 }
 
 impl Session {
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, patience: PATIENCE, lost: false, live: None, layouts: HashMap::new(), hanging: HashMap::new(), numbers: 0 }
+        Self {
+            connection,
+            opened: Instant::now(),
+            writes: false,
+            patience: PATIENCE,
+            lost: false,
+            live: None,
+            layouts: HashMap::new(),
+            hanging: HashMap::new(),
+            numbers: 0,
+        }
+    }
+
+    /// For how long it has been open.
+    pub(super) fn age(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
+    /// Whether its transactions may change something.
+    pub(super) fn writes(&self) -> bool {
+        self.writes
+    }
+
+    /// Makes a server's session that was kept ready to be used again, to read or to write: an answer shows that it is there, and it forgets what it
+    /// prepared for tables as they were.
+    pub(super) async fn renew(&mut self, writes: bool) -> Outcome<()> {
+        self.usable()?;
+        let renewed = match &mut self.connection {
+            Connection::Sqlite(_) => Err(Failure::other("it is opened for one of both")),
+            Connection::Postgres(connection) => soon(self.patience, connection.renew(!writes)).await,
+            Connection::MySql(connection) => soon(self.patience, connection.renew(!writes)).await,
+        };
+        self.noted(renewed)?;
+        self.layouts.clear();
+        self.writes = writes;
+        Ok(())
     }
 
     /// Takes a session of a server, which gave it this number, for one of this process.

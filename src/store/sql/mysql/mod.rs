@@ -166,8 +166,18 @@ impl Connection {
         self.returns_deleted = own == SETTINGS_OF_MARIADB;
         self.run(SETTINGS).await?;
         self.run(own).await?;
-        self.run(if read_only { "SET SESSION TRANSACTION READ ONLY" } else { "SET SESSION TRANSACTION READ WRITE" }).await?;
-        Ok(())
+        self.allow(read_only).await
+    }
+
+    /// Lets transactions only read, or write too.
+    async fn allow(&mut self, read_only: bool) -> Outcome<()> {
+        self.run(if read_only { "SET SESSION TRANSACTION READ ONLY" } else { "SET SESSION TRANSACTION READ WRITE" }).await
+    }
+
+    /// Forgets what was prepared, and lets transactions only read, or write too.
+    pub(in super::super) async fn renew(&mut self, read_only: bool) -> Outcome<()> {
+        self.inner.clear_cached_statements().await.map_err(|error| failure(&error))?;
+        self.allow(read_only).await
     }
 
     /// All rows of a query whose result is known to be small.

@@ -159,11 +159,22 @@ impl Connection {
     /// Sets everything that a session depends on; answers when and where the server began, by which it is told from every other.
     async fn prepare(&mut self, read_only: bool) -> Outcome<String> {
         self.run(SETTINGS).await?;
-        self.run(if read_only { "SET default_transaction_read_only = on" } else { "SET default_transaction_read_only = off" }).await?;
+        self.allow(read_only).await?;
         self.number = self.ask_number().await?;
         let asked = "SELECT CAST(pg_postmaster_start_time() AS text) || ' ' || current_setting('port')";
         let row = self.inner.fetch_one(sqlx::raw_sql(asked)).await.map_err(|error| failure(&error))?;
         row.try_get(0).map_err(|error| failure(&error))
+    }
+
+    /// Lets transactions only read, or write too.
+    async fn allow(&mut self, read_only: bool) -> Outcome<()> {
+        self.run(if read_only { "SET default_transaction_read_only = on" } else { "SET default_transaction_read_only = off" }).await
+    }
+
+    /// Forgets what was prepared, and lets transactions only read, or write too.
+    pub(in super::super) async fn renew(&mut self, read_only: bool) -> Outcome<()> {
+        self.inner.clear_cached_statements().await.map_err(|error| failure(&error))?;
+        self.allow(read_only).await
     }
 
     /// Asks for the number of the server's process, in a way that leaves nothing behind there.
