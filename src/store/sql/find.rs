@@ -157,8 +157,10 @@ fn is_written(statement: &mut Statement, dialect: Dialect, column: &Column, text
             return;
         }
         Sort::Date | Sort::Local | Sort::Instant | Sort::Label | Sort::Other | Sort::Digest => {
-            // Compared as it is read: whatever the text is, it is no error to ask for it.
-            statement.sql(column.read.0).name(&column.name).sql(column.read.1).sql(" = ").value(&Cell::Text(text.into()));
+            // Compared as text: whatever it is, it is no error to ask for it.
+            let (before, after) =
+                if (dialect, column.sort) == (Dialect::Postgres, Sort::Date) { ("CAST(", " AS text)") } else { column.read };
+            statement.sql(before).name(&column.name).sql(after).sql(" = ").value(&Cell::Text(text.into()));
             return;
         }
     };

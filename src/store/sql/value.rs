@@ -7,8 +7,10 @@
 //! this version of it, and what tells from which columns it was read), then the encoded key values.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::io::Write as _;
 
+use jiff::civil::Date;
 use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 
@@ -45,6 +47,8 @@ pub(in crate::store) enum Seen<'r> {
     Large(u64),
     /// A floating-point number.
     Real(f64),
+    /// A calendar date as PostgreSQL counts it; kept as text.
+    Day(Day),
     /// Text.
     Text(&'r str),
     /// Something stored as text that is not UTF-8.
@@ -66,6 +70,7 @@ impl<'r> Seen<'r> {
             Self::Null => "nothing",
             Self::Int(_) | Self::Large(_) => "an integer",
             Self::Real(_) => "a real number",
+            Self::Day(_) => "a date",
             Self::Text(_) => "text",
             Self::Mangled(_) => "text that is not UTF-8",
             Self::Blob(_) => "bytes",
@@ -79,6 +84,7 @@ impl<'r> Seen<'r> {
             Self::Int(value) => Some(value.to_string().into()),
             Self::Large(value) => Some(value.to_string().into()),
             Self::Real(value) => Some(format!("{value:?}").into()),
+            Self::Day(day) => Some(day.to_string().into()),
             Self::Text(text) => Some(Cow::Borrowed(text)),
             Self::Mangled(bytes) => Some(String::from_utf8_lossy(bytes)),
             Self::Blob(bytes) => Some(format!("x'{}'", hex(bytes)).into()),
@@ -99,6 +105,7 @@ impl<'r> Seen<'r> {
         match self {
             Self::Null => 0,
             Self::Int(_) | Self::Large(_) | Self::Real(_) => 8,
+            Self::Day(_) => 4,
             Self::Text(text) => text.len() as u64,
             Self::Mangled(bytes) | Self::Blob(bytes) => bytes.len() as u64,
         }
@@ -111,6 +118,7 @@ impl<'r> Seen<'r> {
             Self::Int(value) => Cell::Int(value),
             Self::Large(value) => Cell::Text(value.to_string().into()),
             Self::Real(value) => Cell::Real(value),
+            Self::Day(day) => Cell::Text(day.to_string().into()),
             Self::Text(text) => Cell::Text(text.into()),
             Self::Mangled(bytes) => Cell::Mangled(bytes.into()),
             Self::Blob(bytes) => Cell::Blob(bytes.into()),
@@ -130,6 +138,7 @@ impl<'r> Seen<'r> {
             Self::Int(value) => put(1, &value.to_le_bytes()),
             Self::Large(value) => put(3, value.to_string().as_bytes()),
             Self::Real(value) => put(2, &value.to_bits().to_le_bytes()),
+            Self::Day(day) => put(3, day.to_string().as_bytes()),
             Self::Text(text) => put(3, text.as_bytes()),
             Self::Mangled(bytes) => put(4, bytes),
             Self::Blob(bytes) => put(5, bytes),
@@ -245,6 +254,46 @@ pub(super) fn parts_of(key: &[u8], parts: usize) -> Option<Vec<String>> {
     (found.len() == parts).then_some(found)
 }
 
+/// A calendar date by its days since 1 January 2000. The largest and the smallest number are no dates: later, and earlier, than all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) struct Day(pub(super) i32);
+
+impl Day {
+    /// The date, where it lies in a calendar of four digits.
+    pub(super) fn date(self) -> Option<Date> {
+        let (year, month, day) = self.parts()?;
+        Date::new(i16::try_from(year).ok()?, month, day).ok()
+    }
+
+    /// Year, month and day, in the Gregorian calendar prolonged in both directions. The year before 1 is 0.
+    fn parts(self) -> Option<(i64, i8, i8)> {
+        if matches!(self.0, i32::MAX | i32::MIN) {
+            return None;
+        }
+        // Years are counted from March, so that the day that is there only every fourth year is the last; 400 of them have the same number of days each
+        // time. Hinnant, chrono-Compatible Low-Level Date Algorithms, 2013, shows why this is exact.
+        let days = i64::from(self.0) + 730_425;
+        let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let of_year = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * of_year + 2) / 153;
+        let of_month = of_year - (153 * month + 2) / 5 + 1;
+        let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+        Some((era * 400 + year + next, i8::try_from(month).ok()?, i8::try_from(of_month).ok()?))
+    }
+}
+
+impl fmt::Display for Day {
+    /// As PostgreSQL writes dates.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.parts() {
+            None => f.write_str(if self.0 > 0 { "infinity" } else { "-infinity" }),
+            Some((year @ 1.., month, day)) => write!(f, "{year:04}-{month:02}-{day:02}"),
+            Some((year, month, day)) => write!(f, "{:04}-{month:02}-{day:02} BC", 1 - year),
+        }
+    }
+}
+
 /// What a row is at a moment: it differs whenever the row does.
 pub(super) type State = [u8; STATE];
 
@@ -350,6 +399,24 @@ mod tests {
         assert_ne!(state_of_version(Seen::Int(7), origin), state_of_version(Seen::Int(8), origin));
         assert_eq!(typed_key(b"hostile", 1), None);
         assert_eq!(typed_key(&[1; 200], 1), None);
+    }
+
+    #[test]
+    fn a_day_is_the_date_that_so_many_days_lead_to() {
+        let epoch = Date::constant(2000, 1, 1);
+        // Every day of 400 years, and some of each other year of the calendar.
+        let days = (-146_097..146_097).chain((-4_370_000..2_921_000).step_by(89));
+        for day in days {
+            let expected = epoch.checked_add(jiff::Span::new().days(day)).ok();
+            assert_eq!(Day(i32::try_from(day).unwrap()).date(), expected, "{day}");
+        }
+        let texts = [0, -730_119, -730_120, -730_121, 2_921_939, 2_921_940, i32::MAX, i32::MIN].map(|day| Day(day).to_string());
+        let expected = ["2000-01-01", "0001-01-01", "0001-12-31 BC", "0001-12-30 BC", "9999-12-31", "10000-01-01", "infinity", "-infinity"];
+        assert_eq!(texts, expected);
+        assert_eq!([i32::MAX, i32::MIN, 2_921_940].map(|day| Day(day).date()), [None; 3]);
+        let (day, text) = ([Seen::Day(Day(9_826))], [Seen::Text("2026-11-26")]);
+        assert_eq!((encoded(day), key_of(&day), state_of(&day)), (encoded(text), key_of(&text), state_of(&text)));
+        assert_eq!(day[0].kept(), Cell::Text("2026-11-26".into()));
     }
 
     #[test]

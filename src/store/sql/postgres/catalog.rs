@@ -110,7 +110,7 @@ async fn columns(session: &mut Session, oid: &Cell) -> Outcome<Vec<Column>> {
         let (sort, read) = match base.as_str() {
             "smallint" | "integer" | "bigint" => (Sort::Int, ("CAST(", " AS int8)")),
             "real" | "double precision" => (Sort::Real, ("CAST(", " AS float8)")),
-            "date" => (Sort::Date, AS_TEXT),
+            "date" => (Sort::Date, ("", "")),
             "timestamp without time zone" => (Sort::Local, AS_TEXT),
             "timestamp with time zone" => (Sort::Instant, AS_TEXT),
             "bytea" => (Sort::Digest, ("encode(sha256(", "), 'hex')")),

@@ -35,7 +35,7 @@ use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Tro
 use super::shape::table;
 use super::statement::{Dialect, Statement, Value};
 use super::throttle::Load;
-use super::value::{Cell, Seen, SeenRow, block_of, place};
+use super::value::{Cell, Day, Seen, SeenRow, block_of, place};
 use crate::error::escape;
 
 /// Every grade, from the lowest up.
@@ -316,6 +316,7 @@ fn value(value: PgValueRef<'_>) -> Result<Seen<'_>, sqlx::error::BoxDynError> {
         23 => Seen::Int(<i32 as Decode<'_, Postgres>>::decode(value)?.into()),
         701 => Seen::Real(<f64 as Decode<'_, Postgres>>::decode(value)?),
         16 => Seen::Int(<bool as Decode<'_, Postgres>>::decode(value)?.into()),
+        1082 if value.format() == PgValueFormat::Binary => Seen::Day(Day(i32::from_be_bytes(value.as_bytes()?.try_into()?))),
         // The number of a transaction, which the driver knows nothing of.
         28 if value.format() == PgValueFormat::Binary => Seen::Int(u32::from_be_bytes(value.as_bytes()?.try_into()?).into()),
         // Where a row lies.

@@ -51,7 +51,8 @@ async fn until_guests(engine: Engine, database: &Database, expected: i64) {
 /// Ends every session in the database but the one that does it.
 async fn throw_out(engine: Engine, database: &Database) {
     if engine == Engine::Postgres {
-        let asks = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        let asks =
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
         assert!(database.number(asks).await > 0);
     } else {
         let asks = "SELECT ID FROM information_schema.PROCESSLIST WHERE DB = DATABASE() AND ID <> CONNECTION_ID()";
@@ -79,7 +80,7 @@ async fn what_follows_uses_the_connections_of_what_came_before_and_none_is_left_
         let records = all(&store).await;
         for record in &records[..2] {
             assert!(done(&destroy(&store, std::slice::from_ref(record)).await[0]).verified);
-            assert!(matches!(store.fetch("people", &[record.key.clone()]).await.unwrap()[..], [Found::Absent]));
+            assert!(matches!(store.fetch("people", std::slice::from_ref(&record.key)).await.unwrap()[..], [Found::Absent]));
             assert!(!store.mark().await.is_empty());
         }
         // A scan takes two.
@@ -145,7 +146,12 @@ async fn a_table_that_is_another_one_by_now_is_read_as_it_is() {
         database.run("DROP TABLE people; CREATE TABLE people (ended_on VARCHAR(20), id BIGINT PRIMARY KEY)").await;
         database.run("INSERT INTO people VALUES ('2020-01-01', 7), ('2020-01-01', 8)").await;
         let records = all(&store).await;
-        assert_eq!(records.iter().map(|record| record.key.clone()).collect::<Vec<_>>(), [Key::new("7"), Key::new("8")], "{}", engine.name());
+        assert_eq!(
+            records.iter().map(|record| record.key.clone()).collect::<Vec<_>>(),
+            [Key::new("7"), Key::new("8")],
+            "{}",
+            engine.name()
+        );
         assert!(done(&destroy(&store, &records[..1]).await[0]).verified);
         // A connection that removed from it as it was believes what it knows for some seconds: then the record may stay until later, and nothing else.
         database.run("ALTER TABLE people ADD COLUMN note VARCHAR(20)").await;

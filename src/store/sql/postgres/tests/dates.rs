@@ -150,3 +150,31 @@ async fn times_that_are_no_dates_of_a_calendar_are_doubts_and_never_due() {
         assert_eq!(is_date, record.key.to_text() == "7", "{record:?}");
     }
 }
+
+/// Whatever date a column holds, its text is the server's own: it names the record where it is a key.
+#[tokio::test]
+async fn a_date_is_written_as_the_server_writes_it() {
+    let Some(db) = Db::new(
+        "CREATE TABLE t (id date PRIMARY KEY, ended_on date);
+         INSERT INTO t SELECT CAST(d AS date), date '2020-01-01' FROM generate_series(timestamp '4713-11-24 BC', timestamp '290000-12-31', interval '77 days 11 years') AS d
+         UNION SELECT date '1996-01-01' + n, date '2020-01-01' FROM generate_series(0, 2000) AS n
+         UNION SELECT d, date '2020-01-01' FROM unnest(CAST('{infinity,-infinity,0001-12-31 BC,4713-11-24 BC,5874897-12-31,9999-12-31}' AS date[])) AS d",
+    )
+    .await
+    else {
+        return;
+    };
+    let store = db.store("  people: { table: t, key: id, events: { end: ended_on } }\n");
+    let (mut found, mut expected) = (keys(&all(&store).await), db.texts("SELECT CAST(id AS text) FROM t").await);
+    assert!(expected.len() > 4000, "{}", expected.len());
+    found.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+    let records = all(&store).await;
+    let of_interest =
+        |record: &&Record| ["infinity", "-infinity", "0001-12-31 BC", "5874897-12-31", "1996-02-29"].contains(&&*record.key.to_text());
+    let chosen: Vec<Record> = records.iter().filter(of_interest).cloned().collect();
+    assert_eq!(chosen.len(), 5);
+    assert!(destroy(&store, &chosen).await.iter().all(|fate| done(fate).verified));
+    assert_eq!(all(&store).await.len(), records.len() - 5);
+}
