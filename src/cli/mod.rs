@@ -28,7 +28,7 @@ mod subject;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -62,9 +62,9 @@ pub(crate) struct Common {
     /// Form of what is logged: auto by default
     #[arg(long, global = true, value_name = "FORM")]
     log_format: Option<LogFormat>,
-    /// The configuration that was loaded, whose stores are left at the end.
+    /// Every configuration that was loaded: their stores are left at the end.
     #[arg(skip)]
-    loaded: OnceLock<Arc<Config>>,
+    loaded: Mutex<Vec<Arc<Config>>>,
 }
 
 #[derive(Subcommand)]
@@ -155,7 +155,8 @@ impl Cli {
             Verb::Register(verb) => register::execute(common, &verb).await,
             Verb::Generate(verb) => generate::execute(&verb),
         };
-        if let Some(config) = common.loaded.get() {
+        let loaded = std::mem::take(&mut *common.loaded());
+        for config in loaded {
             config.leave().await;
         }
         code
@@ -163,12 +164,15 @@ impl Cli {
 }
 
 impl Common {
+    /// Loads the configuration anew, as it is at this moment.
     fn load(&self) -> Result<Arc<Config>> {
-        if self.loaded.get().is_none() {
-            // It is one command, so nobody else fills it meanwhile.
-            let _ = self.loaded.set(Arc::new(Config::load(&self.config)?));
-        }
-        self.loaded.get().cloned().ok_or_else(|| Error::new(Kind::Config, "no configuration was loaded"))
+        let config = Arc::new(Config::load(&self.config)?);
+        self.loaded().push(Arc::clone(&config));
+        Ok(config)
+    }
+
+    fn loaded(&self) -> MutexGuard<'_, Vec<Arc<Config>>> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -175,9 +175,11 @@ impl Store for Sql {
         if let Place::Sqlite(_) = &self.place {
             return String::new();
         }
-        let Ok(mut session) = self.pool.read().await else { return String::new() };
-        let mark = session.mark().await;
-        self.pool.keep_after(session, mark).await.unwrap_or_default()
+        // A new connection reaches who answers now.
+        let Ok(mut session) = self.place.open_read().await else { return String::new() };
+        let mark = session.mark().await.unwrap_or_default();
+        self.pool.keep(session).await;
+        mark
     }
 
     async fn at_rest(&self) -> std::result::Result<(), String> {
@@ -185,7 +187,9 @@ impl Store for Sql {
             return Ok(());
         }
         let began = Instant::now();
-        let mut session = self.pool.read().await.map_err(|failure| failure.text)?;
+        // What is looked at next is looked at over this connection, or others that are new: a server that was lost may have been taken over for.
+        self.pool.clear().await;
+        let mut session = self.place.open_read().await.map_err(|failure| failure.text)?;
         let rest = loop {
             let under_way = match session.dialect() {
                 Dialect::MySql => mysql::under_way(&mut session).await,
@@ -194,14 +198,14 @@ impl Store for Sql {
             match under_way {
                 Ok(false) => break Ok(()),
                 Ok(true) if began.elapsed() > UNDER_WAY => {
-                    let text = "a session of this program's account that is none of this process is still at work in the database";
-                    break Err(Failure::other(text));
+                    break Err("a session of this program's account that is none of this process is still at work in the database".into());
                 }
                 Ok(true) => tokio::time::sleep(Duration::from_millis(250)).await,
-                Err(failure) => break Err(failure),
+                Err(failure) => break Err(failure.text),
             }
         };
-        self.pool.keep_after(session, rest).await.map_err(|failure| failure.text)
+        self.pool.keep(session).await;
+        rest
     }
 
     fn path(&self) -> Option<&Path> {
@@ -270,6 +274,7 @@ impl Store for Sql {
         let mut sessions = [self.pool.read().await?, self.pool.read().await?];
         let scanned = scan::scan(&mut sessions, &self.about(&dataset.name), dataset, &query, &out).await;
         for session in sessions {
+            // One that was stopped in the middle of an answer, for the other's failure, has nothing to be kept for.
             if scanned.as_ref().is_ok_and(|scanned| scanned.incomplete.is_none()) {
                 self.pool.keep(session).await;
             } else {
@@ -283,14 +288,16 @@ impl Store for Sql {
         let dataset = self.dataset(dataset)?;
         let mut session = self.pool.read().await?;
         let found = find::fetch(&mut session, dataset, keys).await;
-        self.pool.keep_after(session, found).await.map_err(|failure| Error::from(failure).context(self.about(&dataset.name)))
+        self.pool.keep(session).await;
+        found.map_err(|failure| Error::from(failure).context(self.about(&dataset.name)))
     }
 
     async fn lookup(&self, dataset: &str, event: &EventName, on: Option<&str>, values: &[&str]) -> Result<Vec<Reading>> {
         let dataset = self.dataset(dataset)?;
         let mut session = self.pool.read().await?;
         let found = find::lookup(&mut session, dataset, event, on, values).await;
-        self.pool.keep_after(session, found).await.map_err(|failure| Error::from(failure).context(self.about(&dataset.name)))
+        self.pool.keep(session).await;
+        found.map_err(|failure| Error::from(failure).context(self.about(&dataset.name)))
     }
 
     async fn elsewhere(&self, dataset: &str, records: &[Record]) -> Result<Vec<Vec<(String, Record)>>> {
@@ -301,7 +308,8 @@ impl Store for Sql {
         }
         let mut session = self.pool.read().await?;
         let found = find::elsewhere(&mut session, dataset, &others, records).await;
-        self.pool.keep_after(session, found).await.map_err(|failure| Error::from(failure).context(self.about(&dataset.name)))
+        self.pool.keep(session).await;
+        found.map_err(|failure| Error::from(failure).context(self.about(&dataset.name)))
     }
 
     fn counts(&self, dataset: &str) -> Option<Counts> {
@@ -313,7 +321,8 @@ impl Store for Sql {
         let dataset = self.dataset(dataset)?;
         let mut session = self.pool.read().await?;
         let found = find::cells(&mut session, dataset, keys).await;
-        self.pool.keep_after(session, found).await.map_err(|failure| Error::from(failure).context(self.about(&dataset.name)))
+        self.pool.keep(session).await;
+        found.map_err(|failure| Error::from(failure).context(self.about(&dataset.name)))
     }
 
     async fn leave(&self) {
@@ -408,6 +417,9 @@ impl Sql {
             None => self.place.open_write().await?,
         };
         if let Err(failure) = hanging::look(&mut session, removal.dataset).await {
+            if session.is_lost() {
+                self.pool.clear().await;
+            }
             session.close().await;
             return Err(failure);
         }
@@ -416,6 +428,9 @@ impl Sql {
         if session.is_lost() || fates.iter().any(|fate| matches!(fate, Fate::Failed { .. })) {
             let lost = session.is_lost();
             session.close().await;
+            if lost {
+                self.pool.clear().await;
+            }
             let certain = |fate: &Fate| if let Fate::Failed { error, uncertain: false } = fate { Some(error.clone()) } else { None };
             let failures: Option<Vec<String>> = fates.iter().map(certain).collect();
             if let Some(text) = failures.filter(|_| lost).and_then(|texts| texts.into_iter().next()) {

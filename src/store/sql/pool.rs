@@ -5,7 +5,7 @@
 //!
 //! - **Not for long**: it is closed when nothing came for [`IDLE`], and given to nobody [`OPEN`] after it was opened. A server sees no idle guests, a
 //!   password that was changed is asked for, and whoever took over for a server is found.
-//! - **Not after a failure**: nobody knows what state it is in.
+//! - **Not after a failure**: nobody knows what state it is in. Where one is lost, all are closed: another server may answer in its place by now.
 //! - **Not unasked**: a server that was restarted has closed it. Who reads gets one that has just answered. Who removes may get one that has not, and is
 //!   told so: a question before each batch would cost more than the attempt.
 //! - **What reads cannot write**, by the server's own word, until it is told that it may. What may write is not used to read.
@@ -54,8 +54,8 @@ impl Pool {
 
     /// A connection that reads.
     pub(super) async fn read(&self) -> Outcome<Session> {
-        while let Some(mut session) = self.take(|session| !session.writes()).await {
-            if session.renew(false).await.is_ok() {
+        while let Some(session) = self.take(|session| !session.writes()).await {
+            if let Some(session) = self.renewed(session, false).await {
                 return Ok(session);
             }
         }
@@ -67,17 +67,24 @@ impl Pool {
         if let Some(session) = self.take(Session::writes).await {
             return Some(session);
         }
-        while let Some(mut session) = self.take(|_| true).await {
-            if session.renew(true).await.is_ok() {
+        while let Some(session) = self.take(|_| true).await {
+            if let Some(session) = self.renewed(session, true).await {
                 return Some(session);
             }
         }
         None
     }
 
-    /// Takes back a connection that has done its work; whoever saw it fail closes it.
+    /// The connection, if it still answers, in the time in which a new one would have to be there.
+    async fn renewed(&self, mut session: Session, writes: bool) -> Option<Session> {
+        let patience = self.place.connect_timeout();
+        tokio::time::timeout(patience, session.renew(writes)).await.is_ok_and(|renewed| renewed.is_ok()).then_some(session)
+    }
+
+    /// Takes back a connection that has done its work. Whether one that writes may be used again after a failure, who removes with it knows.
     pub(super) async fn keep(&self, session: Session) {
-        if session.dialect() == Dialect::Sqlite || session.is_lost() || session.age() >= OPEN {
+        let failed = session.is_lost() || !session.writes() && session.has_failed();
+        if failed || session.dialect() == Dialect::Sqlite || session.age() >= OPEN {
             return session.close().await;
         }
         let mut kept = locked(&self.kept);
@@ -86,16 +93,6 @@ impl Pool {
         if kept.closing.as_ref().is_none_or(JoinHandle::is_finished) {
             kept.closing = Some(tokio::spawn(close_idle(Arc::clone(&self.kept))));
         }
-    }
-
-    /// Takes it back when all went well, and closes it otherwise.
-    pub(super) async fn keep_after<T>(&self, session: Session, outcome: Outcome<T>) -> Outcome<T> {
-        if outcome.is_ok() {
-            self.keep(session).await;
-        } else {
-            session.close().await;
-        }
-        outcome
     }
 
     /// Closes all that is kept.

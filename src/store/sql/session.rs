@@ -71,6 +71,8 @@ pub(super) struct Session {
     patience: Duration,
     /// Nobody knows in what state it is: it answers nothing more, and is not used again.
     lost: bool,
+    /// Whether something that it was asked for ended in a failure.
+    failed: bool,
     /// Known as ours for as long as it is held.
     live: Option<Live>,
     layouts: HashMap<String, (Instant, Arc<Layout>)>,
@@ -150,6 +152,14 @@ impl Place {
         }
     }
 
+    /// How long connecting may take; a file is there or is not.
+    pub(super) fn connect_timeout(&self) -> Duration {
+        match self {
+            Self::Sqlite(_) => Duration::ZERO,
+            Self::Postgres(server) | Self::MySql(server) => server.connect_timeout(),
+        }
+    }
+
     /// The grades of destruction that the engine knows.
     pub(super) fn grades(&self) -> &'static [&'static str] {
         match self {
@@ -187,6 +197,7 @@ impl Session {
             writes: false,
             patience: PATIENCE,
             lost: false,
+            failed: false,
             live: None,
             layouts: HashMap::new(),
             hanging: HashMap::new(),
@@ -360,6 +371,11 @@ impl Session {
         self.noted(answer)
     }
 
+    /// Whether something that it was asked for ended in a failure.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     /// Whether nobody knows any more what state it is in.
     pub(super) fn is_lost(&self) -> bool {
         self.lost
@@ -370,6 +386,7 @@ impl Session {
     }
 
     fn noted<T>(&mut self, answer: Outcome<T>) -> Outcome<T> {
+        self.failed |= answer.is_err();
         self.lost |= answer.as_ref().is_err_and(|failure| failure.trouble == Trouble::Gone);
         answer
     }

@@ -139,7 +139,10 @@ impl When {
             (Form::Undeclared, Seen::Int(_) | Seen::Real(_)) => {
                 return Reading::Doubt(Doubt::Unparsable("a number of undeclared meaning; write `as: unix` or `as: julian`".into()));
             }
-            (Form::Undeclared | Form::Date | Form::DateTime, Seen::Day(day)) => day.date().map(Moment::Date),
+            (Form::Undeclared | Form::Date | Form::DateTime, Seen::Day(day)) => {
+                let date = day.date().map(Moment::Date).filter(plausible);
+                return date.map_or_else(|| Reading::Doubt(Doubt::Unparsable("a date outside the calendar".into())), Reading::At);
+            }
             (Form::Pattern(pattern), Seen::Day(day)) => return self.by_pattern(pattern, &day.to_string()).unwrap_or_else(wrong),
             (Form::Date, Seen::Text(text)) => iso_date(text.as_bytes()).map(Moment::Date),
             (Form::Undeclared | Form::DateTime, Seen::Text(text)) => match iso(text.as_bytes()) {
