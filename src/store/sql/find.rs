@@ -6,6 +6,7 @@ use jiff::civil::{Date, Time};
 
 use super::config::Dataset;
 use super::layout::{Column, Layout, Sort};
+use super::postgres::catalog::AS_TEXT;
 use super::session::{Failure, Outcome, Session};
 use super::shape::{Shape, deepest_first, read, whether};
 use super::statement::{Bind, Dialect, Name, Statement};
@@ -158,8 +159,7 @@ fn is_written(statement: &mut Statement, dialect: Dialect, column: &Column, text
         }
         Sort::Date | Sort::Local | Sort::Instant | Sort::Label | Sort::Other | Sort::Digest => {
             // Compared as text: whatever it is, it is no error to ask for it.
-            let (before, after) =
-                if (dialect, column.sort) == (Dialect::Postgres, Sort::Date) { ("CAST(", " AS text)") } else { column.read };
+            let (before, after) = if (dialect, column.sort) == (Dialect::Postgres, Sort::Date) { AS_TEXT } else { column.read };
             statement.sql(before).name(&column.name).sql(after).sql(" = ").value(&Cell::Text(text.into()));
             return;
         }

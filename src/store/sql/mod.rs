@@ -7,7 +7,8 @@
 //! In pipeline order: [`config`] what the administrator wrote, [`check`] whether the database fits it, [`shape`] the two joined, [`scan`],
 //! [`find`], [`remove`] in one [`transaction`] after the other, along a [`stretch`] where records lie close together, while nothing new is [`hanging`] on the tables. Below them: [`statement`] the one place that assembles SQL, [`layout`] what a table is, [`push`] what the database is
 //! asked to leave out, [`value`] typed values, [`when`] reading dates, [`pace`] and [`throttle`] keeping out of production's way, [`session`] a
-//! connection of any engine, [`pool`] those that wait for what comes next, [`server`] how one is reached. The engines' own ways are in [`sqlite`], [`postgres`] and [`mysql`].
+//! connection of any engine, [`pool`] those that wait for what comes next, [`server`] how one is reached. The engines' own ways are in [`sqlite`],
+//! [`postgres`] and [`mysql`].
 //!
 //! **Never**: a value in SQL text, an error or a log; a long read transaction; calendar arithmetic in the database; a created database file.
 //!
@@ -278,7 +279,7 @@ impl Store for Sql {
             if scanned.as_ref().is_ok_and(|scanned| scanned.incomplete.is_none()) {
                 self.pool.keep(session).await;
             } else {
-                session.close().await;
+                self.pool.give_up(session).await;
             }
         }
         scanned
@@ -417,20 +418,14 @@ impl Sql {
             None => self.place.open_write().await?,
         };
         if let Err(failure) = hanging::look(&mut session, removal.dataset).await {
-            if session.is_lost() {
-                self.pool.clear().await;
-            }
-            session.close().await;
+            self.pool.give_up(session).await;
             return Err(failure);
         }
         let fates = removal.spend(&mut session).await;
         // After a failure the connection may be in a state that nobody knows.
         if session.is_lost() || fates.iter().any(|fate| matches!(fate, Fate::Failed { .. })) {
             let lost = session.is_lost();
-            session.close().await;
-            if lost {
-                self.pool.clear().await;
-            }
+            self.pool.give_up(session).await;
             let certain = |fate: &Fate| if let Fate::Failed { error, uncertain: false } = fate { Some(error.clone()) } else { None };
             let failures: Option<Vec<String>> = fates.iter().map(certain).collect();
             if let Some(text) = failures.filter(|_| lost).and_then(|texts| texts.into_iter().next()) {

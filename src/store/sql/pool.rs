@@ -77,15 +77,14 @@ impl Pool {
 
     /// The connection, if it still answers, in the time in which a new one would have to be there.
     async fn renewed(&self, mut session: Session, writes: bool) -> Option<Session> {
-        let patience = self.place.connect_timeout();
-        tokio::time::timeout(patience, session.renew(writes)).await.is_ok_and(|renewed| renewed.is_ok()).then_some(session)
+        session.renew(writes, self.place.connect_timeout()).await.is_ok().then_some(session)
     }
 
     /// Takes back a connection that has done its work. Whether one that writes may be used again after a failure, who removes with it knows.
     pub(super) async fn keep(&self, session: Session) {
         let failed = session.is_lost() || !session.writes() && session.has_failed();
         if failed || session.dialect() == Dialect::Sqlite || session.age() >= OPEN {
-            return session.close().await;
+            return self.give_up(session).await;
         }
         let mut kept = locked(&self.kept);
         kept.idle.push(Idle { session, since: Instant::now() });
@@ -95,12 +94,18 @@ impl Pool {
         }
     }
 
+    /// Closes a connection that is not to be used again; if it is lost, all that is kept with it.
+    pub(super) async fn give_up(&self, session: Session) {
+        if session.is_lost() {
+            self.clear().await;
+        }
+        session.close().await;
+    }
+
     /// Closes all that is kept.
     pub(super) async fn clear(&self) {
         let all = std::mem::take(&mut locked(&self.kept).idle);
-        for one in all {
-            one.session.close().await;
-        }
+        close(all).await;
     }
 
     /// The one of this kind that was used last.
@@ -111,9 +116,7 @@ impl Pool {
             let found = idle.iter().rposition(|one| fits(&one.session)).map(|at| idle.remove(at).session);
             (found, old)
         };
-        for one in old {
-            one.session.close().await;
-        }
+        close(old).await;
         found
     }
 }
@@ -123,11 +126,7 @@ impl Drop for Pool {
         let idle = std::mem::take(&mut locked(&self.kept).idle);
         // In order where that is possible; a server notices otherwise, too.
         if let (false, Ok(runtime)) = (idle.is_empty(), Handle::try_current()) {
-            runtime.spawn(async move {
-                for one in idle {
-                    one.session.close().await;
-                }
-            });
+            runtime.spawn(close(idle));
         }
     }
 }
@@ -146,9 +145,13 @@ async fn close_idle(kept: Arc<Mutex<Kept>>) {
         };
         tokio::time::sleep((first + IDLE).saturating_duration_since(Instant::now())).await;
         let over: Vec<Idle> = locked(&kept).idle.extract_if(.., |one| one.since.elapsed() >= IDLE).collect();
-        for one in over {
-            one.session.close().await;
-        }
+        close(over).await;
+    }
+}
+
+async fn close(all: Vec<Idle>) {
+    for one in all {
+        one.session.close().await;
     }
 }
 

@@ -215,14 +215,14 @@ impl Session {
         self.writes
     }
 
-    /// Makes a server's session that was kept ready to be used again, to read or to write: an answer shows that it is there, and it forgets what it
-    /// prepared for tables as they were.
-    pub(super) async fn renew(&mut self, writes: bool) -> Outcome<()> {
+    /// Makes a server's session that was kept ready to be used again, to read or to write: an answer in time shows that it is there, and it forgets what
+    /// it prepared for tables as they were.
+    pub(super) async fn renew(&mut self, writes: bool, patience: Duration) -> Outcome<()> {
         self.usable()?;
         let renewed = match &mut self.connection {
             Connection::Sqlite(_) => Err(Failure::other("it is opened for one of both")),
-            Connection::Postgres(connection) => soon(self.patience, connection.renew(!writes)).await,
-            Connection::MySql(connection) => soon(self.patience, connection.renew(!writes)).await,
+            Connection::Postgres(connection) => soon(patience, connection.renew(!writes)).await,
+            Connection::MySql(connection) => soon(patience, connection.renew(!writes)).await,
         };
         self.noted(renewed)?;
         self.layouts.clear();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::config::{Child, Dataset, Table};
 use super::layout::{Layout, Sort, Term, Unique, layout_of, strange_words};
+use super::postgres::catalog::AS_TEXT;
 use super::session::{Outcome, Session};
 use super::statement::{Dialect, Name, Statement};
 use super::value::{Cell, Origin, Seen, SeenRow, fingerprint, key_of, origin_of, state_of, state_of_version};
@@ -289,7 +290,7 @@ impl<'a> Shape<'a> {
         // Some of PostgreSQL's types cannot be compared, only their texts: json, xml, points.
         let as_text = self.layout.dialect == Dialect::Postgres
             && self.layout.column(column).is_ok_and(|at| self.layout.columns[at].sort == Sort::Other);
-        let (before, after) = if as_text { ("CAST(", " AS text)") } else { ("", "") };
+        let (before, after) = if as_text { AS_TEXT } else { ("", "") };
         statement.sql(before).name(column).sql(after).same().sql(before);
         self.constant(statement, column, value);
         statement.sql(after);

@@ -8,8 +8,8 @@ use super::super::value::Cell;
 use crate::error::escape;
 use crate::yaml::suggest;
 
-/// How a column of each sort is read.
-const AS_TEXT: (&str, &str) = ("CAST(", " AS text)");
+/// How a column is read as text.
+pub(in super::super) const AS_TEXT: (&str, &str) = ("CAST(", " AS text)");
 
 /// The table that a name stands for, as the server finds it; `None` when there is none.
 pub(super) async fn oid(session: &mut Session, table: &Table) -> Outcome<Option<i64>> {

@@ -14,12 +14,12 @@ const PEOPLE: &str = "  people: { table: people, key: id, events: { end: ended_o
 const THREE: &str = "CREATE TABLE people (id INT PRIMARY KEY, ended_on DATE);
     INSERT INTO people VALUES (1, '2020-01-01'), (2, '2020-01-01'), (3, '2020-01-01')";
 
-fn store(engine: Engine, url: &str) -> Arc<dyn Store> {
+pub(super) fn store(engine: Engine, url: &str) -> Arc<dyn Store> {
     let kind = if engine == Engine::Postgres { &POSTGRES } else { &MYSQL };
     configured(kind, url, Path::new("/"), PEOPLE).unwrap_or_else(|problems| panic!("{}", problems.join("\n")))
 }
 
-async fn three(server: &Server) -> (Database, Arc<dyn Store>) {
+pub(super) async fn three(server: &Server) -> (Database, Arc<dyn Store>) {
     let database = server.database().await;
     database.run(THREE).await;
     let store = store(server.engine(), &database.url());

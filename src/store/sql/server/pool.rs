@@ -2,34 +2,18 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::pool::Pool;
 use super::super::servers::{self, Database, Engine};
 use super::super::session::{Place, Session};
 use super::super::statement::Statement;
-use super::super::tests::{all, configured, destroy, done};
+use super::super::tests::{all, destroy, done};
 use super::super::value::Cell;
-use super::super::{MYSQL, POSTGRES};
+use super::engines::{store, three};
 use super::parse;
 use crate::record::Key;
-use crate::store::{Fate, Found, Store};
-
-const PEOPLE: &str = "  people: { table: people, key: id, events: { end: ended_on } }\n";
-const THREE: &str = "CREATE TABLE people (id INT PRIMARY KEY, ended_on DATE);
-    INSERT INTO people VALUES (1, '2020-01-01'), (2, '2020-01-01'), (3, '2020-01-01')";
-
-async fn three(engine: Engine) -> Option<Database> {
-    let database = servers::shared(engine)?.database().await;
-    database.run(THREE).await;
-    Some(database)
-}
-
-fn store(engine: Engine, database: &Database) -> Arc<dyn Store> {
-    let kind = if engine == Engine::Postgres { &POSTGRES } else { &MYSQL };
-    configured(kind, &database.url(), Path::new("/"), PEOPLE).unwrap_or_else(|problems| panic!("{}", problems.join("\n")))
-}
+use crate::store::{Fate, Found};
 
 /// The sessions in the database but the one that asks.
 async fn guests(engine: Engine, database: &Database) -> i64 {
@@ -41,10 +25,10 @@ async fn guests(engine: Engine, database: &Database) -> i64 {
     database.number(asks).await
 }
 
-/// Waits until there are so many.
-async fn until_guests(engine: Engine, database: &Database, expected: i64) {
+/// Waits until there are none.
+async fn until_nobody(engine: Engine, database: &Database) {
     let began = Instant::now();
-    while guests(engine, database).await != expected {
+    while guests(engine, database).await != 0 {
         assert!(began.elapsed() < Duration::from_secs(20), "{}: still {}", engine.name(), guests(engine, database).await);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -65,7 +49,7 @@ async fn throw_out(engine: Engine, database: &Database) -> i64 {
         }
         ended
     };
-    until_guests(engine, database, 0).await;
+    until_nobody(engine, database).await;
     ended
 }
 
@@ -84,7 +68,8 @@ async fn number(engine: Engine, session: &mut Session) -> Cell {
 #[tokio::test]
 async fn what_follows_uses_the_connection_of_what_came_before() {
     for engine in Engine::ALL {
-        let Some(database) = three(engine).await else { continue };
+        let Some(server) = servers::shared(engine) else { continue };
+        let (database, _) = three(server).await;
         let pool = pool(engine, &database);
         let mut used = HashSet::new();
         // A machine under load may be slower than a connection is kept, but not each time.
@@ -100,8 +85,8 @@ async fn what_follows_uses_the_connection_of_what_came_before() {
 #[tokio::test]
 async fn no_connection_is_left_idle() {
     for engine in Engine::ALL {
-        let Some(database) = three(engine).await else { continue };
-        let store = store(engine, &database);
+        let Some(server) = servers::shared(engine) else { continue };
+        let (database, store) = three(server).await;
         store.check().await.unwrap();
         let records = all(&store).await;
         for record in &records[..2] {
@@ -109,21 +94,22 @@ async fn no_connection_is_left_idle() {
             assert!(matches!(store.fetch("people", std::slice::from_ref(&record.key)).await.unwrap()[..], [Found::Absent]));
             assert!(!store.mark().await.is_empty());
         }
-        until_guests(engine, &database, 0).await;
+        until_nobody(engine, &database).await;
         assert!(done(&destroy(&store, &records[2..]).await[0]).verified);
-        until_guests(engine, &database, 0).await;
+        until_nobody(engine, &database).await;
     }
 }
 
 #[tokio::test]
 async fn who_leaves_takes_its_connections_along_at_once() {
     for engine in Engine::ALL {
-        let Some(database) = three(engine).await else { continue };
+        let Some(server) = servers::shared(engine) else { continue };
+        let (database, _) = three(server).await;
         for how in ["told to leave", "dropped"] {
             // Long before they would be closed for being idle; a machine under load may be slower, but not each time.
             let mut times = Vec::new();
             while times.len() < 10 && times.iter().all(|time| *time > Duration::from_millis(500)) {
-                let store = store(engine, &database);
+                let store = store(engine, &database.url());
                 assert!(store.fetch("people", &[Key::new("1")]).await.is_ok());
                 let began = Instant::now();
                 if how == "dropped" {
@@ -131,7 +117,7 @@ async fn who_leaves_takes_its_connections_along_at_once() {
                 } else {
                     store.leave().await;
                 }
-                until_guests(engine, &database, 0).await;
+                until_nobody(engine, &database).await;
                 times.push(began.elapsed());
             }
             assert!(times.len() < 10, "{}, {how}: {times:?}", engine.name());
@@ -142,8 +128,8 @@ async fn who_leaves_takes_its_connections_along_at_once() {
 #[tokio::test]
 async fn connections_that_somebody_ended_are_not_met_again() {
     for engine in Engine::ALL {
-        let Some(database) = three(engine).await else { continue };
-        let store = store(engine, &database);
+        let Some(server) = servers::shared(engine) else { continue };
+        let (database, store) = three(server).await;
         let records = all(&store).await;
         let mut ended = throw_out(engine, &database).await;
         assert_eq!(all(&store).await.len(), 3, "{}", engine.name());
@@ -160,7 +146,8 @@ async fn connections_that_somebody_ended_are_not_met_again() {
 #[tokio::test]
 async fn what_was_opened_to_read_writes_only_once_it_is_told_to_and_what_writes_reads_no_more() {
     for engine in Engine::ALL {
-        let Some(database) = three(engine).await else { continue };
+        let Some(server) = servers::shared(engine) else { continue };
+        let (database, _) = three(server).await;
         let (pool, delete) = (pool(engine, &database), Statement::new("DELETE FROM people WHERE id = 1"));
         assert!(pool.kept_to_write().await.is_none(), "nothing is kept yet");
         assert!(pool.read().await.unwrap().execute(&delete).await.is_err(), "{}", engine.name());
@@ -192,8 +179,8 @@ async fn what_was_opened_to_read_writes_only_once_it_is_told_to_and_what_writes_
 #[tokio::test]
 async fn a_table_that_is_another_one_by_now_is_read_as_it_is() {
     for engine in Engine::ALL {
-        let Some(database) = three(engine).await else { continue };
-        let store = store(engine, &database);
+        let Some(server) = servers::shared(engine) else { continue };
+        let (database, store) = three(server).await;
         assert_eq!(all(&store).await[0].size, 4 + if engine == Engine::Postgres { 4 } else { 14 });
         database.run("DROP TABLE people; CREATE TABLE people (ended_on VARCHAR(20), id BIGINT PRIMARY KEY)").await;
         database.run("INSERT INTO people VALUES ('2020-01-01', 7), ('2020-01-01', 8)").await;
