@@ -4,7 +4,7 @@
 //! short reads; a removal is one transaction per batch that reads each row again before it destroys it ([`remove`]). The product never writes
 //! anything into the database but those removals.
 //!
-//! In pipeline order: [`config`] what the administrator wrote, [`check`] whether the database fits it, [`shape`] the two joined, [`scan`],
+//! In pipeline order: [`config`] what the administrator wrote, [`check`] whether the database fits it, [`shape`] the two joined, [`scan`] along a [`walk`],
 //! [`find`], [`remove`] in one [`transaction`] after the other, along a [`stretch`] where records lie close together, while nothing new is [`hanging`] on the tables. Below them: [`statement`] the one place that assembles SQL, [`layout`] what a table is, [`push`] what the database is
 //! asked to leave out, [`value`] typed values, [`when`] reading dates, [`pace`] and [`throttle`] keeping out of production's way, [`session`] a
 //! connection of any engine, [`pool`] those that wait for what comes next, [`server`] how one is reached. The engines' own ways are in [`sqlite`],
@@ -43,6 +43,7 @@ mod tests;
 mod throttle;
 mod transaction;
 pub(super) mod value;
+mod walk;
 pub(super) mod when;
 
 use std::path::{Path, PathBuf};
@@ -92,7 +93,7 @@ const UNDER_WAY: Duration = Duration::from_secs(10);
 struct Sql {
     name: String,
     place: Place,
-    datasets: Vec<Dataset>,
+    datasets: Vec<Arc<Dataset>>,
     pace: Pace,
     throttle: Throttle,
     pool: Pool,
@@ -135,7 +136,7 @@ impl Configuring {
 impl Configure for Configuring {
     fn dataset(&mut self, head: &DatasetHead<'_>, fields: &mut Fields<'_>, problems: &mut Problems) {
         if let Some(dataset) = Dataset::read(head, self.store.place.dialect(), self.store.grades(), fields, problems) {
-            self.store.datasets.push(dataset);
+            self.store.datasets.push(Arc::new(dataset));
         }
     }
 
@@ -145,7 +146,7 @@ impl Configure for Configuring {
 }
 
 impl Sql {
-    fn dataset(&self, name: &str) -> Result<&Dataset> {
+    fn dataset(&self, name: &str) -> Result<&Arc<Dataset>> {
         self.datasets
             .iter()
             .find(|dataset| dataset.name == name)
@@ -272,10 +273,9 @@ impl Store for Sql {
 
     async fn scan(&self, dataset: &str, query: Query, out: mpsc::Sender<Vec<Record>>) -> Result<Scanned> {
         let dataset = self.dataset(dataset)?;
-        let mut sessions = [self.pool.read().await?, self.pool.read().await?];
-        let scanned = scan::scan(&mut sessions, &self.about(&dataset.name), dataset, &query, &out).await;
+        let mut sessions = self.walkers().await?;
+        let scanned = scan::scan(&mut sessions, &self.about(&dataset.name), dataset, query, out).await;
         for session in sessions {
-            // One that was stopped in the middle of an answer, for the other's failure, has nothing to be kept for.
             if scanned.as_ref().is_ok_and(|scanned| scanned.incomplete.is_none()) {
                 self.pool.keep(session).await;
             } else {
@@ -303,7 +303,7 @@ impl Store for Sql {
 
     async fn elsewhere(&self, dataset: &str, records: &[Record]) -> Result<Vec<Vec<(String, Record)>>> {
         let dataset = self.dataset(dataset)?;
-        let others: Vec<&Dataset> = self.datasets.iter().filter(|other| other.name != dataset.name).collect();
+        let others: Vec<&Dataset> = self.datasets.iter().map(|other| &**other).filter(|other| other.name != dataset.name).collect();
         if others.is_empty() || records.is_empty() {
             return Ok(vec![Vec::new(); records.len()]);
         }
@@ -356,6 +356,18 @@ impl Store for Sql {
 }
 
 impl Sql {
+    /// The connections over which a table is walked.
+    async fn walkers(&self) -> Outcome<Vec<Session>> {
+        let read = || Box::pin(self.pool.read());
+        let (one, two) = tokio::try_join!(read(), read())?;
+        let mut walkers = vec![one, two];
+        // A server looks at one stretch while another is on its way and a third is read; an SQLite file is looked at by ourselves.
+        if !matches!(self.place, Place::Sqlite(_)) {
+            walkers.push(read().await?);
+        }
+        Ok(walkers)
+    }
+
     async fn purge_with(&self, purge: Purge, dataset: &Dataset) -> Outcome<()> {
         let mut session = self.place.open_write().await?;
         session.without_haste();

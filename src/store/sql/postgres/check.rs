@@ -1,5 +1,7 @@
 //! What PostgreSQL would do without being asked, and what the role may not do.
 
+use std::sync::Arc;
+
 use super::super::check::{Parent, Reference, parents, tables, trigger, unnamed};
 use super::super::config::{Child, Dataset, Table};
 use super::super::session::{Outcome, Session};
@@ -175,7 +177,7 @@ async fn changed_with(session: &mut Session, dataset: &Dataset) -> Outcome<Vec<S
 }
 
 /// The tables of several datasets that hold the same rows under different names, as a partitioned table and its partitions do.
-pub(in super::super) async fn shared(session: &mut Session, datasets: &[Dataset]) -> Outcome<Vec<(String, String)>> {
+pub(in super::super) async fn shared(session: &mut Session, datasets: &[Arc<Dataset>]) -> Outcome<Vec<(String, String)>> {
     let mut roots: Vec<(&Dataset, &Table, i64)> = Vec::new();
     for dataset in datasets {
         for table in tables(dataset) {
