@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use smallvec::SmallVec;
+use smol_str::SmolStr;
 
 use crate::error::escape;
 
@@ -44,7 +45,7 @@ pub enum Reading {
     /// The store says by a null that the event has not happened yet.
     NotYet,
     /// The date lives in another dataset; this is the value to look it up by (`None` when the record has none).
-    Elsewhere(Option<Box<str>>),
+    Elsewhere(Option<SmolStr>),
     /// It cannot be told.
     Doubt(Doubt),
 }
@@ -75,12 +76,12 @@ pub type Fingerprint = SmallVec<[u8; 72]>;
 pub struct Record {
     /// The key within the dataset.
     pub key: Key,
-    /// For datasets with `class-by`: the value that picks the class (`None`: the record has none).
-    pub class_value: Option<Box<str>>,
+    /// For datasets with `class-by`: the value that picks the class (`None`: the record has none). Texts of up to 23 bytes need no allocation.
+    pub class_value: Option<SmolStr>,
     /// One reading for each event of the dataset, in the dataset's order.
     pub readings: Readings,
     /// The person, tenancy or camera that the record is about, if the dataset names one.
-    pub subject: Option<Box<str>>,
+    pub subject: Option<SmolStr>,
     /// Size in bytes, as far as the store knows it; 0 otherwise.
     pub size: u64,
     /// What only the store understands and what changes whenever the record does: the record is removed only while this is the same.

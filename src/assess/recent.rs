@@ -7,6 +7,8 @@
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
+use smol_str::SmolStr;
+
 use crate::judge::Verdict;
 use crate::record::{Moment, Reading, Readings};
 
@@ -18,7 +20,7 @@ const PLACES: usize = 4096;
 pub(super) struct Recent(Mutex<Vec<Option<Known>>>);
 
 struct Known {
-    class_value: Option<Box<str>>,
+    class_value: Option<SmolStr>,
     readings: Readings,
     verdict: Arc<Verdict>,
 }

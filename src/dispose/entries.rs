@@ -55,7 +55,7 @@ impl<'o> Outcomes<'o> {
                 method: evidence.map(|evidence| self.run.attestation.as_ref().map_or(evidence.method, |word| &word.method)),
                 grade: evidence.map(|evidence| evidence.grade),
                 verified: evidence.map(|evidence| evidence.verified),
-                caveats: evidence.map(|evidence| evidence.caveats.as_slice()),
+                caveats: evidence.map(|evidence| &*evidence.caveats),
                 asked: evidence.and_then(|evidence| self.run.missed(evidence)),
                 beyond_use_until: evidence.and(self.until.as_deref()),
             };

@@ -449,7 +449,13 @@ impl Run {
                 Found::Remains | Found::Unknown(_) => continue,
             };
             troubles.insert(at, std::mem::take(error));
-            fates[at] = Fate::Done(Evidence { method: gone, grade: "unknown", verified: true, caveats: vec!["grade-unknown"], parts: 0 });
+            fates[at] = Fate::Done(Evidence {
+                method: gone,
+                grade: "unknown",
+                verified: true,
+                caveats: Cow::Borrowed(&["grade-unknown"]),
+                parts: 0,
+            });
         }
         troubles
     }

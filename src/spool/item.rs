@@ -17,6 +17,7 @@ use std::sync::Arc;
 use integer_encoding::VarInt;
 use jiff::Timestamp;
 use jiff::civil::Date;
+use smol_str::SmolStr;
 
 use crate::judge::Deciding;
 use crate::plan::{Approval, Item};
@@ -206,7 +207,7 @@ impl<'a> Bytes<'a> {
         self.field()?
     }
 
-    fn text(&mut self) -> Option<Option<Box<str>>> {
+    fn text(&mut self) -> Option<Option<SmolStr>> {
         match self.field()? {
             Some(bytes) => std::str::from_utf8(bytes).ok().map(|text| Some(text.into())),
             None => Some(None),

@@ -3,6 +3,7 @@
 //! It keeps every promise of [`Store`], and can be told to break down at each step, both ways a step can fail: "failed and did not happen" and
 //! "failed but did happen". It has no configuration key; nobody connects it by accident.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -157,7 +158,7 @@ impl Inner {
         if self.has(&Trouble::UncertainButDid(key.clone())) {
             return failed(true);
         }
-        Fate::Done(Evidence { method: "forget", grade: GRADES[0], verified: true, caveats: Vec::new(), parts: 0 })
+        Fate::Done(Evidence { method: "forget", grade: GRADES[0], verified: true, caveats: Cow::default(), parts: 0 })
     }
 }
 

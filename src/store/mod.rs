@@ -13,6 +13,7 @@
 //!   read is kept. One record's failure never stops the rest, and every record gets exactly one [`Fate`], in the order handed in.
 //! - `remove` returns only when what it reports is as durable as the store can make it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -241,8 +242,8 @@ pub struct Evidence {
     pub grade: &'static str,
     /// Whether the store looked again and found it gone (or changed as ordered). What was written anew under its key since is another record.
     pub verified: bool,
-    /// What this grade does not reach.
-    pub caveats: Vec<&'static str>,
+    /// What this grade does not reach. Mostly the same for all records of a store, and then no copy.
+    pub caveats: Cow<'static, [&'static str]>,
     /// Parts that went with the record: companion files, files of a directory, rows of children.
     pub parts: u64,
 }

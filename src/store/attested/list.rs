@@ -17,6 +17,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use csv::{ByteRecord, Reader, ReaderBuilder};
 use sha2::{Digest as _, Sha256};
+use smol_str::SmolStr;
 use tokio::sync::mpsc;
 
 use crate::dispose::Permit;
@@ -262,7 +263,7 @@ impl Dataset {
     fn record(&self, columns: &Columns, line: &ByteRecord) -> Record {
         let field = |column: usize| line.get(column).unwrap_or_default();
         let seen = |column: usize| seen(field(column));
-        let text = |column: usize| (!field(column).is_empty()).then(|| Box::<str>::from(&*String::from_utf8_lossy(field(column))));
+        let text = |column: usize| (!field(column).is_empty()).then(|| SmolStr::from(String::from_utf8_lossy(field(column))));
         let mut hash = Sha256::new();
         for field in line {
             hash.update((field.len() as u64).to_le_bytes());

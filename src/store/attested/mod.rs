@@ -15,6 +15,7 @@
 mod conformance;
 mod list;
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -178,7 +179,7 @@ impl Store for Attested {
             _ if !believed => Fate::Kept(Kept::CannotMeetGrade("only a person can destroy it, and none says so".into())),
             Found::Present(fresh) if fresh.fingerprint != planned.fingerprint => Fate::Kept(Kept::Changed("its line in the list".into())),
             Found::Present(fresh) => guard(position, &fresh).map_or_else(
-                || Fate::Done(Evidence { method: "attested", grade: GRADES[0], verified: false, caveats: Vec::new(), parts: 0 }),
+                || Fate::Done(Evidence { method: "attested", grade: GRADES[0], verified: false, caveats: Cow::default(), parts: 0 }),
                 Fate::Kept,
             ),
             Found::Outside(why) => Fate::Kept(Kept::NotDue(why)),

@@ -12,6 +12,7 @@ use jiff::{Timestamp, Zoned};
 use rustix::fd::AsFd;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+use smol_str::SmolStr;
 
 use super::dataset::{Dataset, Sidecar, Source};
 use super::pattern::Captured;
@@ -68,7 +69,7 @@ fn assemble(dataset: &Dataset, key: Key, captured: &Captured, readings: Readings
 }
 
 /// A captured name as text; what is not UTF-8 is written as keys are.
-fn text(bytes: &[u8]) -> Box<str> {
+fn text(bytes: &[u8]) -> SmolStr {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.into(),
         Err(_) => Key::new(bytes).to_text().into(),

@@ -311,7 +311,7 @@ impl Removal<'_> {
         }
         let method = if account.overwritten { "overwrite" } else { "unlink" };
         let (grade, caveats, parts) = account.close(&self.eraser.medium);
-        Fate::Done(Evidence { method, grade, verified: true, caveats, parts })
+        Fate::Done(Evidence { method, grade, verified: true, caveats: caveats.into(), parts })
     }
 
     /// The record is gone already; what went with it may not be. Nothing is reported as destroyed here.

@@ -394,7 +394,7 @@ impl Sql {
     }
 
     /// Removes from a server, over the connection of the last batch if there is one.
-    async fn remove_from(&self, caveats: &[&'static str], removal: &Removal<'_>) -> Vec<Fate> {
+    async fn remove_from(&self, caveats: &'static [&'static str], removal: &Removal<'_>) -> Vec<Fate> {
         let all = |fate: Fate| vec![fate; removal.records.len()];
         let grade = if removal.order.act == Act::Destroy { "row-deleted" } else { "anonymised" };
         if let Some(asked) = &removal.order.at_least
@@ -417,7 +417,7 @@ impl Sql {
         for fate in &mut fates {
             if let Fate::Done(evidence) = fate {
                 evidence.grade = grade;
-                evidence.caveats = caveats.to_vec();
+                evidence.caveats = caveats.into();
             }
         }
         fates

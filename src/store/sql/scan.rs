@@ -24,12 +24,11 @@ use super::layout::Layout;
 use super::session::{Failure, Outcome, Session};
 use super::shape::Shape;
 use super::value::Cell;
-use super::walk::{FETCHED, STRETCH, Walk, possibly};
+use super::walk::{STRETCH, Walk};
 use crate::error::{Error, Kind, Result};
 use crate::finding::Finding;
 use crate::record::Record;
 use crate::store::{Query, Scanned};
-
 
 /// Scans one dataset over these connections, and puts back those that may be used again; one that was stopped in the middle of an answer is dropped.
 pub(super) async fn scan(
@@ -183,8 +182,9 @@ impl Table {
         if !self.by_event {
             walk.by_key();
         }
+        let mut room = 0;
         while let Some(stretch) = self.next_stretch(session, &walk).await? {
-            let sent = self.send(session, &walk, &shape, &stretch).await?;
+            let sent = self.send(session, &walk, &stretch, &mut room).await?;
             // Rows may come and go between the two statements; what was sent was there.
             let seen = stretch.counted.max(sent);
             self.population.fetch_add(seen, Ordering::Relaxed);
@@ -217,33 +217,25 @@ impl Table {
         Ok(Some(Measured { number, begin, end, counted }))
     }
 
-    /// Sends what is wanted of one stretch; answers how many rows that were.
-    async fn send(
-        &self,
-        session: &mut Session,
-        walk: &Walk<'_>,
-        shape: &Shape<'_>,
-        stretch: &Measured,
-    ) -> std::result::Result<u64, Ended> {
+    /// Sends what is wanted of one stretch; answers how many rows that were. `room` is for as many records as the last one had.
+    async fn send(&self, session: &mut Session, walk: &Walk<'_>, stretch: &Measured, room: &mut usize) -> std::result::Result<u64, Ended> {
         let mut sent = 0;
         let mut cursor = stretch.begin.clone();
         loop {
-            let (rows, last) = walk.fetch(session, cursor.as_deref(), stretch.end.as_deref()).await?;
-            let full = rows.len() == FETCHED;
-            sent += rows.len() as u64;
+            let fetched = walk.fetch(session, cursor.as_deref(), stretch.end.as_deref(), *room).await?;
+            *room = fetched.records.len();
+            let rows = fetched.rows as u64;
+            sent += rows;
             // At once, so that whoever watches sees a slow scan go on.
-            self.query.count(rows.len() as u64);
-            if full {
-                cursor = Some(last);
-            }
-            let due: Vec<Record> = rows.into_iter().filter(|record| possibly(shape, &self.query, record)).collect();
+            self.query.count(rows);
             // Records go out in the order of the walk. Nobody sends turns any more when the scan is over.
             self.turn.subscribe().wait_for(|turn| *turn == stretch.number).await.map_err(|_| Ended::Unheard)?;
-            if !due.is_empty() && self.out.send(due).await.is_err() {
+            if !fetched.records.is_empty() && self.out.send(fetched.records).await.is_err() {
                 return Err(Ended::Unheard);
             }
-            if !full {
-                return Ok(sent);
+            match fetched.last {
+                Some(last) => cursor = Some(last),
+                None => return Ok(sent),
             }
         }
     }

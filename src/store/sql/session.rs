@@ -355,20 +355,23 @@ impl Session {
         Ok(found)
     }
 
-    /// Runs a query and maps each row as it arrives, so that only what the mapping keeps is held in memory.
-    pub(super) async fn map<T: Send + Unpin>(
-        &mut self,
-        statement: &Statement,
-        each: impl FnMut(&[Seen<'_>]) -> T + Send,
-    ) -> Outcome<Vec<T>> {
+    /// Hands over every row that a query brings as it arrives. After a failure some may have been handed over.
+    pub(super) async fn each(&mut self, statement: &Statement, each: impl FnMut(&[Seen<'_>]) + Send) -> Outcome<()> {
         self.usable()?;
         let patience = self.patience;
         let answer = match &mut self.connection {
-            Connection::Sqlite(connection) => connection.map(statement, each).await,
-            Connection::Postgres(connection) => soon(patience, connection.map(statement, each)).await,
-            Connection::MySql(connection) => soon(patience, connection.map(statement, each)).await,
+            Connection::Sqlite(connection) => connection.each(statement, each).await,
+            Connection::Postgres(connection) => soon(patience, connection.each(statement, each)).await,
+            Connection::MySql(connection) => soon(patience, connection.each(statement, each)).await,
         };
         self.noted(answer)
+    }
+
+    /// What `each` makes of every row that a query brings.
+    pub(super) async fn map<T: Send>(&mut self, statement: &Statement, mut each: impl FnMut(&[Seen<'_>]) -> T + Send) -> Outcome<Vec<T>> {
+        let mut out = Vec::new();
+        self.each(statement, |row| out.push(each(row))).await?;
+        Ok(out)
     }
 
     /// Whether something that it was asked for ended in a failure.
@@ -477,18 +480,17 @@ fn not_connected(said: &str) -> String {
     }
 }
 
-/// Maps the rows of what a driver answers as they arrive. The driver's own mapping would take each of them through one more stream.
-pub(super) async fn mapped<D, R, T>(
+/// Hands over the rows of what a driver answers as they arrive. The driver's own ways would take each of them through one more stream.
+pub(super) async fn each_row<D, R>(
     mut answers: impl Stream<Item = sqlx::Result<Either<D, R>>> + Unpin,
-    mut each: impl FnMut(&R) -> sqlx::Result<T>,
-) -> sqlx::Result<Vec<T>> {
-    let mut out = Vec::new();
+    mut each: impl FnMut(&R) -> sqlx::Result<()>,
+) -> sqlx::Result<()> {
     while let Some(answer) = poll_fn(|context| Pin::new(&mut answers).poll_next(context)).await {
         if let Either::Right(row) = answer? {
-            out.push(each(&row)?);
+            each(&row)?;
         }
     }
-    Ok(out)
+    Ok(())
 }
 
 /// An answer in time, or a lost connection.

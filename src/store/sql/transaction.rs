@@ -10,6 +10,7 @@
 //! deleted in their places (PostgreSQL) are looked for there: what an application wrote anew under their keys in that very moment is another record, which
 //! the next scan finds.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
@@ -185,7 +186,7 @@ impl<'t> Transaction<'t> {
             Pending::Done { parts } => {
                 let method = if act == Act::Destroy { "delete" } else { "anonymise" };
                 let verified = there.as_ref().is_some_and(|there| !there.contains(position));
-                Fate::Done(Evidence { method, grade: "", verified, caveats: Vec::new(), parts })
+                Fate::Done(Evidence { method, grade: "", verified, caveats: Cow::default(), parts })
             }
         });
         Ok(fates.collect())

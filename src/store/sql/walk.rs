@@ -10,7 +10,7 @@
 
 use super::layout::{Column, Term};
 use super::push;
-use super::session::{Outcome, Session, Trouble};
+use super::session::{Failure, Outcome, Session, Trouble};
 use super::shape::{Shape, compare, not_null, order_by, read};
 use super::statement::Statement;
 use super::value::{Cell, Seen};
@@ -27,14 +27,38 @@ pub(super) const STRETCH: u64 = 10_000;
 const MANY: u64 = 10;
 
 /// Records fetched by one statement at the most: few enough to hold in memory, many enough that finding the place again costs nothing.
-pub(super) const FETCHED: usize = MESSAGE;
+const FETCHED: usize = MESSAGE;
 
 /// How often a statement is tried again when another connection holds the lock; each try waits for the connection's own time-out.
 const TRIES: usize = 3;
 
+/// What was tried already.
+#[derive(Default)]
+struct Tries(usize);
+
+/// What one statement brought.
+#[derive(Default)]
+pub(super) struct Fetched {
+    /// Rows that the database found.
+    pub(super) rows: usize,
+    /// Those of them that are worth being sent.
+    pub(super) records: Vec<Record>,
+    /// The place of the last row, if there may be more.
+    pub(super) last: Option<Vec<Cell>>,
+}
+
+impl Tries {
+    /// The failure, unless it is worth another try.
+    fn again(&mut self, failure: Failure) -> Outcome<()> {
+        self.0 += 1;
+        if failure.trouble == Trouble::Busy && self.0 < TRIES { Ok(()) } else { Err(failure) }
+    }
+}
+
 /// See the file's header.
 pub(super) struct Walk<'s> {
     shape: &'s Shape<'s>,
+    query: &'s Query,
     order: Vec<Term>,
     /// Whether the order begins with the event's column.
     pub(super) by_event: bool,
@@ -47,7 +71,7 @@ pub(super) struct Walk<'s> {
 }
 
 impl<'s> Walk<'s> {
-    pub(super) fn new(shape: &'s Shape<'s>, query: &Query) -> Self {
+    pub(super) fn new(shape: &'s Shape<'s>, query: &'s Query) -> Self {
         let mut member = Statement::default();
         let filter = shape.dataset.filter.as_ref().filter(|_| !query.whole);
         member.condition(filter);
@@ -66,7 +90,7 @@ impl<'s> Walk<'s> {
             .and_then(|_| shape.layout.event_order(shape.event_at(0), &shape.unique));
         let by_event = by_event.filter(|_| shape.dataset.events[0].when.is_some());
         let (order, by_event) = by_event.map_or_else(|| (shape.unique.walk.clone(), false), |order| (order, true));
-        Self { shape, order, by_event, wanted, member, whole }
+        Self { shape, query, order, by_event, wanted, member, whole }
     }
 
     /// Whether so many rows may be due that to look each of them up by its key, as the order of events demands, costs more than to read the whole table.
@@ -124,8 +148,14 @@ impl<'s> Walk<'s> {
         Ok(patient(session, &statement, number).await?.into_iter().sum())
     }
 
-    /// Up to [`FETCHED`] of the wanted records behind one place of the order up to another, and the place of the last.
-    pub(super) async fn fetch(&self, session: &mut Session, cursor: Option<&[Cell]>, end: Option<&[Cell]>) -> Outcome<(Vec<Record>, Vec<Cell>)> {
+    /// Fetches up to [`FETCHED`] of the wanted rows behind one place of the order up to another. There is room for so many records from the start.
+    pub(super) async fn fetch(
+        &self,
+        session: &mut Session,
+        cursor: Option<&[Cell]>,
+        end: Option<&[Cell]>,
+        room: usize,
+    ) -> Outcome<Fetched> {
         let mut statement = self.shape.select();
         self.shape.from(&mut statement).sql(" WHERE ");
         self.range(&mut statement, cursor, end);
@@ -135,14 +165,24 @@ impl<'s> Walk<'s> {
         }
         order_by(&mut statement, &self.order);
         statement.sql(" LIMIT ").value(&Cell::Int(i64::try_from(FETCHED).unwrap_or(i64::MAX)));
-        let mut last = Vec::with_capacity(self.order.len());
-        let records = patient(session, &statement, |row| {
-            last.clear();
-            last.extend(self.order.iter().map(|term| self.shape.cell(row, term.at).kept()));
-            self.shape.record(row)
-        });
-        let records = records.await?;
-        Ok((records, last))
+        let mut tries = Tries::default();
+        loop {
+            let mut fetched = Fetched { records: Vec::with_capacity(room), ..Fetched::default() };
+            let each = |row: &[Seen<'_>]| {
+                fetched.rows += 1;
+                if fetched.rows == FETCHED {
+                    fetched.last = Some(self.order.iter().map(|term| self.shape.cell(row, term.at).kept()).collect());
+                }
+                let record = self.shape.record(row);
+                if possibly(self.shape, self.query, &record) {
+                    fetched.records.push(record);
+                }
+            };
+            match session.each(&statement, each).await {
+                Ok(()) => return Ok(fetched),
+                Err(failure) => tries.again(failure)?,
+            }
+        }
     }
 
     fn range(&self, statement: &mut Statement, cursor: Option<&[Cell]>, end: Option<&[Cell]>) {
@@ -158,17 +198,13 @@ impl<'s> Walk<'s> {
     }
 }
 
-/// Runs a query again for a while when another connection holds the lock: an application's write passes.
-async fn patient<T: Send + Unpin>(
-    session: &mut Session,
-    statement: &Statement,
-    mut each: impl FnMut(&[Seen<'_>]) -> T + Send,
-) -> Outcome<Vec<T>> {
-    let mut tries = 1;
+/// Runs a query, again for a while when another connection holds the lock: an application's write passes.
+async fn patient<T: Send>(session: &mut Session, statement: &Statement, mut each: impl FnMut(&[Seen<'_>]) -> T + Send) -> Outcome<Vec<T>> {
+    let mut tries = Tries::default();
     loop {
         match session.map(statement, &mut each).await {
-            Err(failure) if failure.trouble == Trouble::Busy && tries < TRIES => tries += 1,
-            other => return other,
+            Ok(found) => return Ok(found),
+            Err(failure) => tries.again(failure)?,
         }
     }
 }
@@ -242,7 +278,7 @@ fn within(shape: &Shape<'_>, bound: &Bound, out: &mut Statement) {
 }
 
 /// Whether a fetched record is worth sending: the database was asked a wider question than it had to be.
-pub(super) fn possibly(shape: &Shape<'_>, query: &Query, record: &Record) -> bool {
+fn possibly(shape: &Shape<'_>, query: &Query, record: &Record) -> bool {
     let Some(bound) = &query.bound else { return true };
     // Somewhere it is still yesterday.
     let today = query.now.to_zoned(jiff::tz::TimeZone::UTC).date();

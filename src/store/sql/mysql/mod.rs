@@ -31,7 +31,7 @@ use self::failure::failure;
 use self::identity::Identity;
 use super::config::Dataset;
 use super::server::Server;
-use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble, connected, mapped};
+use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble, connected, each_row};
 use super::shape::table;
 use super::statement::{Dialect, Statement, Value};
 use super::throttle::Load;
@@ -182,7 +182,9 @@ impl Connection {
 
     /// All rows of a query whose result is known to be small.
     async fn rows(&mut self, statement: &Statement) -> Outcome<Vec<Vec<Cell>>> {
-        self.map(statement, |row| row.iter().map(|cell| cell.kept()).collect()).await
+        let mut out = Vec::new();
+        self.each(statement, |row| out.push(row.iter().map(|cell| cell.kept()).collect())).await?;
+        Ok(out)
     }
 
     async fn ask_numbers(&mut self) -> Outcome<(i64, i64)> {
@@ -209,14 +211,10 @@ impl Connection {
         self.returns_deleted
     }
 
-    pub(in super::super) async fn map<T: Send + Unpin>(
-        &mut self,
-        statement: &Statement,
-        mut each: impl FnMut(&[Seen<'_>]) -> T + Send,
-    ) -> Outcome<Vec<T>> {
+    pub(in super::super) async fn each(&mut self, statement: &Statement, mut each: impl FnMut(&[Seen<'_>]) + Send) -> Outcome<()> {
         let query = sqlx::query_with::<MySql, _>(AssertSqlSafe(statement.text(Dialect::MySql)), arguments(statement)?);
         let query = query.persistent(statement.values().len() <= KEPT_PREPARED);
-        mapped(self.inner.fetch_many(query), |row| seen(row).map(|row| each(&row))).await.map_err(|error| failure(&error))
+        each_row(self.inner.fetch_many(query), |row| seen(row).map(|row| each(&row))).await.map_err(|error| failure(&error))
     }
 
     /// Counts the rows that were found, not those that an UPDATE found to be different: the driver asks for that.

@@ -31,7 +31,7 @@ use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Decode, En
 
 use super::config::Dataset;
 use super::server::Server;
-use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble, connected, mapped, unanswered};
+use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble, connected, each_row, unanswered};
 use super::shape::table;
 use super::statement::{Dialect, Statement, Value};
 use super::throttle::Load;
@@ -196,13 +196,9 @@ impl Connection {
         Ok(Some(row.try_get(1).ok()))
     }
 
-    pub(in super::super) async fn map<T: Send + Unpin>(
-        &mut self,
-        statement: &Statement,
-        mut each: impl FnMut(&[Seen<'_>]) -> T + Send,
-    ) -> Outcome<Vec<T>> {
+    pub(in super::super) async fn each(&mut self, statement: &Statement, mut each: impl FnMut(&[Seen<'_>]) + Send) -> Outcome<()> {
         let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(statement.text(Dialect::Postgres)), arguments(statement)?);
-        mapped(self.inner.fetch_many(query), |row| seen(row).map(|row| each(&row))).await.map_err(|error| failure(&error))
+        each_row(self.inner.fetch_many(query), |row| seen(row).map(|row| each(&row))).await.map_err(|error| failure(&error))
     }
 
     pub(in super::super) async fn execute(&mut self, statement: &Statement) -> Outcome<u64> {

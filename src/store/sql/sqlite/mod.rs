@@ -17,11 +17,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteRow, SqliteValueRef};
-use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Decode, Row, Sqlite, TypeInfo, ValueRef};
+use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Decode, Executor as _, Row, Sqlite, TypeInfo, ValueRef};
 
 use self::clean::Grade;
 use super::remove::Removal;
-use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble};
+use super::session::{Connection as AnyConnection, Failure, Outcome, Session, Trouble, each_row};
 use super::statement::{Dialect, Statement, Value};
 use super::value::{Cell, Seen, SeenRow};
 use crate::error::escape;
@@ -124,7 +124,7 @@ pub(super) async fn remove<'a>(path: &Path, order: &Order, records: usize, remov
     for fate in &mut fates {
         if let Fate::Done(evidence) = fate {
             evidence.grade = grade.name;
-            evidence.caveats.clone_from(&grade.caveats);
+            evidence.caveats = grade.caveats.clone().into();
         }
     }
     session.close().await;
@@ -144,17 +144,9 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 impl Connection {
-    pub(in super::super) async fn map<T: Send + Unpin>(
-        &mut self,
-        statement: &Statement,
-        mut each: impl FnMut(&[Seen<'_>]) -> T + Send,
-    ) -> Outcome<Vec<T>> {
+    pub(in super::super) async fn each(&mut self, statement: &Statement, mut each: impl FnMut(&[Seen<'_>]) + Send) -> Outcome<()> {
         let query = sqlx::query_with::<Sqlite, _>(AssertSqlSafe(statement.text(Dialect::Sqlite)), arguments(statement)?);
-        query
-            .try_map(move |row: SqliteRow| seen(&row).map(|row| each(&row)))
-            .fetch_all(&mut self.inner)
-            .await
-            .map_err(|error| failure(&error))
+        each_row(self.inner.fetch_many(query), |row| seen(row).map(|row| each(&row))).await.map_err(|error| failure(&error))
     }
 
     pub(in super::super) async fn execute(&mut self, statement: &Statement) -> Outcome<u64> {
