@@ -179,17 +179,17 @@ impl Batches {
             names.add(|name| self.run.write_name(&item.record, name));
             batch.push(item, mark);
         }
-        for item in self.items.by_ref() {
-            let item = item?;
+        // Whether the next item may fit as well.
+        let mut add = |item: Item| {
             let act = match item.then {
                 Disposition::Destroy => Act::Destroy,
                 Disposition::Anonymise => Act::Anonymise,
-                Disposition::Review | Disposition::Flag => continue,
+                Disposition::Review | Disposition::Flag => return true,
             };
             let mark = self.hasher.hash_one(names.add(|name| self.run.write_name(&item.record, name)));
             if !self.in_hand.insert(mark) {
                 names.take_back();
-                continue;
+                return true;
             }
             let fit = names.fit();
             if batch.records.is_empty() {
@@ -197,12 +197,18 @@ impl Batches {
             } else if act != batch.act || batch.records.len() == self.most || (!fit && batch.intents.len() + 1 == intents) {
                 names.take_back();
                 self.waiting = Some((item, act, mark));
-                break;
+                return false;
             } else if !fit {
                 let next = names.move_on();
                 batch.intents.push(std::mem::replace(&mut names, next));
             }
             batch.push(item, mark);
+            true
+        };
+        while let Some(more) = self.items.take_next(&mut add) {
+            if !more? {
+                break;
+            }
         }
         if names.count() > 0 {
             batch.intents.push(names);

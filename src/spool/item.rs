@@ -84,7 +84,7 @@ impl Coder {
     }
 
     /// The item that these bytes are; `None` when they are none.
-    pub(super) fn decode(&mut self, bytes: &[u8], (rules, events, approvals): Lists<'_>) -> Option<Item> {
+    pub(super) fn decode<T>(&mut self, bytes: &[u8], (rules, events, approvals): Lists<'_>, take: impl FnOnce(Item) -> T) -> Option<T> {
         let mut bytes = Bytes(bytes);
         let then = bytes.array::<1>()?[0];
         let approval = match then & APPROVED {
@@ -110,13 +110,8 @@ impl Coder {
             readings.push(bytes.reading()?);
         }
         let deciding = Deciding { basis, event_date, due };
-        bytes.0.is_empty().then_some(Item {
-            record: Record { key, class_value, readings, subject, size, fingerprint, hint },
-            then,
-            deciding,
-            approval,
-            erasure,
-        })
+        let record = Record { key, class_value, readings, subject, size, fingerprint, hint };
+        bytes.0.is_empty().then(|| take(Item { record, then, deciding, approval, erasure }))
     }
 
     /// What an item rests on; nothing where the lists do not have it.
@@ -242,7 +237,7 @@ mod tests {
         #[test]
         fn no_bytes_make_the_reader_panic(bytes: Vec<u8>, last: Vec<u8>) {
             let rules = [(ClassId::parse("a.b").unwrap(), Arc::from("sha"))];
-            let _ = Coder { last, ..Coder::default() }.decode(&bytes, (&rules, &[EventName::parse("event").unwrap()], &[]));
+            let _ = Coder { last, ..Coder::default() }.decode(&bytes, (&rules, &[EventName::parse("event").unwrap()], &[]), |item| item);
         }
 
         #[test]

@@ -21,18 +21,35 @@ pub struct Items {
 }
 
 impl Items {
-    /// The next item; nothing when it is broken.
-    fn read(&mut self) -> std::io::Result<Option<Item>> {
+    /// Hands the next item to `take`, and answers what that answers; an error when it is no item. Whoever reads many takes them so: an item is large,
+    /// and is copied each time it changes hands.
+    pub fn take_next<T>(&mut self, take: impl FnOnce(Item) -> T) -> Option<Result<T>> {
+        if self.input.limit() == 0 {
+            return None;
+        }
+        let error = match self.read(take) {
+            Ok(Some(taken)) => return Some(Ok(taken)),
+            Err(error) if error.kind() != ErrorKind::UnexpectedEof => {
+                Error::with_source(Kind::Io, format!("{}: the plan cannot be read", self.shown), error)
+            }
+            // What ends before its end is no item, however often it is read.
+            Ok(None) | Err(_) => Error::new(Kind::Refused, format!("{}: expected an item of a plan, found something else", self.shown)),
+        };
+        Some(Err(error))
+    }
+
+    /// Nothing when the next item is broken.
+    fn read<T>(&mut self, take: impl FnOnce(Item) -> T) -> std::io::Result<Option<T>> {
         let lists = (&self.rules[..], &self.events[..], &self.approvals[..]);
         // Mostly the whole item was read already. What is wrong here is met again below.
         let ahead = self.input.fill_buf().unwrap_or_default();
         if let Some((length, rest)) = ahead.split_first_chunk()
             && let Some(body) = rest.get(..u32::from_le_bytes(*length) as usize)
         {
-            let item = self.coder.decode(body, lists);
+            let taken = self.coder.decode(body, lists, take);
             let read = length.len() + body.len();
             self.input.consume(read);
-            return Ok(item);
+            return Ok(taken);
         }
         let mut length = [0; 4];
         self.input.read_exact(&mut length)?;
@@ -42,7 +59,7 @@ impl Items {
         }
         self.body.resize(length as usize, 0);
         self.input.read_exact(&mut self.body)?;
-        Ok(self.coder.decode(&self.body, lists))
+        Ok(self.coder.decode(&self.body, lists, take))
     }
 }
 
@@ -50,17 +67,6 @@ impl Iterator for Items {
     type Item = Result<Item>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.input.limit() == 0 {
-            return None;
-        }
-        let error = match self.read() {
-            Ok(Some(item)) => return Some(Ok(item)),
-            Err(error) if error.kind() != ErrorKind::UnexpectedEof => {
-                Error::with_source(Kind::Io, format!("{}: the plan cannot be read", self.shown), error)
-            }
-            // What ends before its end is no item, however often it is read.
-            Ok(None) | Err(_) => Error::new(Kind::Refused, format!("{}: expected an item of a plan, found something else", self.shown)),
-        };
-        Some(Err(error))
+        self.take_next(|item| item)
     }
 }

@@ -114,9 +114,8 @@ impl<'t> Transaction<'t> {
         if !all_different(&asked) {
             return Ok(None);
         }
-        let records: Vec<&Record> = self.positions.iter().map(|position| &self.removal.records[*position]).collect();
-        let stretch = Stretch::of(&shape, &keys(&asked), &records);
         let standing = self.standing(&shape);
+        let stretch = if standing.is_some() { None } else { self.stretch(&shape, &asked) };
         let ways = match (&standing, &stretch) {
             (Some(_), _) if !self.removal.pace.may_look() => return Ok(None),
             (Some(_), _) => &[Way::Places][..],
@@ -251,6 +250,12 @@ impl<'t> Transaction<'t> {
             goes = goes && names.remove(row.name()).is_some_and(|position| self.verdict(position, std::slice::from_ref(&row)).is_none());
         }
         Ok(goes && names.is_empty())
+    }
+
+    /// Where the keys of all records lie close together.
+    fn stretch(&self, shape: &Shape<'_>, asked: &[Asked<'_>]) -> Option<Stretch> {
+        let records: Vec<&Record> = self.positions.iter().map(|position| &self.removal.records[*position]).collect();
+        Stretch::of(shape, &keys(asked), &records)
     }
 
     /// Where all records were seen, and in which versions, where the engine says so and all were read with it.

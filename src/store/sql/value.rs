@@ -8,7 +8,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::Write as _;
 
 use jiff::civil::Date;
 use sha2::{Digest, Sha256};
@@ -225,14 +224,8 @@ pub(in crate::store) fn key_of(parts: &[Seen<'_>]) -> Key {
     if let [one] = parts {
         return match one {
             Seen::Mangled(bytes) => Key::new(*bytes),
-            Seen::Int(number) => {
-                // Each row has one, and needs no text of its own for it. The longest number has 20 characters, so there is room for all.
-                let mut digits = [0; 20];
-                let mut rest = digits.as_mut_slice();
-                let _ = write!(rest, "{number}");
-                let length = 20 - rest.len();
-                Key::new(&digits[..length])
-            }
+            // Each row has one, and needs no text of its own for it.
+            Seen::Int(number) => Key::new(itoa::Buffer::new().format(*number)),
             other => Key::new(other.text().unwrap_or_default().as_bytes()),
         };
     }
