@@ -106,6 +106,17 @@ impl Body {
     }
 }
 
+/// How many bytes a text gets in JSON beside its own and the quotes.
+pub fn escapes(text: &str) -> usize {
+    let more = |byte: u8| match byte {
+        b'"' | b'\\' | b'\x08' | b'\t' | b'\n' | b'\x0c' | b'\r' => 1,
+        0..0x20 => 5,
+        _ => 0,
+    };
+    // Of most texts that is known sooner.
+    if is_plain(text) { 0 } else { text.bytes().map(more).sum() }
+}
+
 /// Whether JSON writes the text as it is. Looks at every byte without a branch, which is faster than to stop at the first that it does not.
 fn is_plain(text: &str) -> bool {
     let special = |byte: u8| u8::from(byte < b' ') | u8::from(byte == b'"') | u8::from(byte == b'\\');
@@ -137,6 +148,7 @@ mod tests {
         for c in ('\0'..='\u{2ff}').chain(['\u{2028}', '\u{2029}', '\u{feff}', '\u{ffff}', '\u{10ffff}']) {
             let text = format!("2026:{c}x");
             assert_eq!(written(|body| body.text("name", &text)), by_library(&text));
+            assert_eq!(text.len() + escapes(&text) + 2, serde_json::to_string(&text).unwrap().len(), "{c:?}");
         }
     }
 

@@ -68,7 +68,7 @@ mod writer;
 pub use anchor::Anchor;
 pub use anew::Anew;
 pub use archive::Archived;
-pub use body::Body;
+pub use body::{Body, escapes};
 pub use checkpoint::{Checkpoint, SigningKey, Verifier};
 pub use entry::{Draft, Entry, Kind, Stem};
 pub use entry_proof::EntryProof;

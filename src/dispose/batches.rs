@@ -5,6 +5,7 @@ use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
 use std::sync::Arc;
 
 use super::Run;
+use crate::audit::escapes;
 use crate::error::Result;
 use crate::judge::Deciding;
 use crate::plan::{Approval, Item};
@@ -119,16 +120,6 @@ impl Names {
         let mut begin = 0;
         self.ends.iter().map(move |end| &self.text[std::mem::replace(&mut begin, *end)..*end])
     }
-}
-
-/// How many bytes a text gets in JSON beside its own.
-fn escapes(text: &str) -> usize {
-    let more = |byte: u8| match byte {
-        b'"' | b'\\' => 1,
-        0..0x20 => 5,
-        _ => 0,
-    };
-    text.bytes().map(more).sum()
 }
 
 impl Batch {

@@ -96,7 +96,7 @@ struct Sql {
     datasets: Vec<Arc<Dataset>>,
     pace: Pace,
     throttle: Throttle,
-    pool: Pool,
+    pool: Arc<Pool>,
 }
 
 fn configure_sqlite(head: &StoreHead<'_>, place: &Node, _: &mut Fields<'_>, problems: &mut Problems) -> Option<Box<dyn Configure>> {
@@ -128,7 +128,7 @@ struct Configuring {
 impl Configuring {
     fn begin(head: &StoreHead<'_>, place: Place, throttle: Throttle) -> Box<dyn Configure> {
         let name = head.name.to_owned();
-        let (pace, pool) = (Pace::new(batch_of(&place)), Pool::new(place.clone()));
+        let (pace, pool) = (Pace::new(batch_of(&place)), Arc::new(Pool::new(place.clone())));
         Box::new(Self { store: Sql { name, place, datasets: Vec::new(), pace, throttle, pool } })
     }
 }
@@ -273,8 +273,9 @@ impl Store for Sql {
 
     async fn scan(&self, dataset: &str, query: Query, out: mpsc::Sender<Vec<Record>>) -> Result<Scanned> {
         let dataset = self.dataset(dataset)?;
-        let mut sessions = self.walkers().await?;
-        let scanned = scan::scan(&mut sessions, &self.about(&dataset.name), dataset, query, out).await;
+        let (one, two) = tokio::try_join!(Box::pin(self.pool.read()), Box::pin(self.pool.read()))?;
+        let mut sessions = vec![one, two];
+        let scanned = scan::scan(&mut sessions, &self.pool, &self.about(&dataset.name), dataset, query, out).await;
         for session in sessions {
             if scanned.as_ref().is_ok_and(|scanned| scanned.incomplete.is_none()) {
                 self.pool.keep(session).await;
@@ -356,18 +357,6 @@ impl Store for Sql {
 }
 
 impl Sql {
-    /// The connections over which a table is walked.
-    async fn walkers(&self) -> Outcome<Vec<Session>> {
-        let read = || Box::pin(self.pool.read());
-        let (one, two) = tokio::try_join!(read(), read())?;
-        let mut walkers = vec![one, two];
-        // A server looks at one stretch while another is on its way and a third is read; an SQLite file is looked at by ourselves.
-        if !matches!(self.place, Place::Sqlite(_)) {
-            walkers.push(read().await?);
-        }
-        Ok(walkers)
-    }
-
     async fn purge_with(&self, purge: Purge, dataset: &Dataset) -> Outcome<()> {
         let mut session = self.place.open_write().await?;
         session.without_haste();

@@ -108,7 +108,7 @@ impl<'s> Walk<'s> {
         (self.order, self.by_event) = (self.shape.unique.walk.clone(), false);
     }
 
-    /// Counts the rows that a walk in the order of events does not come by: nulls stand before every date in the index and are never sent.
+    /// Counts the rows that a walk in the order of events does not come by: those without a date.
     pub(super) async fn count_nulls(&self, session: &mut Session) -> Outcome<u64> {
         let mut statement = Statement::new("SELECT count(*)");
         self.shape.from(&mut statement).sql(" WHERE ").name(&self.order[0].column).sql(" IS NULL");

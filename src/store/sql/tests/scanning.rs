@@ -222,6 +222,32 @@ async fn batches_stay_small_and_a_receiver_that_leaves_ends_the_scan_without_an_
 }
 
 #[tokio::test]
+async fn a_scan_that_is_told_to_stop_takes_its_walkers_along() {
+    let db = Db::new(
+        "CREATE TABLE people (id INTEGER PRIMARY KEY, ended_on TEXT);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) INSERT INTO people SELECT i, '2020-01-01' FROM n",
+    )
+    .await;
+    let store = db.store(PEOPLE);
+    let (out, mut records) = mpsc::channel(1);
+    let query = Query { bound: None, whole: false, now: now(), seen: Arc::default() };
+    let scanning = tokio::spawn(async move { store.scan("people", query, out).await });
+    let first = records.recv().await.unwrap().len();
+    scanning.abort();
+    assert!(scanning.await.unwrap_err().is_cancelled());
+    // What was under way is still there, and then there is nobody left who could send anything.
+    let rest = async {
+        let mut rest = 0;
+        while let Some(some) = records.recv().await {
+            rest += some.len();
+        }
+        rest
+    };
+    let rest = tokio::time::timeout(Duration::from_secs(10), rest).await.unwrap();
+    assert!(first > 0 && first + rest < 50_000, "{first} and {rest}");
+}
+
+#[tokio::test]
 async fn rows_without_a_key_and_rows_outside_the_condition_are_never_sent() {
     let db = Db::new(
         "CREATE TABLE people (id TEXT PRIMARY KEY, ended_on TEXT, status TEXT);

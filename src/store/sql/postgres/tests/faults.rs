@@ -31,6 +31,36 @@ async fn cut_off(db: &Db, doing: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_walker_that_fails_stops_the_others_and_the_scan_is_incomplete_for_its_reason() {
+    let Some(db) = Db::new("CREATE TABLE people (id int PRIMARY KEY, ended_on date); INSERT INTO people SELECT i, '2020-01-01' FROM generate_series(1, 145000) AS i;").await
+    else {
+        return;
+    };
+    // The first row of the sixth stretch of fifteen.
+    let store = db.store("  people: { table: people, key: id, events: { end: ended_on }, where: \"1 / (id - 50001) < 2\" }\n");
+    let (out, mut records) = tokio::sync::mpsc::channel(1);
+    let query = crate::store::Query { bound: None, whole: false, now: jiff::Timestamp::now(), seen: Arc::default() };
+    let scanning = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { store.scan("people", query, out).await.unwrap() }
+    });
+    let mut seen = 0;
+    while let Some(some) = records.recv().await {
+        seen += some.len();
+    }
+    let incomplete = scanning.await.unwrap().incomplete.unwrap();
+    assert!(incomplete.contains("22012"), "{incomplete}");
+    assert!(seen <= 50_000, "{seen}");
+    store.leave().await;
+    let ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'retentiond' AND datname = current_database()";
+    let began = Instant::now();
+    while db.number(ours).await > 0 {
+        assert!(began.elapsed() < Duration::from_secs(20), "a connection was left behind");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_cut_in_the_middle_is_certain_and_one_cut_at_the_commit_is_not() {
     let Some(db) = Db::new(THREE).await else { return };
     db.run(SLOW_COMMIT).await;

@@ -135,3 +135,27 @@ async fn row_level_security_is_refused_as_long_as_it_could_hide_rows() {
     assert_eq!(blocked(&store).await, Vec::<String>::new());
     assert!(done(&destroy(&store, &records).await[0]).verified);
 }
+
+#[tokio::test]
+async fn a_scan_makes_do_with_the_two_connections_that_the_role_may_have() {
+    let Some(db) = Db::new(
+        "CREATE TABLE t (id int PRIMARY KEY, ended_on date); INSERT INTO t SELECT n, '2020-01-01' FROM generate_series(1, 145000) AS n;",
+    )
+    .await
+    else {
+        return;
+    };
+    let role = format!("few_{}", db.0.name());
+    let url = db.0.url().replace("tester@", &format!("{role}@"));
+    db.0.run(&format!("CREATE ROLE {role} LOGIN CONNECTION LIMIT 2; GRANT SELECT ON t TO {role};")).await;
+    let store = store_at(&url, "  people: { table: t, key: id, events: { end: ended_on } }\n");
+    let (records, scanned) = scan(&store, due("2021-01-01")).await;
+    assert_eq!((records.len(), scanned.population, scanned.incomplete), (145_000, 145_000, None));
+    assert!(records.is_sorted_by_key(|record| record.key.to_text().parse::<u32>().unwrap()));
+    store.leave().await;
+    db.0.run(&format!("ALTER ROLE {role} CONNECTION LIMIT 1;")).await;
+    let store = store_at(&url, "  people: { table: t, key: id, events: { end: ended_on } }\n");
+    let query = crate::store::Query { bound: None, whole: false, now: jiff::Timestamp::now(), seen: Arc::default() };
+    let refused = store.scan("people", query, tokio::sync::mpsc::channel(1).0).await.unwrap_err().to_string();
+    assert!(refused.contains("the server takes no more connections"), "{refused}");
+}
