@@ -37,7 +37,7 @@ const MAX_GROUP: usize = 2 << 20;
 /// the very most of common use.
 const BACKLOG: usize = 6;
 
-/// Nonces made of one seed from the system, which takes four times as long to give random numbers as to make them here.
+/// Nonces made of one seed from the system: it takes seven times as long to give random numbers as it takes to make them here.
 const NONCE_BLOCK: usize = 1024;
 
 /// Where the answer to a commit goes.

@@ -75,8 +75,7 @@ pub(super) struct Lost {
 impl Removal<'_> {
     /// Spends the whole order. One fate for each record, in order, without a grade yet.
     pub(super) async fn spend(&self, session: &mut Session) -> Vec<Fate> {
-        // Mostly one transaction settles all of them, and its answer is the whole.
-        let mut fates: Vec<Option<Fate>> = Vec::new();
+        let mut fates: Vec<Option<Fate>> = vec![None; self.records.len()];
         let all: Vec<usize> = (0..self.records.len()).collect();
         let mut groups: VecDeque<Vec<usize>> = VecDeque::new();
         let mut rest = all.as_slice();
@@ -91,7 +90,6 @@ impl Removal<'_> {
                 && let Err(busy) = self.throttle.wait(session, || self.is_over(&group)).await
             {
                 // What has no fate yet stays; the next group would wait as long.
-                fates.resize(self.records.len(), None);
                 fates.iter_mut().filter(|fate| fate.is_none()).for_each(|fate| *fate = Some(Fate::Kept(Kept::Stopped(busy.clone()))));
                 break;
             }
@@ -126,16 +124,10 @@ impl Removal<'_> {
                     }
                 }
             };
-            if group == all && settled.len() == all.len() {
-                fates = settled.into_iter().map(Some).collect();
-                continue;
-            }
-            fates.resize(self.records.len(), None);
             for (position, fate) in group.into_iter().zip(settled) {
                 fates[position] = Some(fate);
             }
         }
-        fates.resize(self.records.len(), None);
         let mut fates: Vec<Fate> = fates.into_iter().map(|fate| fate.unwrap_or_else(|| failed("no outcome", true))).collect();
         if over.is_none() {
             self.once_more(session, &mut fates).await;

@@ -167,7 +167,7 @@ async fn walk_all(sessions: &mut Vec<Session>, pool: &Arc<Pool>, table: &Arc<Tab
         })
         .collect();
     // SQLite works in this process, and would be one more that shares its processors.
-    if !table.by_event && table.dialect() != Dialect::Sqlite {
+    if !table.by_event && table.layout.dialect != Dialect::Sqlite {
         let (table, pool) = (Arc::clone(table), Arc::clone(pool));
         walking.spawn(async move {
             // Where no more connections are to be had, the others do it as well.
@@ -212,10 +212,6 @@ async fn walk_all(sessions: &mut Vec<Session>, pool: &Arc<Pool>, table: &Arc<Tab
 }
 
 impl Table {
-    fn dialect(&self) -> Dialect {
-        self.layout.dialect
-    }
-
     /// Walks, and takes care that nobody else goes on after a failure.
     async fn walk_or_stop(&self, session: &mut Session) -> std::result::Result<(), Ended> {
         let walked = self.walk(session).await;
